@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * base/fd.h - whole reads and writes, small files, non-blocking
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/strbuf.h"
+
+/* Exactly @len bytes, retrying EINTR and short counts: 0, -errno, or -ENODATA at end of file. */
+must_check int read_full(int fd, void *buf, size_t len);
+must_check int write_full(int fd, const void *buf, size_t len);
+must_check int pread_full(int fd, void *buf, size_t len, uint64_t off);
+must_check int pwrite_full(int fd, const void *buf, size_t len, uint64_t off);
+
+/* A whole file of at most @max bytes; -EFBIG past that.  Appends to @ret. */
+must_check int read_file(const char *path, size_t max, struct strbuf *ret);
+int fd_set_nonblock(int fd, bool on);

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * block/block.h - a graph of block nodes
+ *
+ * A node is a disk of `size` bytes: either the end of a graph (raw: a file or device) or built on
+ * others (cow: a read-only base below a private top; later qcow2, mirror, throttle, nbd).
+ *
+ * Requests are asynchronous.  blk_submit never blocks on I/O and may be called from any thread;
+ * `done` is called in the loop thread the node was opened with, exactly once, also for errors, and
+ * possibly out of order.  A write is on stable storage only after a flush submitted later (or with
+ * BLK_FUA) is done.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/loop.h"
+
+#include <sys/uio.h>
+
+enum blk_op { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_WRITE_ZEROES };
+
+#define BLK_FUA (1u << 0)
+
+struct blk_req {
+	enum blk_op op;
+	unsigned int flags;
+	uint64_t offset, len;  /* bytes; len = sum of iov for read and write */
+	struct iovec *iov;     /* caller's until done */
+	unsigned int n_iov;
+	void (*done)(struct blk_req *r, int result); /* 0 or -errno */
+	void *opaque;          /* caller's */
+	void *node_data;       /* the node's while in flight */
+	struct list node;      /* the node's while in flight */
+};
+
+struct blk_info {
+	uint64_t size;        /* bytes */
+	uint32_t block_size;  /* logical, 512 or 4096 */
+	bool read_only, discard, write_zeroes;
+};
+
+struct blk;
+
+/* Slots: see the front doors.  `submit` gets requests already checked against size and read_only. */
+struct blk_ops {
+	const char *name;
+	void (*submit)(struct blk *b, struct blk_req *r);
+	void (*close)(struct blk *b); /* no request in flight; frees @b */
+};
+
+struct blk {
+	const struct blk_ops *ops;
+	struct blk_info info;
+	struct loop *loop;
+	_Atomic unsigned int in_flight;
+};
+
+/* What to open; paths are the host's. */
+struct blk_spec {
+	const char *path;
+	const char *format;  /* "raw"; NULL = raw (never guessed from content, which the guest writes) */
+	bool read_only;
+	bool overlay;        /* writes go to an anonymous temporary file, the path stays untouched */
+	const char *overlay_dir; /* where that file lives; NULL = $TMPDIR or /var/tmp */
+};
+
+/*
+ * Opens with a lock on the file (OFD: exclusive for writing, shared for reading): -EBUSY with
+ * exit status EXIT_DISK_IN_USE when another machine has it.
+ */
+must_check int blk_open(const struct blk_spec *spec, struct loop *l, struct blk **ret,
+			struct err *e);
+/* Waits for requests in flight. */
+void blk_close(struct blk *b);
+static inline const struct blk_info *blk_info(const struct blk *b)
+{
+	return &b->info;
+}
+
+/* -EINVAL for ranges past the end or unaligned to block_size, -EROFS for writes to a read-only disk:
+ * reported through done() like any other error. */
+void blk_submit(struct blk *b, struct blk_req *r);

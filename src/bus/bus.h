@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bus/bus.h - port and MMIO dispatch
+ *
+ * A region is a range of ports or of guest-physical addresses answered by one device.  Regions may
+ * overlap (firmware and Windows move BARs across each other): the highest priority wins, the later
+ * one among equals.  What no region claims reads as all ones and ignores writes.
+ *
+ * The bus splits accesses so that a device sees only what its region declares: sizes between
+ * `min` and `max`, naturally aligned when `aligned`, never past its end.
+ *
+ * Locks: the device's lock is held around every callback.  Regions are added and removed from any
+ * thread; a callback of a removed region is over when bus_remove returns, unless bus_remove was
+ * called from inside that callback.
+ */
+#pragma once
+
+#include "base/list.h"
+
+#include <pthread.h>
+
+struct bus;
+
+enum bus_space { BUS_MMIO, BUS_PIO };
+
+struct bus_ops {
+	/* @off from the region's start; @size 1, 2, 4 or 8 bytes.  NULL: reads as ones. */
+	uint64_t (*read)(void *opaque, uint64_t off, unsigned int size);
+	/* NULL: writes are dropped. */
+	void (*write)(void *opaque, uint64_t off, unsigned int size, uint64_t value);
+	uint8_t min, max; /* access sizes the device takes; 0 = 1 and 8 (4 for ports) */
+};
+
+struct bus_region {
+	const char *name;
+	const struct bus_ops *ops;
+	void *opaque;
+	pthread_mutex_t *lock; /* the device's; NULL = callbacks are thread-safe by themselves */
+	enum bus_space space;
+	uint64_t base, size;
+	int priority; /* 0 ordinary; higher wins */
+	/* private */
+	bool mapped;
+	uint64_t seq;
+};
+
+must_check int bus_new(struct bus **ret);
+void bus_free(struct bus *b);
+
+/* The region stays the caller's and must outlive its mapping.  Fields above `private` are set. */
+void bus_add(struct bus *b, struct bus_region *r);
+void bus_remove(struct bus *b, struct bus_region *r);
+/* Move or resize a mapped region. */
+void bus_move(struct bus *b, struct bus_region *r, uint64_t base, uint64_t size);
+
+uint64_t bus_read(struct bus *b, enum bus_space space, uint64_t addr, unsigned int size);
+void bus_write(struct bus *b, enum bus_space space, uint64_t addr, unsigned int size,
+	       uint64_t value);
+
+/* One line a region, sorted, for `--verbose` and tests. */
+struct strbuf;
+void bus_dump(struct bus *b, struct strbuf *out);

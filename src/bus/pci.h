@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bus/pci.h - PCI functions, configuration space (CF8/CFC and ECAM), BARs, INTx, MSI-X
+ *
+ * A device embeds struct pci_dev, fills in its ids, declares BARs and capabilities, and is plugged
+ * into a slot.  The common part answers configuration accesses, maps BARs on the bus as the guest
+ * programs them, and delivers MSI-X or INTx.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/state.h"
+#include "bus/bus.h"
+#include "bus/irq.h"
+
+#define PCI_CONFIG_SIZE 4096 /* extended space, through ECAM */
+#define PCI_BARS        6
+
+struct pci_bus;
+struct pci_dev;
+
+struct pci_ops {
+	/* After the common part handled the access; may be NULL.  @off and @size lie in one dword. */
+	void (*config_write)(struct pci_dev *d, unsigned int off, unsigned int size, uint32_t value);
+	/* Overrides the stored bytes for dynamic registers; may be NULL.  Returns false = stored. */
+	bool (*config_read)(struct pci_dev *d, unsigned int off, unsigned int size, uint32_t *ret);
+	void (*reset)(struct pci_dev *d);
+	void (*free)(struct pci_dev *d);
+};
+
+struct pci_bar {
+	struct bus_region region; /* base is what the guest programmed */
+	uint64_t size;            /* power of two; 0 = no BAR */
+	bool io, is64, prefetch;
+};
+
+struct pci_msix {
+	unsigned int n;          /* vectors; 0 = no MSI-X */
+	uint8_t cap;             /* offset of the capability */
+	uint8_t *table;          /* 16 bytes a vector, as the guest wrote them */
+	uint64_t *pending;       /* bitmap */
+};
+
+struct pci_dev {
+	const struct pci_ops *ops;
+	const char *name;
+	struct pci_bus *bus;     /* while plugged */
+	uint8_t devfn;
+	uint8_t config[PCI_CONFIG_SIZE];
+	uint8_t wmask[PCI_CONFIG_SIZE];   /* bits the guest may write */
+	uint8_t w1c[PCI_CONFIG_SIZE];     /* bits a written one clears */
+	struct pci_bar bar[PCI_BARS];
+	struct pci_msix msix;
+	pthread_mutex_t lock;    /* the device's one lock, recursive; BAR callbacks run under it */
+	bool intx_level;
+	uint8_t cap_end;         /* where the next capability goes */
+};
+
+/* --- the host bridge's side ------------------------------------------------------------------ */
+
+/* INTx pin of slot -> line: the board's swizzle; @set gets (devfn << 2 | pin). */
+must_check int pci_bus_new(struct bus *b, struct irq intx, struct msi_sink msi,
+			   struct pci_bus **ret);
+/* Unplugs and frees every device. */
+void pci_bus_free(struct pci_bus *p);
+/* Ports 0xcf8-0xcff are claimed at once; ECAM when the board says where (0 = take it away). */
+void pci_bus_set_ecam(struct pci_bus *p, uint64_t base, uint64_t size);
+uint32_t pci_config_read(struct pci_bus *p, uint16_t bdf, unsigned int off, unsigned int size);
+void pci_config_write(struct pci_bus *p, uint16_t bdf, unsigned int off, unsigned int size,
+		      uint32_t value);
+void pci_bus_reset(struct pci_bus *p);
+
+/* --- the device's side ----------------------------------------------------------------------- */
+
+void pci_dev_init(struct pci_dev *d, const struct pci_ops *ops, const char *name, uint16_t vendor,
+		  uint16_t device, uint32_t class_rev, uint16_t sub_vendor, uint16_t sub_device);
+void pci_dev_fini(struct pci_dev *d);
+/* @devfn slot << 3 | function; -EBUSY when taken. */
+must_check int pci_plug(struct pci_bus *p, struct pci_dev *d, unsigned int devfn, struct err *e);
+void pci_unplug(struct pci_dev *d);
+
+/* @size a power of two >= 16.  The callbacks see offsets from the BAR's start. */
+void pci_add_bar(struct pci_dev *d, unsigned int n, uint64_t size, bool io, bool is64,
+		 bool prefetch, const struct bus_ops *ops, void *opaque);
+/* Appends a capability of @len bytes (header included); returns its offset. */
+uint8_t pci_add_cap(struct pci_dev *d, uint8_t id, uint8_t len);
+/* MSI-X with table and PBA inside BAR @bar at the offsets given; the BAR's owner forwards accesses
+ * there to pci_msix_read/write. */
+must_check int pci_add_msix(struct pci_dev *d, unsigned int n, unsigned int bar,
+			    uint32_t table_off, uint32_t pba_off);
+uint64_t pci_msix_read(struct pci_dev *d, uint64_t off, unsigned int size, bool pba);
+void pci_msix_write(struct pci_dev *d, uint64_t off, unsigned int size, uint64_t value);
+bool pci_msix_enabled(const struct pci_dev *d);
+/* Sends vector @n now, or when the guest unmasks it. */
+void pci_msix_notify(struct pci_dev *d, unsigned int n);
+void pci_set_intx(struct pci_dev *d, bool level);
+/* Bus mastering: may the device do DMA? */
+bool pci_dma_enabled(const struct pci_dev *d);
+
+extern const struct state_table pci_dev_state_table;

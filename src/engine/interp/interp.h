@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/interp/interp.h - the interpreter's inside: one vCPU, memory access, faults, dispatch
+ *
+ * Theory of operation.  Code is decoded once into blocks of micro-ops (uop), straight runs that end
+ * at a branch, a page end, or an instruction that changes mode.  Blocks are cached by physical
+ * address and decoding mode, and checked against the page's code generation (guest/gmem.h) before
+ * they run, so self-modifying and cross-modifying code is seen at the next block.
+ *
+ * Hot integer instructions have uop handlers of their own (ops_*.c); all others share one uop that
+ * calls a `slow` handler with the decoded instruction (sys_*.c, vec_*.c).
+ *
+ * Arithmetic flags are computed by executing the host's own instruction and reading the host's
+ * flags, so that also the undefined ones are the host's.
+ *
+ * Faults leave by longjmp: no guest-visible state may change before the last access of an
+ * instruction that can fault.  MMIO and port accesses inside an instruction leave as exits; the
+ * instruction is then started again and finds the answers in the replay log:
+ *
+ *	run 1: read A -> not in log -> exit          run 2: read A -> log[0]; write B -> exit ...
+ *	run 3: read A -> log[0], write B -> log[1] (done), instruction completes, log emptied
+ */
+#pragma once
+
+#include "engine/engine_priv.h"
+#include "engine/x86/insn.h"
+
+#include <setjmp.h>
+
+/* What decoding and checks depend on. */
+enum interp_mode {
+	MODE_REAL,   /* PE = 0 */
+	MODE_V86,
+	MODE_PROT,   /* protected, 16- or 32-bit by CS.D */
+	MODE_COMPAT, /* EFER.LMA, CS.L = 0 */
+	MODE_LONG,   /* EFER.LMA, CS.L = 1 */
+};
+
+enum access {
+	ACC_READ = 0,
+	ACC_WRITE = 1,
+	ACC_EXEC = 2,
+};
+
+/* --- soft TLB ------------------------------------------------------------------------------- */
+
+#define TLB_BITS 10
+#define TLB_SIZE (1u << TLB_BITS)
+
+/* One set for user and one for supervisor rights: index v->tlb_set.  A tag of ~0 never matches;
+ * pages that need the slow path (MMIO, marked code for writes, data breakpoints) are not entered. */
+struct tlb_entry {
+	uint64_t tag[3];   /* by enum access: linear page address, or ~0 */
+	uintptr_t addend;  /* host = linear + addend */
+	uint64_t pa;       /* physical page address */
+};
+
+enum tlb_set { TLB_SUPER, TLB_USER, TLB_SUPER_AC /* SMAP off by EFLAGS.AC */, TLB_SETS };
+
+/* --- replay log ------------------------------------------------------------------------------ */
+
+#define REPLAY_MAX 32
+
+struct replay {
+	unsigned int n;    /* accesses answered */
+	unsigned int at;   /* next one of this run of the instruction */
+	bool open;         /* the last exit's answer is awaited */
+	struct vm_exit log[REPLAY_MAX];
+};
+
+struct ivcpu;
+struct uop;
+struct block_cache;
+
+struct ivcpu {
+	struct vcpu vcpu;      /* first */
+	struct cpu c;          /* rip is exact only outside handlers of hot uops */
+	/* --- derived from c by interp_mode_changed() */
+	enum interp_mode mode;
+	enum insn_bits bits;   /* how CS makes code decode */
+	uint8_t cpl;
+	uint8_t tlb_set;
+	uint8_t stack_bits;    /* 16, 32, 64: SS.B or long mode */
+	uint32_t block_key;    /* everything decoding depends on */
+	/* --- running */
+	uint64_t next_rip;     /* in slow handlers: rip after this instruction; assign to branch */
+	bool stop;             /* leave the block loop after this instruction (mode changed, exit...) */
+	_Atomic bool kicked;   /* engine_kick, TLB shoot-down: look at requests */
+	_Atomic uint32_t requests; /* enum ireq */
+	bool want_irq;
+	bool single_step;
+	bool data_bp;          /* DR7 has enabled data breakpoints: TLB entries on their pages are off */
+	struct vm_exit *exit;  /* where the run in progress reports */
+	sigjmp_buf *fault_jmp; /* back to the run loop, exception recorded in fault_* */
+	struct {
+		uint8_t vector;
+		bool has_error;
+		uint32_t error;
+		bool is_exit;  /* not a fault: v->exit is filled */
+	} fault;
+	uint64_t insns;
+	struct replay replay;
+	struct tlb_entry tlb[TLB_SETS][TLB_SIZE];
+	struct block_cache *blocks;
+	void *vec;             /* vec_*.c's own: gadget cache */
+	uint32_t gmem_epoch;
+};
+
+enum ireq {
+	IREQ_FLUSH_WRITES = 1 << 0, /* a page became code elsewhere: drop write entries */
+};
+
+/* --- slow handlers --------------------------------------------------------------------------- */
+
+/*
+ * v->c.rip is this instruction's address, v->next_rip the following one's; the dispatcher stores
+ * next_rip to c.rip afterwards.  May raise.
+ */
+typedef void slow_fn(struct ivcpu *v, const struct x86_insn *i);
+
+enum slow_flags {
+	SLOW_ENDS_BLOCK = 1 << 0, /* may change rip, mode, translation or flags that decoding depends on */
+};
+
+struct slow_handler {
+	slow_fn *fn;
+	unsigned int flags;
+};
+
+/*
+ * Each family answers for its own mnemonics (and encodings); fn NULL = not mine.  An instruction
+ * nobody knows, or that the CPU model does not show, raises #UD.
+ */
+struct slow_handler sys_lookup(const struct ivcpu *v, const struct x86_insn *i);  /* sys_*.c */
+struct slow_handler vec_lookup(const struct ivcpu *v, const struct x86_insn *i);  /* vec_*.c */
+
+/* --- raising --------------------------------------------------------------------------------- */
+
+/* The current instruction faults: rip stays at it.  Never return. */
+_Noreturn void raise_fault(struct ivcpu *v, unsigned int vector);
+_Noreturn void raise_fault_error(struct ivcpu *v, unsigned int vector, uint32_t error);
+/* Leave with v->exit filled in; the instruction is started again unless it advanced rip before. */
+_Noreturn void raise_exit(struct ivcpu *v);
+static inline _Noreturn void raise_ud(struct ivcpu *v)
+{
+	raise_fault(v, VEC_UD);
+}
+static inline _Noreturn void raise_gp(struct ivcpu *v, uint32_t error)
+{
+	raise_fault_error(v, VEC_GP, error);
+}
+
+/* --- memory (mem.c, owner: core) -------------------------------------------------------------- */
+
+/*
+ * Offset in a segment -> linear address, with all checks for [off, off+size): null and limit, type,
+ * canonical form.  #GP or #SS.  @off is already truncated to the address size.
+ */
+uint64_t seg_linear(struct ivcpu *v, unsigned int seg, uint64_t off, unsigned int size,
+		    enum access acc);
+
+/* By linear address with the current CPL's rights; any alignment, page crossing and MMIO included. */
+uint8_t lin_ld8(struct ivcpu *v, uint64_t lin);
+uint16_t lin_ld16(struct ivcpu *v, uint64_t lin);
+uint32_t lin_ld32(struct ivcpu *v, uint64_t lin);
+uint64_t lin_ld64(struct ivcpu *v, uint64_t lin);
+void lin_st8(struct ivcpu *v, uint64_t lin, uint8_t x);
+void lin_st16(struct ivcpu *v, uint64_t lin, uint16_t x);
+void lin_st32(struct ivcpu *v, uint64_t lin, uint32_t x);
+void lin_st64(struct ivcpu *v, uint64_t lin, uint64_t x);
+uint64_t lin_ld(struct ivcpu *v, uint64_t lin, unsigned int size);
+void lin_st(struct ivcpu *v, uint64_t lin, unsigned int size, uint64_t x);
+/* Larger operands (vectors, FXSAVE): all or nothing on faults; size <= 4096. */
+void lin_read(struct ivcpu *v, uint64_t lin, void *buf, unsigned int size);
+void lin_write(struct ivcpu *v, uint64_t lin, const void *buf, unsigned int size);
+/* Raise what an access would raise, without doing it. */
+void lin_probe(struct ivcpu *v, uint64_t lin, unsigned int size, enum access acc);
+/* With supervisor rights whatever the CPL: descriptor tables, TSS, IDT (implicit accesses). */
+uint64_t sys_ld(struct ivcpu *v, uint64_t lin, unsigned int size);
+void sys_st(struct ivcpu *v, uint64_t lin, unsigned int size, uint64_t x);
+/* Host pointer for atomics on [lin, lin+size), writable, inside one page of RAM; NULL when it is MMIO
+ * or crosses a page (the caller then takes the split-lock path).  Marks code and dirty pages. */
+void *lin_rmw(struct ivcpu *v, uint64_t lin, unsigned int size);
+
+/* Effective address (offset in i->seg, truncated to the address size) of i's memory operand. */
+uint64_t insn_ea(const struct ivcpu *v, const struct x86_insn *i);
+/* Checked linear address of i's memory operand. */
+static inline uint64_t insn_lin(struct ivcpu *v, const struct x86_insn *i, unsigned int size,
+				enum access acc)
+{
+	return seg_linear(v, i->seg, insn_ea(v, i), size, acc);
+}
+
+/* GPR access by hardware number and size in bytes; 8-bit numbers 4-7 mean AH..BH unless @rex. */
+uint64_t gpr_get(const struct ivcpu *v, unsigned int reg, unsigned int size, bool rex);
+void gpr_set(struct ivcpu *v, unsigned int reg, unsigned int size, bool rex, uint64_t x);
+/* ModRM r/m as integer operand, register or memory. */
+uint64_t rm_get(struct ivcpu *v, const struct x86_insn *i, unsigned int size);
+void rm_set(struct ivcpu *v, const struct x86_insn *i, unsigned int size, uint64_t x);
+
+/* Stack of the current SS; push and pop commit RSP only when the access went through. */
+void push(struct ivcpu *v, unsigned int size, uint64_t x);
+uint64_t pop(struct ivcpu *v, unsigned int size);
+
+/* --- TLB (tlb.c, owner: core) ----------------------------------------------------------------- */
+
+void tlb_flush_all(struct ivcpu *v);
+void tlb_flush_page(struct ivcpu *v, uint64_t lin);
+/* Host address for an access whose tag did not match: walks, enters, or returns NULL with @pa for
+ * MMIO.  Raises #PF. */
+void *tlb_fill(struct ivcpu *v, uint64_t lin, enum access acc, uint64_t *pa);
+
+/* --- paging (mmu.c, owner: sys) --------------------------------------------------------------- */
+
+struct mmu_result {
+	uint64_t pa;       /* physical address of the byte */
+	uint64_t page;     /* size of the mapping: 4096, 2 MiB, 4 MiB, 1 GiB */
+	bool write, exec;  /* rights of this mapping for the set asked, with dirty bit considered: write
+			    * is true only if D is set already or paging is off */
+	bool global;
+};
+
+/*
+ * Walks the guest's tables for @acc with the rights of @set (TLB_USER: user access; TLB_SUPER:
+ * supervisor access subject to SMAP; TLB_SUPER_AC: without SMAP), sets A and D, and returns true;
+ * or returns false with the #PF error code in @error (CR2 is the caller's to set).
+ */
+bool mmu_walk(struct ivcpu *v, uint64_t lin, enum access acc, enum tlb_set set,
+	      struct mmu_result *ret, uint32_t *error);
+
+/* --- control (sys_*.c, owner: sys) ------------------------------------------------------------ */
+
+/* Recompute everything derived from c (mode, bits, cpl, tlb_set, stack_bits, block_key, data_bp);
+ * call after any change of CR0, CR4, EFER, CS, SS, EFLAGS.VM/AC, DR7.  In interp.c (core). */
+void interp_mode_changed(struct ivcpu *v);
+
+/*
+ * Deliver an event through the IDT: gates, privilege change, IST, stack switch, error code.  @type
+ * as cpu.event_type.  For software interrupts and traps rip must already be what is pushed; for
+ * faults the instruction's own.  A fault on the way becomes #DF or shutdown (raise_exit).
+ * Returns normally when the handler's first instruction is next.
+ */
+void event_deliver(struct ivcpu *v, unsigned int vector, unsigned int type, bool has_error,
+		   uint32_t error);
+
+/* Called by the run loop when c.pending_dbg or TF asks for a #DB after an instruction, and before
+ * an instruction for code breakpoints (returns true when it delivered one). */
+void debug_after_insn(struct ivcpu *v, bool tf_was_set);
+bool debug_before_insn(struct ivcpu *v, uint64_t lin);
+/* A data access happened on a page with breakpoints: records pending_dbg. */
+void debug_data_access(struct ivcpu *v, uint64_t lin, unsigned int size, enum access acc);
+/* Is the I/O port access of @size allowed here (CPL, IOPL, TSS bitmap)?  Raises #GP if not. */
+void io_check(struct ivcpu *v, uint16_t port, unsigned int size);
+/* RFLAGS as POPF/IRET/SYSRET store them happen in sys; the arithmetic part is always in c.rflags. */
+
+/* --- exits (interp.c, owner: core) ------------------------------------------------------------- */
+
+/* Port, MMIO, MSR and CR8 accesses through the replay log; may raise_exit. */
+uint64_t exit_io_read(struct ivcpu *v, uint16_t port, unsigned int size);
+void exit_io_write(struct ivcpu *v, uint16_t port, unsigned int size, uint64_t x);
+uint64_t exit_mmio_read(struct ivcpu *v, uint64_t pa, unsigned int size);
+void exit_mmio_write(struct ivcpu *v, uint64_t pa, unsigned int size, uint64_t x);
+uint64_t exit_msr_read(struct ivcpu *v, uint32_t msr);   /* raises #GP when the answer is fault */
+void exit_msr_write(struct ivcpu *v, uint32_t msr, uint64_t x);
+uint64_t exit_cr8_read(struct ivcpu *v);
+void exit_cr8_write(struct ivcpu *v, uint64_t x);
+
+/* --- vector unit's life (vec.c, owner: vec) ----------------------------------------------------- */
+
+must_check int vec_init(struct ivcpu *v, struct err *e);
+void vec_fini(struct ivcpu *v);

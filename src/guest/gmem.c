@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * guest/gmem.c - guest physical memory
+ */
+#include "guest/gmem.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#define FOUR_GIB BIT(32)
+
+static uint64_t slot_pages(const struct gmem_slot *s)
+{
+	return s->size >> GMEM_PAGE_SHIFT;
+}
+
+const struct gmem_slot *gmem_slot(const struct gmem *m, uint64_t gpa)
+{
+	for (unsigned int i = 0; i < m->n_slots; i++) {
+		if (gpa - m->slots[i].gpa < m->slots[i].size)
+			return &m->slots[i];
+	}
+	return NULL;
+}
+
+static bool overlaps(const struct gmem *m, uint64_t gpa, uint64_t size)
+{
+	for (unsigned int i = 0; i < m->n_slots; i++) {
+		const struct gmem_slot *s = &m->slots[i];
+
+		if (gpa < s->gpa + s->size && s->gpa < gpa + size)
+			return true;
+	}
+	return false;
+}
+
+static void slot_fini(struct gmem_slot *s)
+{
+	if (s->hva)
+		munmap(s->hva, s->size);
+	close_p(&s->fd);
+	free((void *)s->code_gen);
+	free((void *)s->dirty);
+}
+
+/* RAM is sparse: the host gives pages as the guest touches them. */
+static int slot_back(struct gmem_slot *s, struct err *e)
+{
+	int map_flags = MAP_SHARED | MAP_NORESERVE;
+	void *p;
+
+	s->fd = memfd_create("guest-ram", MFD_CLOEXEC);
+	if (s->fd < 0)
+		return err_set(e, -errno, "guest memory: memfd_create");
+	if (ftruncate(s->fd, (off_t)s->size) < 0)
+		return err_set(e, -errno, "guest memory of %llu MiB",
+			       (unsigned long long)(s->size >> 20));
+	p = mmap(NULL, s->size, PROT_READ | PROT_WRITE, map_flags, s->fd, 0);
+	if (p == MAP_FAILED)
+		return err_set(e, -errno, "guest memory of %llu MiB",
+			       (unsigned long long)(s->size >> 20));
+	s->hva = p;
+	/* Best effort: hosts that allow huge shmem pages save TLB misses. */
+	(void)madvise(p, s->size, MADV_HUGEPAGE);
+	s->code_gen = calloc(slot_pages(s), sizeof(*s->code_gen));
+	if (!s->code_gen)
+		return err_set(e, -ENOMEM, "guest memory: code marks");
+	return 0;
+}
+
+int gmem_add(struct gmem *m, uint64_t gpa, uint64_t size, unsigned int flags, struct err *e)
+{
+	struct gmem_slot *s;
+	int r;
+
+	if (!size || ((gpa | size) & (GMEM_PAGE_SIZE - 1)) || gpa + size < gpa)
+		return err_msg(e, -EINVAL, "guest memory: 0x%llx+0x%llx is not page-aligned",
+			       (unsigned long long)gpa, (unsigned long long)size);
+	if (m->n_slots == GMEM_MAX_SLOTS)
+		return err_msg(e, -ENOSPC, "guest memory: more than %d slots", GMEM_MAX_SLOTS);
+	if (overlaps(m, gpa, size))
+		return err_msg(e, -EEXIST, "guest memory: 0x%llx is mapped already",
+			       (unsigned long long)gpa);
+	s = &m->slots[m->n_slots];
+	*s = (struct gmem_slot){.gpa = gpa, .size = size, .fd = -1, .flags = flags};
+	r = slot_back(s, e);
+	if (r < 0) {
+		slot_fini(s);
+		return r;
+	}
+	m->n_slots++;
+	m->epoch++;
+	if (!(flags & GMEM_ROM))
+		m->ram_size += size;
+	return 0;
+}
+
+int gmem_new(uint64_t size, uint64_t low_top, struct gmem **ret, struct err *e)
+{
+	struct gmem *m = xnew(struct gmem);
+	int r = gmem_add(m, 0, MIN(size, low_top), 0, e);
+
+	if (r == 0 && size > low_top)
+		r = gmem_add(m, FOUR_GIB, size - low_top, 0, e);
+	if (r < 0) {
+		gmem_free(m);
+		return r;
+	}
+	*ret = m;
+	return 0;
+}
+
+void gmem_free(struct gmem *m)
+{
+	if (!m)
+		return;
+	for (unsigned int i = 0; i < m->n_slots; i++)
+		slot_fini(&m->slots[i]);
+	free(m);
+}
+
+void *gmem_ptr(const struct gmem *m, uint64_t gpa, uint64_t len)
+{
+	const struct gmem_slot *s = gmem_slot(m, gpa);
+
+	if (!s || !range_ok(gpa - s->gpa, len, s->size))
+		return NULL;
+	return s->hva + (gpa - s->gpa);
+}
+
+int gmem_read(const struct gmem *m, uint64_t gpa, void *buf, size_t len)
+{
+	const void *p = gmem_ptr(m, gpa, len);
+
+	if (!p)
+		return -EFAULT;
+	memcpy(buf, p, len);
+	return 0;
+}
+
+int gmem_load(struct gmem *m, uint64_t gpa, const void *buf, size_t len)
+{
+	void *p = gmem_ptr(m, gpa, len);
+
+	if (!p)
+		return -EFAULT;
+	memcpy(p, buf, len);
+	gmem_dirty(m, gpa, len);
+	return 0;
+}
+
+int gmem_write(struct gmem *m, uint64_t gpa, const void *buf, size_t len)
+{
+	const struct gmem_slot *s = gmem_slot(m, gpa);
+
+	if (!s || (s->flags & GMEM_ROM))
+		return -EFAULT;
+	return gmem_load(m, gpa, buf, len);
+}
+
+static void page_written(struct gmem_slot *s, uint64_t page)
+{
+	if (s->dirty)
+		s->dirty[page / 64] |= BIT(page % 64);
+	if (s->code_gen[page]) {
+		/* Skip 0, which means "not marked". */
+		if (++s->code_gen[page] == 0)
+			s->code_gen[page] = 1;
+	}
+}
+
+void gmem_dirty(struct gmem *m, uint64_t gpa, uint64_t len)
+{
+	struct gmem_slot *s = (struct gmem_slot *)gmem_slot(m, gpa);
+	uint64_t first, last;
+
+	if (!s || !len || !range_ok(gpa - s->gpa, len, s->size))
+		return;
+	first = (gpa - s->gpa) >> GMEM_PAGE_SHIFT;
+	last = (gpa - s->gpa + len - 1) >> GMEM_PAGE_SHIFT;
+	for (uint64_t page = first; page <= last; page++)
+		page_written(s, page);
+}
+
+uint32_t gmem_set_code(struct gmem *m, uint64_t gpa)
+{
+	const struct gmem_slot *s = gmem_slot(m, gpa);
+	uint32_t none = 0;
+	_Atomic uint32_t *gen;
+
+	if (!s)
+		return 1;
+	gen = &s->code_gen[(gpa - s->gpa) >> GMEM_PAGE_SHIFT];
+	__atomic_compare_exchange_n((uint32_t *)gen, &none, 1, false, __ATOMIC_SEQ_CST,
+				    __ATOMIC_SEQ_CST);
+	return *gen;
+}
+
+uint32_t gmem_code_gen(const struct gmem *m, uint64_t gpa)
+{
+	const struct gmem_slot *s = gmem_slot(m, gpa);
+
+	return s ? s->code_gen[(gpa - s->gpa) >> GMEM_PAGE_SHIFT] : 0;
+}
+
+void gmem_bump_code(struct gmem *m, uint64_t gpa)
+{
+	gmem_dirty(m, gpa, 1);
+}
+
+int gmem_log_start(struct gmem *m, struct err *e)
+{
+	for (unsigned int i = 0; i < m->n_slots; i++) {
+		struct gmem_slot *s = &m->slots[i];
+
+		if (s->dirty)
+			continue;
+		s->dirty = calloc((slot_pages(s) + 63) / 64, sizeof(*s->dirty));
+		if (!s->dirty) {
+			gmem_log_stop(m);
+			return err_set(e, -ENOMEM, "dirty log");
+		}
+	}
+	return 0;
+}
+
+void gmem_log_stop(struct gmem *m)
+{
+	for (unsigned int i = 0; i < m->n_slots; i++) {
+		free((void *)m->slots[i].dirty);
+		m->slots[i].dirty = NULL;
+	}
+}
+
+void gmem_log_harvest(struct gmem *m, unsigned int slot, uint64_t *bitmap)
+{
+	struct gmem_slot *s = &m->slots[slot];
+	uint64_t words = (slot_pages(s) + 63) / 64;
+
+	for (uint64_t i = 0; i < words; i++)
+		bitmap[i] = __atomic_exchange_n((uint64_t *)&s->dirty[i], 0, __ATOMIC_SEQ_CST);
+}

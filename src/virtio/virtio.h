@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * virtio/virtio.h - a virtio device, free of its transport (virtio 1.2)
+ *
+ * A device type embeds struct virtio_dev and says how many queues it has, which features it offers
+ * and what its configuration space holds; the transport (virtio/pci.c) finds queues, negotiates
+ * features and delivers notifications.
+ *
+ * The ring is hostile.  vq_pop() copies descriptors once, checks every address and length against
+ * guest memory, bounds the chain, and returns it as host iovecs; what the driver changes later does
+ * not matter.  A broken ring sets DEVICE_NEEDS_RESET: the device then stands still until reset.
+ *
+ * Locks: kick, config and reset callbacks run with dev->lock held (recursive).  Code that completes
+ * requests from another thread (loop) takes it too: virtio_lock/virtio_unlock.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/state.h"
+#include "guest/gmem.h"
+
+#include <pthread.h>
+#include <sys/uio.h>
+
+#define VIRTIO_QUEUE_MAX   64
+#define VQ_SIZE_MAX        1024
+#define VQ_CHAIN_MAX       1024 /* parts of one chain, indirect ones included */
+
+#define VIRTIO_F_INDIRECT_DESC BIT(28)
+#define VIRTIO_F_EVENT_IDX     BIT(29)
+#define VIRTIO_F_VERSION_1     BIT(32)
+
+#define VIRTIO_STATUS_ACKNOWLEDGE 1
+#define VIRTIO_STATUS_DRIVER      2
+#define VIRTIO_STATUS_DRIVER_OK   4
+#define VIRTIO_STATUS_FEATURES_OK 8
+#define VIRTIO_STATUS_NEEDS_RESET 64
+#define VIRTIO_STATUS_FAILED      128
+
+struct virtio_dev;
+
+struct vq {
+	struct virtio_dev *dev;
+	uint16_t index;
+	uint16_t size;            /* as chosen by the driver, power of two */
+	uint16_t size_max;
+	bool enabled;
+	uint64_t desc, avail, used; /* gpa */
+	uint16_t msix_vector;     /* 0xffff = none */
+	uint16_t last_avail, used_idx, signalled_used;
+	bool signalled_valid;
+};
+
+/* A descriptor chain: device-readable parts first, then writable ones (2.7.4.2).  On the stack. */
+struct vq_chain {
+	uint16_t head;
+	unsigned int n_out, n_in;
+	size_t out_len, in_len;        /* bytes in all */
+	struct iovec *out, *in;        /* point into iov */
+	struct iovec iov[VQ_CHAIN_MAX];
+};
+
+struct virtio_ops {
+	const char *name;
+	uint16_t id;              /* device type, 5.* */
+	/* Driver posted something on @q, or the device became ready (DRIVER_OK). */
+	void (*kick)(struct virtio_dev *d, struct vq *q);
+	/* Features were accepted; may be NULL. */
+	void (*features)(struct virtio_dev *d, uint64_t features);
+	/* Configuration space; @off+@len was checked against config_len.  Either may be NULL. */
+	void (*config_read)(struct virtio_dev *d, uint32_t off, void *buf, uint32_t len);
+	void (*config_write)(struct virtio_dev *d, uint32_t off, const void *buf, uint32_t len);
+	/* Forget requests of the driver; queues are reset by the core afterwards.  Requests in flight in
+	 * a backend must not touch guest memory or queues any more when it returns. */
+	void (*reset)(struct virtio_dev *d);
+	void (*free)(struct virtio_dev *d);
+};
+
+/* The transport's side of a device. */
+struct virtio_transport {
+	/* Used buffers on @q (NULL: configuration changed). */
+	void (*notify)(void *opaque, struct vq *q);
+	void *opaque;
+};
+
+struct virtio_dev {
+	const struct virtio_ops *ops;
+	struct gmem *mem;
+	struct virtio_transport transport;
+	pthread_mutex_t lock;     /* recursive */
+	uint64_t features_offered, features; /* VERSION_1, INDIRECT_DESC and EVENT_IDX come by themselves */
+	uint8_t status;
+	uint32_t config_len;
+	uint8_t config_generation;
+	unsigned int n_queues;
+	struct vq q[VIRTIO_QUEUE_MAX];
+};
+
+/* @queue_size a power of two. */
+void virtio_init(struct virtio_dev *d, const struct virtio_ops *ops, struct gmem *mem,
+		 unsigned int n_queues, uint16_t queue_size, uint64_t features,
+		 uint32_t config_len);
+void virtio_fini(struct virtio_dev *d);
+static inline void virtio_lock(struct virtio_dev *d)
+{
+	pthread_mutex_lock(&d->lock);
+}
+static inline void virtio_unlock(struct virtio_dev *d)
+{
+	pthread_mutex_unlock(&d->lock);
+}
+bool virtio_ready(const struct virtio_dev *d); /* DRIVER_OK and not broken */
+/* The driver broke the rules: stop until reset, and say so (guest_warn, printf-like). */
+void virtio_broken(struct virtio_dev *d, const char *why);
+/* The configuration space changed: tell the driver. */
+void virtio_config_changed(struct virtio_dev *d);
+
+/* Next chain, or false when there is none (or the device is broken). */
+bool vq_pop(struct vq *q, struct vq_chain *c);
+/* Put the chain popped last back: it is popped again next time. */
+void vq_unpop(struct vq *q);
+/* Give the chain with @head back with @written bytes of its writable part filled. */
+void vq_push(struct vq *q, uint16_t head, const struct vq_chain *c, uint32_t written);
+/* Interrupt the driver if it wants to hear of what was pushed. */
+void vq_notify(struct vq *q);
+/* Are chains waiting? */
+bool vq_pending(struct vq *q);
+/* Tell the driver whether kicks are wanted (EVENT_IDX or NO_NOTIFY); returns false when chains came
+ * in meanwhile. */
+bool vq_want_kicks(struct vq *q, bool want);
+
+/* Helpers over iovecs: bytes copied, less when the other side is shorter. */
+size_t iov_to_buf(const struct iovec *iov, unsigned int n, size_t off, void *buf, size_t len);
+size_t iov_from_buf(const struct iovec *iov, unsigned int n, size_t off, const void *buf,
+		    size_t len);
