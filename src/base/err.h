@@ -3,7 +3,8 @@
  * base/err.h - an error with words for a person
  *
  * Functions return 0 or a negative errno.  Those whose failure a person will read also take
- * `struct err *e`: a value on the caller's stack, initialised `= {0}`, may be NULL, nothing to free.
+ * `struct err *e`: a value on the caller's stack, initialised `= {0}`, may be NULL, nothing to
+ *free.
  *
  *	return err_set(e, -errno, "open %s", path);          where it happened; adds ": strerror"
  *	return err_msg(e, -EINVAL, "cpus: 65 is more than 64");   complete sentence, nothing added

@@ -18,7 +18,7 @@ enum exit_status {
 	EXIT_DISK_IN_USE = 115, /* disk locked by another machine */
 	EXIT_PORT_TAKEN = 116,  /* --publish: host port already bound */
 	EXIT_NO_ENGINE = 117,   /* the engine asked for does not work here */
-	EXIT_CRASHED = 118,     /* guest panicked, triple-faulted or reset before the command ended */
+	EXIT_CRASHED = 118, /* guest panicked, triple-faulted or reset before the command ended */
 	EXIT_NAME_IN_USE = 119, /* a machine of this name is running */
 	EXIT_FAIL = 125,        /* anything else on the host's side */
 	EXIT_NOT_EXECUTABLE = 126,

@@ -2,8 +2,8 @@
 /*
  * base/log.h - messages to stderr
  *
- * One line each: "insula: warning: text".  Libraries log only at debug; the process's edge says what
- * a person must see.  guest_warn() is for mistakes of the guest: rate-limited, since the guest
+ * One line each: "insula: warning: text".  Libraries log only at debug; the process's edge says
+ * what a person must see.  guest_warn() is for mistakes of the guest: rate-limited, since the guest
  * decides how often it makes them.
  */
 #pragma once

@@ -12,7 +12,8 @@
 
 struct loop;
 
-/* A watched descriptor, embedded by its owner.  @events are EPOLLIN, EPOLLOUT... from <sys/epoll.h>. */
+/* A watched descriptor, embedded by its owner.  @events are EPOLLIN, EPOLLOUT... from
+ * <sys/epoll.h>. */
 struct loop_fd {
 	void (*fn)(void *opaque, uint32_t events);
 	void *opaque;

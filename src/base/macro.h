@@ -11,15 +11,15 @@
 #include <string.h>
 #include <unistd.h>
 
-#define must_check     __attribute__((warn_unused_result))
+#define must_check        __attribute__((warn_unused_result))
 #define printf_like(f, a) __attribute__((format(printf, f, a)))
-#define likely(x)      __builtin_expect(!!(x), 1)
-#define unlikely(x)    __builtin_expect(!!(x), 0)
-#define ARRAY_SIZE(a)  (sizeof(a) / sizeof((a)[0]))
-#define BIT(n)         (UINT64_C(1) << (n))
+#define likely(x)         __builtin_expect(!!(x), 1)
+#define unlikely(x)       __builtin_expect(!!(x), 0)
+#define ARRAY_SIZE(a)     (sizeof(a) / sizeof((a)[0]))
+#define BIT(n)            (UINT64_C(1) << (n))
 
 /* From a pointer to a member back to the structure that embeds it. */
-#define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 #define MIN(a, b)                                                                                  \
 	({                                                                                         \
@@ -73,7 +73,8 @@ static inline int steal_fd(int *fd)
 	return r;
 }
 
-/* Zeroed allocation of a small fixed-size object; aborts on OOM.  Input-sized ones use calloc + err. */
+/* Zeroed allocation of a small fixed-size object; aborts on OOM.  Input-sized ones use calloc +
+ * err. */
 #define xnew(type) ((type *)xcalloc(1, sizeof(type)))
 void *xcalloc(size_t n, size_t size);
 char *xstrdup(const char *s);

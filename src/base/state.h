@@ -18,7 +18,7 @@
 struct state_field {
 	const char *name;
 	uint32_t offset;
-	uint16_t size;  /* of one element: 1, 2, 4, 8, or the record's size for opaque byte arrays */
+	uint16_t size; /* of one element: 1, 2, 4, 8, or the record's size for opaque byte arrays */
 	uint32_t count; /* elements */
 	uint16_t since; /* version that brought the field */
 };

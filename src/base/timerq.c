@@ -85,7 +85,8 @@ void timer_set(struct timer *t, uint64_t deadline)
 		pthread_mutex_unlock(&q->lock);
 		return;
 	}
-	list_for_each(at, &q->timers) {
+	list_for_each(at, &q->timers)
+	{
 		if (container_of(at, struct timer, node)->deadline > deadline)
 			break;
 	}

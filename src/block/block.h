@@ -24,24 +24,25 @@ enum blk_op { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_WRITE_ZEROES };
 struct blk_req {
 	enum blk_op op;
 	unsigned int flags;
-	uint64_t offset, len;  /* bytes; len = sum of iov for read and write */
-	struct iovec *iov;     /* caller's until done */
+	uint64_t offset, len; /* bytes; len = sum of iov for read and write */
+	struct iovec *iov;    /* caller's until done */
 	unsigned int n_iov;
 	void (*done)(struct blk_req *r, int result); /* 0 or -errno */
-	void *opaque;          /* caller's */
-	void *node_data;       /* the node's while in flight */
-	struct list node;      /* the node's while in flight */
+	void *opaque;                                /* caller's */
+	void *node_data;                             /* the node's while in flight */
+	struct list node;                            /* the node's while in flight */
 };
 
 struct blk_info {
-	uint64_t size;        /* bytes */
-	uint32_t block_size;  /* logical, 512 or 4096 */
+	uint64_t size;       /* bytes */
+	uint32_t block_size; /* logical, 512 or 4096 */
 	bool read_only, discard, write_zeroes;
 };
 
 struct blk;
 
-/* Slots: see the front doors.  `submit` gets requests already checked against size and read_only. */
+/* Slots: see the front doors.  `submit` gets requests already checked against size and read_only.
+ */
 struct blk_ops {
 	const char *name;
 	void (*submit)(struct blk *b, struct blk_req *r);
@@ -58,9 +59,10 @@ struct blk {
 /* What to open; paths are the host's. */
 struct blk_spec {
 	const char *path;
-	const char *format;  /* "raw"; NULL = raw (never guessed from content, which the guest writes) */
+	const char
+	    *format; /* "raw"; NULL = raw (never guessed from content, which the guest writes) */
 	bool read_only;
-	bool overlay;        /* writes go to an anonymous temporary file, the path stays untouched */
+	bool overlay; /* writes go to an anonymous temporary file, the path stays untouched */
 	const char *overlay_dir; /* where that file lives; NULL = $TMPDIR or /var/tmp */
 };
 
@@ -77,6 +79,6 @@ static inline const struct blk_info *blk_info(const struct blk *b)
 	return &b->info;
 }
 
-/* -EINVAL for ranges past the end or unaligned to block_size, -EROFS for writes to a read-only disk:
- * reported through done() like any other error. */
+/* -EINVAL for ranges past the end or unaligned to block_size, -EROFS for writes to a read-only
+ * disk: reported through done() like any other error. */
 void blk_submit(struct blk *b, struct blk_req *r);

@@ -20,9 +20,12 @@ struct pci_bus;
 struct pci_dev;
 
 struct pci_ops {
-	/* After the common part handled the access; may be NULL.  @off and @size lie in one dword. */
-	void (*config_write)(struct pci_dev *d, unsigned int off, unsigned int size, uint32_t value);
-	/* Overrides the stored bytes for dynamic registers; may be NULL.  Returns false = stored. */
+	/* After the common part handled the access; may be NULL.  @off and @size lie in one dword.
+	 */
+	void (*config_write)(struct pci_dev *d, unsigned int off, unsigned int size,
+			     uint32_t value);
+	/* Overrides the stored bytes for dynamic registers; may be NULL.  Returns false = stored.
+	 */
 	bool (*config_read)(struct pci_dev *d, unsigned int off, unsigned int size, uint32_t *ret);
 	void (*reset)(struct pci_dev *d);
 	void (*free)(struct pci_dev *d);
@@ -35,25 +38,25 @@ struct pci_bar {
 };
 
 struct pci_msix {
-	unsigned int n;          /* vectors; 0 = no MSI-X */
-	uint8_t cap;             /* offset of the capability */
-	uint8_t *table;          /* 16 bytes a vector, as the guest wrote them */
-	uint64_t *pending;       /* bitmap */
+	unsigned int n;    /* vectors; 0 = no MSI-X */
+	uint8_t cap;       /* offset of the capability */
+	uint8_t *table;    /* 16 bytes a vector, as the guest wrote them */
+	uint64_t *pending; /* bitmap */
 };
 
 struct pci_dev {
 	const struct pci_ops *ops;
 	const char *name;
-	struct pci_bus *bus;     /* while plugged */
+	struct pci_bus *bus; /* while plugged */
 	uint8_t devfn;
 	uint8_t config[PCI_CONFIG_SIZE];
-	uint8_t wmask[PCI_CONFIG_SIZE];   /* bits the guest may write */
-	uint8_t w1c[PCI_CONFIG_SIZE];     /* bits a written one clears */
+	uint8_t wmask[PCI_CONFIG_SIZE]; /* bits the guest may write */
+	uint8_t w1c[PCI_CONFIG_SIZE];   /* bits a written one clears */
 	struct pci_bar bar[PCI_BARS];
 	struct pci_msix msix;
-	pthread_mutex_t lock;    /* the device's one lock, recursive; BAR callbacks run under it */
+	pthread_mutex_t lock; /* the device's one lock, recursive; BAR callbacks run under it */
 	bool intx_level;
-	uint8_t cap_end;         /* where the next capability goes */
+	uint8_t cap_end; /* where the next capability goes */
 };
 
 /* --- the host bridge's side ------------------------------------------------------------------ */
@@ -86,8 +89,8 @@ void pci_add_bar(struct pci_dev *d, unsigned int n, uint64_t size, bool io, bool
 uint8_t pci_add_cap(struct pci_dev *d, uint8_t id, uint8_t len);
 /* MSI-X with table and PBA inside BAR @bar at the offsets given; the BAR's owner forwards accesses
  * there to pci_msix_read/write. */
-must_check int pci_add_msix(struct pci_dev *d, unsigned int n, unsigned int bar,
-			    uint32_t table_off, uint32_t pba_off);
+must_check int pci_add_msix(struct pci_dev *d, unsigned int n, unsigned int bar, uint32_t table_off,
+			    uint32_t pba_off);
 uint64_t pci_msix_read(struct pci_dev *d, uint64_t off, unsigned int size, bool pba);
 void pci_msix_write(struct pci_dev *d, uint64_t off, unsigned int size, uint64_t value);
 bool pci_msix_enabled(const struct pci_dev *d);

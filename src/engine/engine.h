@@ -3,7 +3,8 @@
  * engine/engine.h - the one interface of every CPU engine
  *
  * An engine runs virtual CPUs over guest memory.  What it cannot do alone (ports, MMIO, the local
- * APIC, halting) leaves as an exit from one vocabulary; the caller serves it and runs the CPU again.
+ * APIC, halting) leaves as an exit from one vocabulary; the caller serves it and runs the CPU
+ *again.
  *
  *	for (;;) {                                       one thread per vCPU
  *		serve pending requests, offer interrupts (engine_interrupt)
@@ -54,18 +55,19 @@ enum exit_reason {
 struct vm_exit {
 	enum exit_reason reason;
 	bool write;
-	uint8_t size;     /* io: 1,2,4; mmio: 1,2,4,8 */
-	bool fault;       /* msr, out: answer with #GP */
-	uint8_t vector;   /* eoi */
-	uint16_t port;    /* io */
-	uint32_t msr;     /* msr */
-	uint64_t gpa;     /* mmio; may be unaligned */
-	uint64_t data;    /* value written, or the answer */
-	char err[200];    /* error */
+	uint8_t size;   /* io: 1,2,4; mmio: 1,2,4,8 */
+	bool fault;     /* msr, out: answer with #GP */
+	uint8_t vector; /* eoi */
+	uint16_t port;  /* io */
+	uint32_t msr;   /* msr */
+	uint64_t gpa;   /* mmio; may be unaligned */
+	uint64_t data;  /* value written, or the answer */
+	char err[200];  /* error */
 };
 
 struct engine_caps {
-	bool local_apic; /* LAPICs live in the engine: engine_msi, EXIT_EOI; no EXIT_CR8, no x2APIC MSRs */
+	bool local_apic; /* LAPICs live in the engine: engine_msi, EXIT_EOI; no EXIT_CR8, no x2APIC
+			    MSRs */
 	bool ioeventfd;  /* engine_ioeventfd works */
 	bool irqfd;
 };
@@ -102,14 +104,16 @@ void vcpu_free(struct vcpu *v);
 
 /* Runs until an exit.  Host failures come as EXIT_ERROR, so that state can still be read. */
 void engine_run(struct vcpu *v, struct vm_exit *x);
-/* From any thread or signal handler: engine_run returns EXIT_KICK soon (or at once when not yet in). */
+/* From any thread or signal handler: engine_run returns EXIT_KICK soon (or at once when not yet
+ * in). */
 void engine_kick(struct vcpu *v);
 
 /* Exact architectural state, between two instructions. */
 void engine_get_state(struct vcpu *v, struct cpu *ret);
 must_check int engine_set_state(struct vcpu *v, const struct cpu *c, struct err *e);
 
-/* Could an external interrupt be taken before the next instruction (IF, shadows, pending events)? */
+/* Could an external interrupt be taken before the next instruction (IF, shadows, pending events)?
+ */
 bool engine_irq_ready(struct vcpu *v);
 /* Take @vector as an external interrupt; only when engine_irq_ready. */
 void engine_interrupt(struct vcpu *v, uint8_t vector);

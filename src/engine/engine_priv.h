@@ -12,10 +12,10 @@ struct engine_ops {
 	int (*create)(struct gmem *mem, unsigned int n_cpus, struct engine **ret, struct err *e);
 	void (*free)(struct engine *en);
 	int (*memory_changed)(struct engine *en, struct err *e);
-	int (*msi)(struct engine *en, uint64_t addr, uint32_t data);           /* caps.local_apic */
-	int (*ioeventfd)(struct engine *en, uint64_t addr, uint32_t size, bool pio, int fd, bool add,
-			 struct err *e);                                       /* caps.ioeventfd */
-	void (*eoi_exits)(struct engine *en, const uint64_t vectors[4]);       /* caps.local_apic */
+	int (*msi)(struct engine *en, uint64_t addr, uint32_t data); /* caps.local_apic */
+	int (*ioeventfd)(struct engine *en, uint64_t addr, uint32_t size, bool pio, int fd,
+			 bool add, struct err *e);                       /* caps.ioeventfd */
+	void (*eoi_exits)(struct engine *en, const uint64_t vectors[4]); /* caps.local_apic */
 	int (*vcpu_new)(struct engine *en, unsigned int index, struct vcpu **ret, struct err *e);
 	void (*vcpu_free)(struct vcpu *v);
 	void (*run)(struct vcpu *v, struct vm_exit *x);
@@ -28,7 +28,7 @@ struct engine_ops {
 	void (*nmi)(struct vcpu *v);
 	uint64_t (*tsc)(struct vcpu *v);
 	int (*single_step)(struct vcpu *v, bool on, struct err *e);
-	uint64_t (*insn_count)(struct vcpu *v);                                /* may be NULL */
+	uint64_t (*insn_count)(struct vcpu *v); /* may be NULL */
 };
 
 /* Embedded at the start of the implementation's own structures. */

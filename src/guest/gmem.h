@@ -34,7 +34,7 @@ enum gmem_slot_flags {
 struct gmem_slot {
 	uint64_t gpa, size; /* bytes, page-aligned */
 	uint8_t *hva;
-	int fd;             /* memfd behind it, -1 if anonymous */
+	int fd; /* memfd behind it, -1 if anonymous */
 	unsigned int flags;
 	/* One per page.  Generation 0 = page holds no cached code. */
 	_Atomic uint32_t *code_gen;

@@ -25,7 +25,8 @@ struct net_ops {
 
 struct net {
 	const struct net_ops *ops;
-	/* Set by the card.  Returns false when it has no buffer: the backend keeps or drops the frame. */
+	/* Set by the card.  Returns false when it has no buffer: the backend keeps or drops the
+	 * frame. */
 	bool (*rx)(void *opaque, const void *frame, size_t len);
 	void *rx_opaque;
 };
@@ -43,7 +44,7 @@ static inline void net_close(struct net *n)
 
 struct net_publish {
 	bool udp;
-	char host_addr[46];   /* "" = 127.0.0.1 */
+	char host_addr[46]; /* "" = 127.0.0.1 */
 	uint16_t host_port, guest_port;
 };
 
@@ -51,7 +52,7 @@ struct net_user_spec {
 	const char *hostname; /* given by DHCP; may be NULL */
 	const struct net_publish *publish;
 	size_t n_publish;
-	bool restrict_host;   /* no access to the host and the world */
+	bool restrict_host; /* no access to the host and the world */
 };
 
 /*

@@ -25,9 +25,8 @@
 	do {                                                                                       \
 		uint64_t a_ = (uint64_t)(a), b_ = (uint64_t)(b);                                   \
 		if (a_ != b_) {                                                                    \
-			fprintf(stderr,                                                            \
-				"%s:%d: %s: %s is 0x%" PRIx64 ", %s is 0x%" PRIx64 "\n", __FILE__, \
-				__LINE__, __func__, #a, a_, #b, b_);                               \
+			fprintf(stderr, "%s:%d: %s: %s is 0x%" PRIx64 ", %s is 0x%" PRIx64 "\n",   \
+				__FILE__, __LINE__, __func__, #a, a_, #b, b_);                     \
 			exit(1);                                                                   \
 		}                                                                                  \
 	} while (0)

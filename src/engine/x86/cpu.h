@@ -14,7 +14,22 @@
 #define CPU_STATE_VERSION 1
 
 enum cpu_gpr {
-	RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15,
+	RAX,
+	RCX,
+	RDX,
+	RBX,
+	RSP,
+	RBP,
+	RSI,
+	RDI,
+	R8,
+	R9,
+	R10,
+	R11,
+	R12,
+	R13,
+	R14,
+	R15,
 };
 
 /* Numbering of the ModRM reg field of MOV Sreg. */
@@ -51,24 +66,24 @@ struct cpu_table { /* GDTR, IDTR */
 };
 
 /* RFLAGS */
-#define FL_CF   0x00000001u
-#define FL_ONE  0x00000002u /* always set */
-#define FL_PF   0x00000004u
-#define FL_AF   0x00000010u
-#define FL_ZF   0x00000040u
-#define FL_SF   0x00000080u
-#define FL_TF   0x00000100u
-#define FL_IF   0x00000200u
-#define FL_DF   0x00000400u
-#define FL_OF   0x00000800u
-#define FL_IOPL 0x00003000u
-#define FL_NT   0x00004000u
-#define FL_RF   0x00010000u
-#define FL_VM   0x00020000u
-#define FL_AC   0x00040000u
-#define FL_VIF  0x00080000u
-#define FL_VIP  0x00100000u
-#define FL_ID   0x00200000u
+#define FL_CF    0x00000001u
+#define FL_ONE   0x00000002u /* always set */
+#define FL_PF    0x00000004u
+#define FL_AF    0x00000010u
+#define FL_ZF    0x00000040u
+#define FL_SF    0x00000080u
+#define FL_TF    0x00000100u
+#define FL_IF    0x00000200u
+#define FL_DF    0x00000400u
+#define FL_OF    0x00000800u
+#define FL_IOPL  0x00003000u
+#define FL_NT    0x00004000u
+#define FL_RF    0x00010000u
+#define FL_VM    0x00020000u
+#define FL_AC    0x00040000u
+#define FL_VIF   0x00080000u
+#define FL_VIP   0x00100000u
+#define FL_ID    0x00200000u
 #define FL_ARITH (FL_CF | FL_PF | FL_AF | FL_ZF | FL_SF | FL_OF)
 
 #define CR0_PE BIT(0)
@@ -102,24 +117,39 @@ struct cpu_table { /* GDTR, IDTR */
 #define CR4_SMEP       BIT(20)
 #define CR4_SMAP       BIT(21)
 
-#define EFER_SCE  BIT(0)
-#define EFER_LME  BIT(8)
-#define EFER_LMA  BIT(10)
-#define EFER_NXE  BIT(11)
+#define EFER_SCE BIT(0)
+#define EFER_LME BIT(8)
+#define EFER_LMA BIT(10)
+#define EFER_NXE BIT(11)
 
 /* Exception vectors. */
 enum cpu_vector {
-	VEC_DE = 0, VEC_DB = 1, VEC_NMI = 2, VEC_BP = 3, VEC_OF = 4, VEC_BR = 5, VEC_UD = 6,
-	VEC_NM = 7, VEC_DF = 8, VEC_TS = 10, VEC_NP = 11, VEC_SS = 12, VEC_GP = 13, VEC_PF = 14,
-	VEC_MF = 16, VEC_AC = 17, VEC_MC = 18, VEC_XM = 19,
+	VEC_DE = 0,
+	VEC_DB = 1,
+	VEC_NMI = 2,
+	VEC_BP = 3,
+	VEC_OF = 4,
+	VEC_BR = 5,
+	VEC_UD = 6,
+	VEC_NM = 7,
+	VEC_DF = 8,
+	VEC_TS = 10,
+	VEC_NP = 11,
+	VEC_SS = 12,
+	VEC_GP = 13,
+	VEC_PF = 14,
+	VEC_MF = 16,
+	VEC_AC = 17,
+	VEC_MC = 18,
+	VEC_XM = 19,
 };
 
 /* Extended state in XSAVE's standard (non-compacted) layout: x87, SSE, AVX.  SDM vol. 1, 13.4.
  * Guests are not offered AVX-512, AMX or PKU, so that machines move between hosts. */
-#define XSTATE_X87 BIT(0)
-#define XSTATE_SSE BIT(1)
-#define XSTATE_AVX BIT(2)
-#define XSTATE_ALL (XSTATE_X87 | XSTATE_SSE | XSTATE_AVX)
+#define XSTATE_X87      BIT(0)
+#define XSTATE_SSE      BIT(1)
+#define XSTATE_AVX      BIT(2)
+#define XSTATE_ALL      (XSTATE_X87 | XSTATE_SSE | XSTATE_AVX)
 #define XSAVE_AREA_SIZE 832
 
 struct cpu_xsave {
@@ -130,7 +160,7 @@ struct cpu_xsave {
 	uint16_t fop;
 	uint64_t fip, fdp;
 	uint32_t mxcsr, mxcsr_mask;
-	uint8_t st[8][16];  /* ST(i), not physical registers */
+	uint8_t st[8][16]; /* ST(i), not physical registers */
 	uint8_t xmm[16][16];
 	uint8_t reserved2[96];
 	/* XSAVE header */
@@ -173,18 +203,18 @@ struct cpu {
 	uint64_t pv_wall_clock, pv_system_time, pv_async_pf, pv_steal_time, pv_eoi, pv_poll_control;
 
 	/* Hidden state between two instructions */
-	uint8_t mp_state;        /* enum cpu_mp_state */
-	uint8_t int_shadow;      /* after STI or MOV SS: 1 = STI, 2 = MOV SS */
-	uint8_t nmi_masked;      /* until IRET */
+	uint8_t mp_state;   /* enum cpu_mp_state */
+	uint8_t int_shadow; /* after STI or MOV SS: 1 = STI, 2 = MOV SS */
+	uint8_t nmi_masked; /* until IRET */
 	uint8_t nmi_pending;
-	uint8_t event_pending;   /* an event was being delivered when the engine stopped */
+	uint8_t event_pending; /* an event was being delivered when the engine stopped */
 	uint8_t event_vector;
-	uint8_t event_type;      /* as in VMX: 0 external, 2 NMI, 3 exception, 4 software int */
+	uint8_t event_type; /* as in VMX: 0 external, 2 NMI, 3 exception, 4 software int */
 	uint8_t event_has_error;
 	uint32_t event_error;
-	uint32_t event_len;      /* instruction length, for software interrupts */
-	uint64_t pending_dbg;    /* DR6 bits of a trap to deliver before the next instruction */
-	uint64_t pdpte[4];       /* PAE page-directory-pointer registers */
+	uint32_t event_len;   /* instruction length, for software interrupts */
+	uint64_t pending_dbg; /* DR6 bits of a trap to deliver before the next instruction */
+	uint64_t pdpte[4];    /* PAE page-directory-pointer registers */
 };
 
 extern const struct state_table cpu_state_table;

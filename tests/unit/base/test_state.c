@@ -10,13 +10,13 @@ struct chip {
 };
 
 static const struct state_field v1_fields[] = {
-	STATE_FIELD(struct chip, mode, 1),
-	STATE_ARRAY(struct chip, count, 1),
+    STATE_FIELD(struct chip, mode, 1),
+    STATE_ARRAY(struct chip, count, 1),
 };
 static const struct state_field v2_fields[] = {
-	STATE_FIELD(struct chip, mode, 1),
-	STATE_ARRAY(struct chip, count, 1),
-	STATE_FIELD(struct chip, late, 2),
+    STATE_FIELD(struct chip, mode, 1),
+    STATE_ARRAY(struct chip, count, 1),
+    STATE_FIELD(struct chip, late, 2),
 };
 static const struct state_table v1 = {"chip", 1, v1_fields, ARRAY_SIZE(v1_fields), NULL};
 static const struct state_table v2 = {"chip", 2, v2_fields, ARRAY_SIZE(v2_fields), NULL};
