@@ -2,8 +2,9 @@
 /*
  * net/net.h - where a network card's frames go
  *
- * A backend carries whole Ethernet frames (no FCS, no virtio header).  net_send may be called from
- * any thread; received frames come in the loop thread.
+ * A backend carries whole Ethernet frames (no FCS, no virtio header).  net_send and net_rx_ready
+ * may be called from any thread and under the card's lock; received frames come in the loop thread,
+ * never from inside net_send.
  */
 #pragma once
 
@@ -18,7 +19,7 @@ struct net_ops {
 	const char *name;
 	/* Takes a copy; drops the frame when its queue is full. */
 	void (*send)(struct net *n, const void *frame, size_t len);
-	/* The receiver has room again after a rx callback returned false; may be NULL. */
+	/* The receiver has room again after a rx callback returned false. */
 	void (*rx_ready)(struct net *n);
 	void (*close)(struct net *n); /* frees @n */
 };
@@ -29,11 +30,20 @@ struct net {
 	 * frame. */
 	bool (*rx)(void *opaque, const void *frame, size_t len);
 	void *rx_opaque;
+	/* What the backend promises; set by it before the card is made. */
+	uint16_t mtu; /* largest IP packet it carries; 0 = 1500 */
+	bool big_tcp; /* takes TCP frames larger than the MTU, as one frame, up to NET_FRAME_MAX */
+	bool good_csum; /* checksums of received frames are known to be right */
 };
 
 static inline void net_send(struct net *n, const void *frame, size_t len)
 {
 	n->ops->send(n, frame, len);
+}
+
+static inline void net_rx_ready(struct net *n)
+{
+	n->ops->rx_ready(n);
 }
 
 static inline void net_close(struct net *n)
@@ -44,7 +54,7 @@ static inline void net_close(struct net *n)
 
 struct net_publish {
 	bool udp;
-	char host_addr[46]; /* "" = 127.0.0.1 */
+	char host_addr[46]; /* IPv4 or IPv6; "" = 127.0.0.1 */
 	uint16_t host_port, guest_port;
 };
 
