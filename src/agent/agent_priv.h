@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * agent/agent_priv.h - the parts of insula-agent
+ *
+ * insula-agent is the first process (PID 1) of image-based guests.  main.c decides what it is this
+ * time, boot.c brings the guest up, serve.c answers the host, power.c takes the guest down.
+ * It is single-threaded and static; docs/agent.md tells the whole story.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/strbuf.h"
+
+#include <jansson.h>
+#include <sys/types.h>
+
+#define AGENT_CONFIG_PATH  "/insula/config.json"
+#define AGENT_MODULES_PATH "/insula/modules.list"
+#define AGENT_RUN_DIR      "/run/insula"
+#define AGENT_DEFAULT_PATH                                                                         \
+	"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:" AGENT_RUN_DIR "/bin"
+
+enum power_mode { POWER_OFF, POWER_REBOOT };
+
+/* One line on the console.  The kernel's console is the only log there is this early. */
+void agent_log(const char *fmt, ...) printf_like(1, 2);
+
+/* From the initramfs; an absent file gives an empty object, so that defaults apply. */
+must_check int config_read(json_t **ret, struct err *e);
+/* Strings of the configuration; NULL when absent or not a string. */
+const char *config_string(const json_t *obj, const char *key);
+
+/* /proc, /sys, /dev and /run: after it, the configuration can be read and problems shown. */
+must_check int boot_early(struct err *e);
+/* Modules, root, shares, network: everything else up to serving. */
+must_check int boot_guest(const json_t *config, struct err *e);
+/* The mounts of boot_early, which move along to a new root; ends with NULL. */
+extern const char *const early_targets[];
+/* Loads the modules that AGENT_MODULES_PATH lists, in its order; returns how many failed. */
+unsigned int modules_load(void);
+/* Finds the root file system, mounts it and makes it the root directory. */
+must_check int root_enter(const json_t *config, struct err *e);
+/* Mounts each shared directory. */
+must_check int shares_mount(const json_t *config, struct err *e);
+/* mkdir -p, errors ignored: the mount or open that follows tells. */
+void make_dirs(const char *path);
+void net_configure(const json_t *config);
+
+/* A command of the host's, or the remains of one. */
+struct proc {
+	pid_t pid;
+	bool tty;
+	int in, out, err; /* our ends, non-blocking; tty: in == out == the master, err -1 */
+	struct strbuf to_child;
+	bool eof_wanted;   /* close (or ^D) once to_child is written */
+	uint64_t next_eof; /* tty: when to type ^D again */
+	bool exited;
+	int status;
+};
+
+/* Starts what an EXEC frame asks for.  On failure @what says which step, for the host's status. */
+must_check int proc_start(const json_t *request, struct proc **ret, const char **what,
+			  struct err *e);
+/* Hangs up a command that is still running. */
+void proc_free(struct proc *p);
+/* Moves bytes from to_child towards the command, and its end of file. */
+void proc_feed(struct proc *p, uint64_t now);
+void proc_winsize(struct proc *p, unsigned int rows, unsigned int cols);
+
+/* Answers the host until somebody wants the guest down; returns how. */
+enum power_mode serve(void);
+/* Tells all connections that the guest goes down on purpose. */
+void serve_goodbye(enum power_mode mode);
+
+/* Ends all processes, unmounts, and switches off or resets the machine. */
+void power_down(enum power_mode mode) __attribute__((noreturn));
+/* poweroff, reboot, halt, shutdown: asks PID 1.  Returns the exit status. */
+int power_client(const char *name, int argc, char **argv);
