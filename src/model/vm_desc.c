@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * model/vm_desc.c - the description of one virtual machine: lifetime and the JSON form written
+ */
+#include "model/vm_desc.h"
+
+#include "model/vm_desc_priv.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+const char *const vm_machine_names[] = {"q35", "micro", NULL};
+const char *const vm_engine_names[] = {"auto", "kvm", "soft", "interp", NULL};
+const char *const vm_chardev_names[] = {"none", "stdio", "file", "socket", NULL};
+const char *const vm_on_reboot_names[] = {"restart", "exit", NULL};
+
+void vm_desc_fini(struct vm_desc *d)
+{
+	size_t i;
+
+	free(d->name);
+	free(d->kernel);
+	free(d->initrd);
+	free(d->append);
+	free(d->vsock_socket);
+	free(d->serial.path);
+	free(d->console.path);
+	free(d->control);
+	for (i = 0; i < VM_DESC_MAX_DEVS; i++) {
+		free(d->disks[i].path);
+		free(d->disks[i].format);
+		free(d->nets[i].hostname);
+		free(d->nets[i].publish);
+		free(d->shares[i].path);
+		free(d->shares[i].tag);
+	}
+	*d = (struct vm_desc){0};
+}
+
+void vm_mac_format(const uint8_t mac[6], char out[18])
+{
+	snprintf(out, 18, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4],
+		 mac[5]);
+}
+
+/* --- writing: jansson takes over every new reference ------------------------------------------ */
+
+/* Paths are bytes, JSON is UTF-8: what cannot be written was refused when it was read. */
+static void put_string(json_t *o, const char *key, const char *s)
+{
+	if (s)
+		json_object_set_new(o, key, json_string(s));
+}
+
+static json_t *format_disks(const struct vm_desc *d)
+{
+	json_t *a = json_array();
+
+	for (size_t i = 0; i < d->n_disks; i++) {
+		json_t *o = json_object();
+
+		put_string(o, "path", d->disks[i].path);
+		put_string(o, "format", d->disks[i].format);
+		json_object_set_new(o, "readonly", json_boolean(d->disks[i].read_only));
+		json_object_set_new(o, "overlay", json_boolean(d->disks[i].overlay));
+		if (d->disks[i].serial[0])
+			put_string(o, "serial", d->disks[i].serial);
+		json_array_append_new(a, o);
+	}
+	return a;
+}
+
+static json_t *format_publish(const struct vm_net *n)
+{
+	json_t *a = json_array();
+
+	for (size_t i = 0; i < n->n_publish; i++) {
+		json_t *o = json_object();
+
+		put_string(o, "proto", n->publish[i].udp ? "udp" : "tcp");
+		put_string(o, "host_addr", n->publish[i].host_addr);
+		json_object_set_new(o, "host_port", json_integer(n->publish[i].host_port));
+		json_object_set_new(o, "guest_port", json_integer(n->publish[i].guest_port));
+		json_array_append_new(a, o);
+	}
+	return a;
+}
+
+static json_t *format_nets(const struct vm_desc *d)
+{
+	json_t *a = json_array();
+
+	for (size_t i = 0; i < d->n_nets; i++) {
+		const struct vm_net *n = &d->nets[i];
+		json_t *o = json_object();
+		char mac[18];
+
+		put_string(o, "type", "user");
+		if (n->has_mac) {
+			vm_mac_format(n->mac, mac);
+			put_string(o, "mac", mac);
+		}
+		put_string(o, "hostname", n->hostname);
+		if (n->restrict_host)
+			json_object_set_new(o, "restrict", json_true());
+		json_object_set_new(o, "publish", format_publish(n));
+		json_array_append_new(a, o);
+	}
+	return a;
+}
+
+static json_t *format_shares(const struct vm_desc *d)
+{
+	json_t *a = json_array();
+
+	for (size_t i = 0; i < d->n_shares; i++) {
+		json_t *o = json_object();
+
+		put_string(o, "path", d->shares[i].path);
+		put_string(o, "tag", d->shares[i].tag);
+		json_object_set_new(o, "readonly", json_boolean(d->shares[i].read_only));
+		json_array_append_new(a, o);
+	}
+	return a;
+}
+
+static json_t *format_chardev(const struct vm_chardev_desc *c)
+{
+	json_t *o = json_object();
+
+	put_string(o, "type", vm_chardev_names[c->type]);
+	put_string(o, "path", c->path);
+	return o;
+}
+
+void vm_desc_format(const struct vm_desc *d, struct strbuf *out)
+{
+	json_t *o = json_object();
+	char *text;
+
+	json_object_set_new(o, "version", json_integer(VM_DESC_VERSION));
+	put_string(o, "name", d->name);
+	put_string(o, "machine", vm_machine_names[d->machine]);
+	put_string(o, "engine", vm_engine_names[d->engine]);
+	json_object_set_new(o, "cpus", json_integer(d->cpus));
+	json_object_set_new(o, "memory", json_integer((json_int_t)d->memory));
+	put_string(o, "kernel", d->kernel);
+	put_string(o, "initrd", d->initrd);
+	put_string(o, "append", d->append);
+	json_object_set_new(o, "disks", format_disks(d));
+	json_object_set_new(o, "nets", format_nets(d));
+	json_object_set_new(o, "shares", format_shares(d));
+	if (d->vsock_cid) {
+		json_t *v = json_object();
+
+		json_object_set_new(v, "cid", json_integer((json_int_t)d->vsock_cid));
+		put_string(v, "socket", d->vsock_socket);
+		json_object_set_new(o, "vsock", v);
+	}
+	json_object_set_new(o, "serial", format_chardev(&d->serial));
+	json_object_set_new(o, "console", format_chardev(&d->console));
+	put_string(o, "control", d->control);
+	json_object_set_new(o, "rng", json_boolean(d->rng));
+	json_object_set_new(o, "balloon", json_boolean(d->balloon));
+	json_object_set_new(o, "sandbox", json_boolean(d->sandbox));
+	put_string(o, "on_reboot", vm_on_reboot_names[d->on_reboot]);
+	put_string(o, "on_crash", "exit");
+	text = json_dumps(o, JSON_INDENT(2));
+	json_decref(o);
+	if (!text)
+		abort();
+	strbuf_puts(out, text);
+	strbuf_putc(out, '\n');
+	free(text);
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * model/vm_desc.h - the description of one virtual machine, as `insula run` gives it to insula-vmm
+ *
+ * A JSON object (docs/vmm.md lists every key).  Parsing is strict: an unknown key, a wrong type or a
+ * value out of range is an error that names the field and the value.  Absent keys get defaults.
+ *
+ *	struct vm_desc d = {0};
+ *	r = vm_desc_parse(text, len, &d, &e);
+ *	...
+ *	vm_desc_fini(&d);
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/strbuf.h"
+
+#define VM_DESC_VERSION     1
+#define VM_DESC_MAX_CPUS    64
+#define VM_DESC_MAX_DEVS    8 /* of each kind: disks, nets, shares */
+#define VM_DESC_MAX_PUBLISH 64
+#define VM_DESC_MIN_MEMORY  (UINT64_C(8) << 20)
+#define VM_DESC_MAX_MEMORY  (UINT64_C(1) << 40)
+#define VM_DESC_MAX_TEXT    (1u << 20)
+#define VM_DESC_MAX_APPEND  65536 /* the kernel has its own, lower limit: machine/boot_linux.c */
+
+enum vm_machine { VM_MACHINE_Q35, VM_MACHINE_MICRO };
+enum vm_engine { VM_ENGINE_AUTO, VM_ENGINE_KVM, VM_ENGINE_SOFT, VM_ENGINE_INTERP };
+enum vm_chardev { VM_CHARDEV_NONE, VM_CHARDEV_STDIO, VM_CHARDEV_FILE, VM_CHARDEV_SOCKET };
+enum vm_on_reboot { VM_REBOOT_RESTART, VM_REBOOT_EXIT };
+
+struct vm_disk {
+	char *path;
+	char *format; /* "raw" */
+	bool read_only, overlay;
+	char serial[21];
+};
+
+struct vm_publish {
+	bool udp;
+	char host_addr[46];
+	uint16_t host_port, guest_port;
+};
+
+struct vm_net {
+	bool has_mac; /* else derived from the machine's name */
+	uint8_t mac[6];
+	char *hostname; /* NULL = none */
+	bool restrict_host;
+	struct vm_publish *publish;
+	size_t n_publish;
+};
+
+struct vm_share {
+	char *path, *tag;
+	bool read_only;
+};
+
+struct vm_chardev_desc {
+	enum vm_chardev type;
+	char *path; /* file, socket */
+};
+
+struct vm_desc {
+	char *name;
+	enum vm_machine machine;
+	enum vm_engine engine;
+	unsigned int cpus;
+	uint64_t memory; /* bytes */
+	char *kernel, *initrd, *append; /* initrd may be NULL */
+	struct vm_disk disks[VM_DESC_MAX_DEVS];
+	size_t n_disks;
+	struct vm_net nets[VM_DESC_MAX_DEVS];
+	size_t n_nets;
+	struct vm_share shares[VM_DESC_MAX_DEVS];
+	size_t n_shares;
+	uint64_t vsock_cid; /* 0 = no vsock */
+	char *vsock_socket;
+	struct vm_chardev_desc serial, console;
+	char *control; /* socket path; NULL = none */
+	bool rng, balloon, sandbox;
+	enum vm_on_reboot on_reboot;
+};
+
+/* Fills in @ret, which must be zeroed; on failure it is left finished. */
+must_check int vm_desc_parse(const char *text, size_t len, struct vm_desc *ret, struct err *e);
+/* Appends the JSON form; parsing it gives an equal description. */
+void vm_desc_format(const struct vm_desc *d, struct strbuf *out);
+void vm_desc_fini(struct vm_desc *d);
+
+/* "52:54:00:12:34:56" */
+void vm_mac_format(const uint8_t mac[6], char out[18]);

@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * model/vm_desc_parse.c - the description of one virtual machine, read from JSON
+ *
+ * Every object is read through a `struct reader`, which takes keys away from it; what is left at the
+ * end is unknown, and an error.  Errors carry the path of the field ("disks[0].path").
+ */
+#include "model/vm_desc.h"
+
+#include "base/exit.h"
+#include "model/vm_desc_priv.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+struct reader {
+	json_t *o; /* keys that were read are deleted */
+	const char *path; /* "" or "disks[0]." */
+	struct err *e;
+	int error; /* the first one; later reads do nothing */
+};
+
+static void fail(struct reader *r, const char *key, const char *fmt, ...) printf_like(3, 4);
+
+static void fail(struct reader *r, const char *key, const char *fmt, ...)
+{
+	char what[300];
+	va_list ap;
+
+	if (r->error)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof(what), fmt, ap);
+	va_end(ap);
+	r->error = err_msg(r->e, -EINVAL, "%s%s: %s", r->path, key, what);
+}
+
+/* The value of @key, or NULL when absent; it belongs to the caller. */
+static json_t *take(struct reader *r, const char *key)
+{
+	json_t *v;
+
+	if (r->error)
+		return NULL;
+	v = json_object_get(r->o, key);
+	if (v) {
+		json_incref(v);
+		json_object_del(r->o, key);
+	}
+	return v;
+}
+
+static void read_end(struct reader *r)
+{
+	const char *key;
+	json_t *v;
+
+	if (r->error)
+		return;
+	json_object_foreach(r->o, key, v) {
+		fail(r, key, "unknown key");
+		return;
+	}
+}
+
+static bool read_bool(struct reader *r, const char *key, bool preset)
+{
+	json_t *v = take(r, key);
+	bool b = preset;
+
+	if (v && !json_is_boolean(v))
+		fail(r, key, "must be true or false");
+	else if (v)
+		b = json_is_true(v);
+	json_decref(v);
+	return b;
+}
+
+static uint64_t read_int(struct reader *r, const char *key, uint64_t min, uint64_t max,
+			 uint64_t preset)
+{
+	json_t *v = take(r, key);
+	uint64_t n = preset;
+
+	if (v && !json_is_integer(v)) {
+		fail(r, key, "must be a whole number");
+	} else if (v) {
+		json_int_t i = json_integer_value(v);
+
+		if (i < 0 || (uint64_t)i < min || (uint64_t)i > max)
+			fail(r, key, "%lld is not between %" PRIu64 " and %" PRIu64, (long long)i,
+			     min, max);
+		else
+			n = (uint64_t)i;
+	}
+	json_decref(v);
+	return n;
+}
+
+/* A heap string of 1 (0 if @empty_ok) to @max bytes without NUL, or NULL when absent. */
+static char *read_string(struct reader *r, const char *key, size_t max, bool required,
+			 bool empty_ok)
+{
+	json_t *v = take(r, key);
+	char *s = NULL;
+
+	if (!v && required) {
+		fail(r, key, "is missing");
+	} else if (v && !json_is_string(v)) {
+		fail(r, key, "must be a string");
+	} else if (v && strlen(json_string_value(v)) != json_string_length(v)) {
+		fail(r, key, "has a NUL character in it");
+	} else if (v && json_string_length(v) > max) {
+		fail(r, key, "is %zu bytes long, at most %zu are allowed", json_string_length(v),
+		     max);
+	} else if (v && !empty_ok && json_string_length(v) == 0) {
+		fail(r, key, "is empty");
+	} else if (v) {
+		s = xstrdup(json_string_value(v));
+	}
+	json_decref(v);
+	return s;
+}
+
+#define MAX_PATH 4095
+
+static unsigned int read_word(struct reader *r, const char *key, const char *const *names,
+			      unsigned int preset)
+{
+	autofree char *s = read_string(r, key, 64, false, true);
+
+	if (!s)
+		return preset;
+	for (unsigned int i = 0; names[i]; i++)
+		if (strcmp(s, names[i]) == 0)
+			return i;
+	fail(r, key, "unknown value '%s'", s);
+	return preset;
+}
+
+typedef void read_fn(struct reader *r, struct vm_desc *d, size_t i);
+
+/* Each object of the array @key through @fn; returns how many there are. */
+static size_t read_array(struct reader *r, struct vm_desc *d, const char *key, size_t max,
+			 read_fn *fn)
+{
+	json_t *v = take(r, key);
+	size_t n = 0;
+
+	if (v && !json_is_array(v)) {
+		fail(r, key, "must be an array");
+	} else if (v && json_array_size(v) > max) {
+		fail(r, key, "has %zu entries, at most %zu are allowed", json_array_size(v), max);
+	} else if (v) {
+		for (; n < json_array_size(v) && !r->error; n++) {
+			autofree char *path = xasprintf("%s%s[%zu].", r->path, key, n);
+			struct reader sub = {.o = json_array_get(v, n), .path = path, .e = r->e};
+
+			if (!json_is_object(sub.o)) {
+				fail(r, key, "entry %zu must be an object", n);
+				break;
+			}
+			fn(&sub, d, n);
+			read_end(&sub);
+			r->error = sub.error;
+		}
+	}
+	json_decref(v);
+	return n;
+}
+
+/* The object @key as a reader, false when absent.  End with close_object. */
+static bool open_object(struct reader *r, const char *key, struct reader *sub, char *path,
+			size_t size)
+{
+	json_t *v = take(r, key);
+
+	if (!v)
+		return false;
+	if (!json_is_object(v)) {
+		fail(r, key, "must be an object");
+		json_decref(v);
+		return false;
+	}
+	snprintf(path, size, "%s%s.", r->path, key);
+	*sub = (struct reader){.o = v, .path = path, .e = r->e};
+	return true;
+}
+
+static void close_object(struct reader *r, struct reader *sub)
+{
+	read_end(sub);
+	r->error = sub->error;
+	json_decref(sub->o);
+}
+
+/* --- parts ------------------------------------------------------------------------------------ */
+
+static void read_disk(struct reader *r, struct vm_desc *d, size_t i)
+{
+	struct vm_disk *k = &d->disks[i];
+	autofree char *serial = NULL;
+
+	k->path = read_string(r, "path", MAX_PATH, true, false);
+	k->format = read_string(r, "format", 32, false, false);
+	if (!k->format)
+		k->format = xstrdup("raw");
+	k->read_only = read_bool(r, "readonly", false);
+	k->overlay = read_bool(r, "overlay", false);
+	if (k->read_only && k->overlay)
+		fail(r, "overlay", "cannot be true on a read-only disk");
+	serial = read_string(r, "serial", sizeof(k->serial) - 1, false, true);
+	if (serial)
+		strcpy(k->serial, serial);
+}
+
+static void read_publish(struct reader *r, struct vm_net *n, size_t i)
+{
+	static const char *const protos[] = {"tcp", "udp", NULL};
+	struct vm_publish *p = &n->publish[i];
+	autofree char *addr = NULL;
+	uint8_t raw[16];
+
+	p->udp = read_word(r, "proto", protos, 0) == 1;
+	addr = read_string(r, "host_addr", sizeof(p->host_addr) - 1, false, true);
+	if (addr && addr[0] && inet_pton(AF_INET, addr, raw) != 1 &&
+	    inet_pton(AF_INET6, addr, raw) != 1)
+		fail(r, "host_addr", "'%s' is not an IP address", addr);
+	else if (addr)
+		strcpy(p->host_addr, addr);
+	p->host_port = (uint16_t)read_int(r, "host_port", 1, 65535, 0);
+	p->guest_port = (uint16_t)read_int(r, "guest_port", 1, 65535, 0);
+	if (!p->host_port)
+		fail(r, "host_port", "is missing");
+	if (!p->guest_port)
+		fail(r, "guest_port", "is missing");
+}
+
+static void read_publish_row(struct reader *r, struct vm_desc *d, size_t i)
+{
+	read_publish(r, &d->nets[d->n_nets], i);
+}
+
+static bool parse_mac(const char *s, uint8_t mac[6])
+{
+	for (unsigned int i = 0; i < 6; i++, s += 3) {
+		unsigned int v;
+		int used = 0;
+
+		if (strspn(s, "0123456789abcdefABCDEF") != 2 ||
+		    sscanf(s, "%2x%n", &v, &used) != 1 || used != 2)
+			return false;
+		if (s[2] != (i < 5 ? ':' : '\0'))
+			return false;
+		mac[i] = (uint8_t)v;
+	}
+	return true;
+}
+
+static void read_net(struct reader *r, struct vm_desc *d, size_t i)
+{
+	static const char *const types[] = {"user", NULL};
+	struct vm_net *n = &d->nets[i];
+	autofree char *mac = NULL;
+
+	read_word(r, "type", types, 0);
+	mac = read_string(r, "mac", 17, false, false);
+	if (mac && (!parse_mac(mac, n->mac) || (n->mac[0] & 1)))
+		fail(r, "mac", "'%s' is not a unicast address like 52:54:00:12:34:56", mac);
+	n->has_mac = mac != NULL;
+	n->hostname = read_string(r, "hostname", 253, false, false);
+	n->restrict_host = read_bool(r, "restrict", false);
+	n->publish = xcalloc(VM_DESC_MAX_PUBLISH, sizeof(*n->publish));
+	d->n_nets = i;
+	n->n_publish = read_array(r, d, "publish", VM_DESC_MAX_PUBLISH, read_publish_row);
+}
+
+static void read_share(struct reader *r, struct vm_desc *d, size_t i)
+{
+	struct vm_share *s = &d->shares[i];
+
+	s->path = read_string(r, "path", MAX_PATH, true, false);
+	s->tag = read_string(r, "tag", 36, true, false);
+	s->read_only = read_bool(r, "readonly", false);
+	for (size_t k = 0; k < i && !r->error; k++)
+		if (strcmp(d->shares[k].tag, s->tag) == 0)
+			fail(r, "tag", "'%s' is used twice", s->tag);
+}
+
+static void read_chardev(struct reader *r, const char *key, struct vm_chardev_desc *c)
+{
+	struct reader sub;
+	char path[64];
+
+	c->type = VM_CHARDEV_NONE;
+	if (!open_object(r, key, &sub, path, sizeof(path)))
+		return;
+	c->type = (enum vm_chardev)read_word(&sub, "type", vm_chardev_names, VM_CHARDEV_NONE);
+	c->path = read_string(&sub, "path", MAX_PATH,
+			      c->type == VM_CHARDEV_FILE || c->type == VM_CHARDEV_SOCKET, false);
+	if (c->path && c->type == VM_CHARDEV_SOCKET && strlen(c->path) > 107)
+		fail(&sub, "path", "'%s' is too long for a socket", c->path);
+	close_object(r, &sub);
+}
+
+static void read_vsock(struct reader *r, struct vm_desc *d)
+{
+	struct reader sub;
+	char path[64];
+
+	if (!open_object(r, "vsock", &sub, path, sizeof(path)))
+		return;
+	d->vsock_cid = read_int(&sub, "cid", 3, UINT32_MAX - 1, 3);
+	d->vsock_socket = read_string(&sub, "socket", 96, true, false);
+	close_object(r, &sub);
+}
+
+static void read_name(struct reader *r, struct vm_desc *d)
+{
+	static const char ok[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+
+	d->name = read_string(r, "name", 63, false, false);
+	if (!d->name)
+		d->name = xstrdup("vm");
+	if (strspn(d->name, ok) != strlen(d->name) || d->name[0] == '.' || d->name[0] == '-')
+		fail(r, "name", "'%s' may hold letters, digits, '.', '_' and '-' only", d->name);
+}
+
+static void read_memory(struct reader *r, struct vm_desc *d)
+{
+	d->memory = read_int(r, "memory", VM_DESC_MIN_MEMORY, VM_DESC_MAX_MEMORY,
+			     UINT64_C(512) << 20);
+	if (r->error && r->e && strncmp(r->e->msg, "memory: ", 8) == 0)
+		r->e->exit_code = EXIT_BAD_MEMORY;
+	else if (d->memory % (1u << 20))
+		fail(r, "memory", "%" PRIu64 " is not a whole number of MiB", d->memory);
+}
+
+static void read_machine(struct reader *r, struct vm_desc *d)
+{
+	static const char *const crash[] = {"exit", NULL};
+
+	if (read_int(r, "version", 0, UINT32_MAX, VM_DESC_VERSION) != VM_DESC_VERSION)
+		fail(r, "version", "only %d is known", VM_DESC_VERSION);
+	read_name(r, d);
+	d->machine = (enum vm_machine)read_word(r, "machine", vm_machine_names, VM_MACHINE_Q35);
+	d->engine = (enum vm_engine)read_word(r, "engine", vm_engine_names, VM_ENGINE_AUTO);
+	d->cpus = (unsigned int)read_int(r, "cpus", 1, VM_DESC_MAX_CPUS, 1);
+	read_memory(r, d);
+	d->kernel = read_string(r, "kernel", MAX_PATH, true, false);
+	d->initrd = read_string(r, "initrd", MAX_PATH, false, false);
+	d->append = read_string(r, "append", VM_DESC_MAX_APPEND, false, true);
+	if (!d->append)
+		d->append = xstrdup("");
+	d->n_disks = read_array(r, d, "disks", VM_DESC_MAX_DEVS, read_disk);
+	d->n_nets = read_array(r, d, "nets", VM_DESC_MAX_DEVS, read_net);
+	d->n_shares = read_array(r, d, "shares", VM_DESC_MAX_DEVS, read_share);
+	read_vsock(r, d);
+	read_chardev(r, "serial", &d->serial);
+	read_chardev(r, "console", &d->console);
+	if (d->serial.type == VM_CHARDEV_STDIO && d->console.type == VM_CHARDEV_STDIO)
+		fail(r, "console", "serial uses stdio already");
+	d->control = read_string(r, "control", 107, false, false);
+	d->rng = read_bool(r, "rng", true);
+	d->balloon = read_bool(r, "balloon", true);
+	d->sandbox = read_bool(r, "sandbox", true);
+	d->on_reboot = (enum vm_on_reboot)read_word(r, "on_reboot", vm_on_reboot_names,
+						    VM_REBOOT_RESTART);
+	read_word(r, "on_crash", crash, 0);
+	read_end(r);
+}
+
+int vm_desc_parse(const char *text, size_t len, struct vm_desc *ret, struct err *e)
+{
+	struct reader r = {.path = "", .e = e};
+	json_error_t je;
+
+	if (len > VM_DESC_MAX_TEXT)
+		return err_msg(e, -EFBIG, "the description is longer than %u bytes",
+			       VM_DESC_MAX_TEXT);
+	r.o = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &je);
+	if (!r.o)
+		return err_msg(e, -EINVAL, "the description is not JSON: line %d: %s", je.line,
+			       je.text);
+	if (json_is_object(r.o))
+		read_machine(&r, ret);
+	else
+		r.error = err_msg(e, -EINVAL, "the description is not a JSON object");
+	json_decref(r.o);
+	if (r.error)
+		vm_desc_fini(ret);
+	return r.error;
+}
