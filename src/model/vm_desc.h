@@ -2,8 +2,8 @@
 /*
  * model/vm_desc.h - the description of one virtual machine, as `insula run` gives it to insula-vmm
  *
- * A JSON object (docs/vmm.md lists every key).  Parsing is strict: an unknown key, a wrong type or a
- * value out of range is an error that names the field and the value.  Absent keys get defaults.
+ * A JSON object (docs/vmm.md lists every key).  Parsing is strict: an unknown key, a wrong type or
+ *a value out of range is an error that names the field and the value.  Absent keys get defaults.
  *
  *	struct vm_desc d = {0};
  *	r = vm_desc_parse(text, len, &d, &e);
@@ -66,7 +66,7 @@ struct vm_desc {
 	enum vm_machine machine;
 	enum vm_engine engine;
 	unsigned int cpus;
-	uint64_t memory; /* bytes */
+	uint64_t memory;                /* bytes */
 	char *kernel, *initrd, *append; /* initrd may be NULL */
 	struct vm_disk disks[VM_DESC_MAX_DEVS];
 	size_t n_disks;

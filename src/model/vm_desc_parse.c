@@ -2,8 +2,8 @@
 /*
  * model/vm_desc_parse.c - the description of one virtual machine, read from JSON
  *
- * Every object is read through a `struct reader`, which takes keys away from it; what is left at the
- * end is unknown, and an error.  Errors carry the path of the field ("disks[0].path").
+ * Every object is read through a `struct reader`, which takes keys away from it; what is left at
+ * the end is unknown, and an error.  Errors carry the path of the field ("disks[0].path").
  */
 #include "model/vm_desc.h"
 
@@ -18,7 +18,7 @@
 #include <stdio.h>
 
 struct reader {
-	json_t *o; /* keys that were read are deleted */
+	json_t *o;        /* keys that were read are deleted */
 	const char *path; /* "" or "disks[0]." */
 	struct err *e;
 	int error; /* the first one; later reads do nothing */
@@ -61,7 +61,8 @@ static void read_end(struct reader *r)
 
 	if (r->error)
 		return;
-	json_object_foreach(r->o, key, v) {
+	json_object_foreach(r->o, key, v)
+	{
 		fail(r, key, "unknown key");
 		return;
 	}
@@ -321,7 +322,8 @@ static void read_vsock(struct reader *r, struct vm_desc *d)
 
 static void read_name(struct reader *r, struct vm_desc *d)
 {
-	static const char ok[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+	static const char ok[] =
+	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
 
 	d->name = read_string(r, "name", 63, false, false);
 	if (!d->name)
@@ -332,8 +334,8 @@ static void read_name(struct reader *r, struct vm_desc *d)
 
 static void read_memory(struct reader *r, struct vm_desc *d)
 {
-	d->memory = read_int(r, "memory", VM_DESC_MIN_MEMORY, VM_DESC_MAX_MEMORY,
-			     UINT64_C(512) << 20);
+	d->memory =
+	    read_int(r, "memory", VM_DESC_MIN_MEMORY, VM_DESC_MAX_MEMORY, UINT64_C(512) << 20);
 	if (r->error && r->e && strncmp(r->e->msg, "memory: ", 8) == 0)
 		r->e->exit_code = EXIT_BAD_MEMORY;
 	else if (d->memory % (1u << 20))
@@ -368,8 +370,8 @@ static void read_machine(struct reader *r, struct vm_desc *d)
 	d->rng = read_bool(r, "rng", true);
 	d->balloon = read_bool(r, "balloon", true);
 	d->sandbox = read_bool(r, "sandbox", true);
-	d->on_reboot = (enum vm_on_reboot)read_word(r, "on_reboot", vm_on_reboot_names,
-						    VM_REBOOT_RESTART);
+	d->on_reboot =
+	    (enum vm_on_reboot)read_word(r, "on_reboot", vm_on_reboot_names, VM_REBOOT_RESTART);
 	read_word(r, "on_crash", crash, 0);
 	read_end(r);
 }

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * machine/acpi.h - ACPI tables of the boards (ACPI 6.4)
+ *
+ *	ACPI_GPA   FACS DSDT FADT MADT MCFG [HPET] [SPCR] WAET XSDT RSDT
+ *	RSDP_GPA   RSDP (36 bytes; found by scanning, too)
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/strbuf.h"
+
+#define ACPI_GPA  0xe0000u
+#define ACPI_SIZE 0x10000u
+#define RSDP_GPA  0xf0000u
+#define RSDP_SIZE 36u
+
+/* What the tables say about a board; 0 = the part is absent. */
+struct acpi_config {
+	unsigned int n_cpus;
+	uint32_t lapic_base, ioapic_base, hpet_base;
+	uint32_t hpet_id; /* low half of its capability register */
+	uint64_t ecam_base, ecam_size;
+	uint64_t mmio_base, mmio_end; /* 32-bit PCI window, end exclusive */
+	uint64_t mmio64_base, mmio64_end;
+	uint16_t pm_base; /* ICH9 layout: PM1a +0, PM_TMR +8, GPE0 +0x20 */
+	uint8_t sci;      /* GSI, level, active high */
+	uint8_t s5_type;  /* SLP_TYP of soft-off */
+	uint8_t slots;    /* PCI slots with INTx: GSI acpi_intx_gsi() */
+	bool i8042, rtc, serial;
+	uint16_t serial_port;
+	uint8_t serial_irq;
+};
+
+/* INTx pins go to GSI 16-23, turned by one for each slot. */
+static inline unsigned int acpi_intx_gsi(unsigned int slot, unsigned int pin)
+{
+	return 16 + ((slot + pin) & 7);
+}
+
+/* @tables is to be stored at ACPI_GPA, @rsdp at RSDP_GPA; -E2BIG when they do not fit. */
+must_check int acpi_build(const struct acpi_config *c, struct strbuf *tables,
+			  uint8_t rsdp[RSDP_SIZE], struct err *e);
+/* The DSDT's body alone (acpi_dsdt.c). */
+void acpi_dsdt(const struct acpi_config *c, struct strbuf *out);

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * machine/acpi_dsdt.c - the DSDT: processors, PCI root with its windows and routing, ISA parts, _S5
+ */
+#include "machine/acpi.h"
+#include "machine/aml.h"
+
+#include <stdio.h>
+
+static void add_cpus(const struct acpi_config *c, struct strbuf *b)
+{
+	for (unsigned int i = 0; i < c->n_cpus; i++) {
+		char name[5];
+		size_t dev;
+
+		snprintf(name, sizeof(name), "C%03X", i & 0xfff);
+		dev = aml_device(b, name);
+		aml_name(b, "_HID");
+		aml_string(b, "ACPI0007");
+		aml_name_int(b, "_UID", i);
+		aml_end(b, dev);
+	}
+}
+
+/* Slot << 16 | 0xffff means every function of the slot; GSIs directly, no link devices. */
+static void add_prt(const struct acpi_config *c, struct strbuf *b)
+{
+	size_t prt, row;
+
+	aml_name(b, "_PRT");
+	prt = aml_package(b, c->slots * 4u);
+	for (unsigned int slot = 0; slot < c->slots; slot++) {
+		for (unsigned int pin = 0; pin < 4; pin++) {
+			row = aml_package(b, 4);
+			aml_int(b, slot << 16 | 0xffff);
+			aml_int(b, pin);
+			aml_int(b, 0);
+			aml_int(b, acpi_intx_gsi(slot, pin));
+			aml_end(b, row);
+		}
+	}
+	aml_end(b, prt);
+}
+
+static void add_pci_root(const struct acpi_config *c, struct strbuf *b)
+{
+	size_t dev = aml_device(b, "PCI0"), res;
+
+	aml_name_eisaid(b, "_HID", "PNP0A08");
+	aml_name_eisaid(b, "_CID", "PNP0A03");
+	aml_name_int(b, "_UID", 0);
+	aml_name_int(b, "_SEG", 0);
+	aml_name_int(b, "_BBN", 0);
+	res = aml_resources(b);
+	aml_res_bus(b, 0, (uint16_t)(c->ecam_size / (1u << 20) - 1));
+	aml_res_io(b, 0xcf8, 8);
+	aml_res_io_window(b, 0, 0xcf7);
+	aml_res_io_window(b, 0xd00, 0xffff);
+	aml_res_memory_window(b, 0xa0000, 0xbffff, false);
+	aml_res_memory_window(b, c->mmio_base, c->mmio_end - 1, false);
+	aml_res_memory_window(b, c->mmio64_base, c->mmio64_end - 1, true);
+	aml_resources_end(b, res);
+	add_prt(c, b);
+	aml_end(b, dev);
+}
+
+/* What belongs to nobody else: the kernel trusts ECAM only when it is reserved here or in e820. */
+static void add_motherboard(const struct acpi_config *c, struct strbuf *b)
+{
+	size_t dev = aml_device(b, "MBRD"), res;
+
+	aml_name_eisaid(b, "_HID", "PNP0C02");
+	aml_name_int(b, "_UID", 0);
+	res = aml_resources(b);
+	aml_res_io(b, c->pm_base, 0x80);
+	aml_res_memory32(b, (uint32_t)c->ecam_base, (uint32_t)c->ecam_size);
+	aml_resources_end(b, res);
+	aml_end(b, dev);
+}
+
+static void add_isa_part(struct strbuf *b, const char *name, const char *id, uint16_t port,
+			 uint8_t len, uint16_t port2, int irq)
+{
+	size_t dev = aml_device(b, name), res;
+
+	aml_name_eisaid(b, "_HID", id);
+	res = aml_resources(b);
+	if (len)
+		aml_res_io(b, port, len);
+	if (port2)
+		aml_res_io(b, port2, 1);
+	if (irq >= 0)
+		aml_res_irq(b, (unsigned int)irq);
+	aml_resources_end(b, res);
+	aml_end(b, dev);
+}
+
+static void add_isa(const struct acpi_config *c, struct strbuf *b)
+{
+	if (c->rtc)
+		add_isa_part(b, "RTC_", "PNP0B00", 0x70, 2, 0, 8);
+	if (c->i8042) {
+		add_isa_part(b, "KBD_", "PNP0303", 0x60, 1, 0x64, 1);
+		add_isa_part(b, "MOU_", "PNP0F13", 0, 0, 0, 12);
+	}
+	if (c->serial) {
+		size_t dev = aml_device(b, "COM1"), res;
+
+		aml_name_eisaid(b, "_HID", "PNP0501");
+		aml_name_int(b, "_UID", 1);
+		res = aml_resources(b);
+		aml_res_io(b, c->serial_port, 8);
+		aml_res_irq(b, c->serial_irq);
+		aml_resources_end(b, res);
+		aml_end(b, dev);
+	}
+}
+
+static void add_hpet(const struct acpi_config *c, struct strbuf *b)
+{
+	size_t dev = aml_device(b, "HPET"), res;
+
+	aml_name_eisaid(b, "_HID", "PNP0103");
+	aml_name_int(b, "_UID", 0);
+	res = aml_resources(b);
+	aml_res_memory32(b, c->hpet_base, 0x400);
+	aml_resources_end(b, res);
+	aml_end(b, dev);
+}
+
+/* Both sleep-type words and two reserved ones: OpenBSD insists on all four. */
+static void add_s5(const struct acpi_config *c, struct strbuf *b)
+{
+	size_t pkg;
+
+	aml_name(b, "_S5_");
+	pkg = aml_package(b, 4);
+	aml_int(b, c->s5_type);
+	aml_int(b, c->s5_type);
+	aml_int(b, 0);
+	aml_int(b, 0);
+	aml_end(b, pkg);
+}
+
+void acpi_dsdt(const struct acpi_config *c, struct strbuf *out)
+{
+	size_t sb = aml_scope(out, "\\_SB_");
+
+	add_cpus(c, out);
+	add_pci_root(c, out);
+	add_motherboard(c, out);
+	add_isa(c, out);
+	if (c->hpet_base)
+		add_hpet(c, out);
+	aml_end(out, sb);
+	add_s5(c, out);
+}

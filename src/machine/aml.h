@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * machine/aml.h - writing ACPI machine language (ACPI 6.4, chapter 20) and resource descriptors
+ *(6.4)
+ *
+ * Terms are appended to a strbuf.  Those with a length are opened and closed:
+ *
+ *	size_t dev = aml_device(b, "COM1");
+ *		aml_name_eisaid(b, "_HID", "PNP0501");
+ *	aml_end(b, dev);
+ */
+#pragma once
+
+#include "base/strbuf.h"
+
+/* Names are paths as in ASL with full segments: "_SB_", "\\_S5_". */
+size_t aml_scope(struct strbuf *b, const char *name);
+size_t aml_device(struct strbuf *b, const char *name);
+size_t aml_method(struct strbuf *b, const char *name, unsigned int args);
+size_t aml_package(struct strbuf *b, unsigned int elements);
+void aml_end(struct strbuf *b, size_t mark);
+
+void aml_name(struct strbuf *b, const char *name); /* Name (name, the term that follows) */
+void aml_int(struct strbuf *b, uint64_t v);
+void aml_string(struct strbuf *b, const char *s);
+void aml_eisaid(struct strbuf *b, const char *id); /* "PNP0501" */
+void aml_name_int(struct strbuf *b, const char *name, uint64_t v);
+void aml_name_eisaid(struct strbuf *b, const char *name, const char *id);
+
+/* Buffers of resource descriptors, for Name (_CRS, ...). */
+size_t aml_resources(struct strbuf *b);
+void aml_resources_end(struct strbuf *b, size_t mark);
+void aml_res_io(struct strbuf *b, uint16_t port, uint8_t len);
+void aml_res_irq(struct strbuf *b, unsigned int irq); /* ISA: edge, active high */
+void aml_res_memory32(struct strbuf *b, uint32_t base, uint32_t len);
+/* Windows a bridge passes on. */
+void aml_res_bus(struct strbuf *b, uint16_t first, uint16_t last);
+void aml_res_io_window(struct strbuf *b, uint16_t first, uint16_t last);
+void aml_res_memory_window(struct strbuf *b, uint64_t first, uint64_t last, bool prefetch);

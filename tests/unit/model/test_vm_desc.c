@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/unit/model/test_vm_desc.c - the machine description: defaults, round trip, every refusal
+ */
+#include "model/vm_desc.h"
+
+#include "base/exit.h"
+#include "test.h"
+
+static void parse_ok(const char *text, struct vm_desc *d)
+{
+	struct err e = {0};
+
+	if (vm_desc_parse(text, strlen(text), d, &e) < 0) {
+		fprintf(stderr, "%s\n", e.msg);
+		exit(1);
+	}
+}
+
+static void refused(const char *text, const char *msg)
+{
+	struct vm_desc d = {0};
+	struct err e = {0};
+
+	CHECK(vm_desc_parse(text, strlen(text), &d, &e) < 0);
+	CHECK_STR(e.msg, msg);
+	CHECK(!d.name && !d.kernel);
+}
+
+static void test_defaults(void)
+{
+	struct vm_desc d = {0};
+
+	parse_ok("{\"kernel\":\"/k\"}", &d);
+	CHECK_STR(d.name, "vm");
+	CHECK_STR(d.append, "");
+	CHECK_EQ(d.cpus, 1);
+	CHECK_EQ(d.memory, 512u << 20);
+	CHECK_EQ(d.machine, VM_MACHINE_Q35);
+	CHECK_EQ(d.serial.type, VM_CHARDEV_NONE);
+	CHECK(d.rng && d.balloon && d.sandbox && !d.control && !d.initrd);
+	vm_desc_fini(&d);
+}
+
+static const char full[] =
+    "{\"version\":1,\"name\":\"web\",\"machine\":\"micro\",\"engine\":\"soft\",\"cpus\":4,"
+    "\"memory\":1073741824,\"kernel\":\"/k\",\"initrd\":\"/i\",\"append\":\"quiet\","
+    "\"disks\":[{\"path\":\"/d\",\"overlay\":true,\"serial\":\"root\"},"
+    "{\"path\":\"/e\",\"format\":\"raw\",\"readonly\":true}],"
+    "\"nets\":[{\"type\":\"user\",\"mac\":\"52:54:00:ab:CD:ef\",\"hostname\":\"h\","
+    "\"publish\":[{\"proto\":\"udp\",\"host_addr\":\"::1\",\"host_port\":53,"
+    "\"guest_port\":5353}]}],"
+    "\"shares\":[{\"path\":\"/s\",\"tag\":\"share0\",\"readonly\":true}],"
+    "\"vsock\":{\"cid\":7,\"socket\":\"/run/v\"},\"serial\":{\"type\":\"file\",\"path\":\"/l\"},"
+    "\"console\":{\"type\":\"stdio\"},\"control\":\"/run/c\",\"rng\":false,\"balloon\":false,"
+    "\"sandbox\":false,\"on_reboot\":\"exit\",\"on_crash\":\"exit\"}";
+
+static void check_full(const struct vm_desc *d)
+{
+	CHECK_STR(d->name, "web");
+	CHECK_EQ(d->machine, VM_MACHINE_MICRO);
+	CHECK_EQ(d->engine, VM_ENGINE_SOFT);
+	CHECK_EQ(d->n_disks, 2);
+	CHECK(d->disks[0].overlay && !d->disks[0].read_only && d->disks[1].read_only);
+	CHECK_STR(d->disks[0].serial, "root");
+	CHECK_STR(d->disks[0].format, "raw");
+	CHECK_EQ(d->n_nets, 1);
+	CHECK(d->nets[0].has_mac && d->nets[0].mac[4] == 0xcd);
+	CHECK_EQ(d->nets[0].n_publish, 1);
+	CHECK(d->nets[0].publish[0].udp && d->nets[0].publish[0].guest_port == 5353);
+	CHECK_STR(d->nets[0].publish[0].host_addr, "::1");
+	CHECK(d->shares[0].read_only);
+	CHECK_EQ(d->vsock_cid, 7);
+	CHECK_EQ(d->serial.type, VM_CHARDEV_FILE);
+	CHECK_EQ(d->console.type, VM_CHARDEV_STDIO);
+	CHECK(!d->rng && !d->balloon && !d->sandbox && d->on_reboot == VM_REBOOT_EXIT);
+}
+
+static void test_round_trip(void)
+{
+	autostrbuf struct strbuf one = {0}, two = {0};
+	struct vm_desc d = {0};
+
+	parse_ok(full, &d);
+	check_full(&d);
+	vm_desc_format(&d, &one);
+	vm_desc_fini(&d);
+	parse_ok(one.data, &d);
+	check_full(&d);
+	vm_desc_format(&d, &two);
+	vm_desc_fini(&d);
+	CHECK_STR(one.data, two.data);
+}
+
+static void test_refusals(void)
+{
+	refused("[1]", "the description is not a JSON object");
+	refused("{}", "kernel: is missing");
+	refused("{\"kernel\":\"\"}", "kernel: is empty");
+	refused("{\"kernel\":7}", "kernel: must be a string");
+	refused("{\"kernel\":\"a\\u0000b\"}", "kernel: has a NUL character in it");
+	refused("{\"kernel\":\"k\",\"cpus\":65}", "cpus: 65 is not between 1 and 64");
+	refused("{\"kernel\":\"k\",\"cpus\":-1}", "cpus: -1 is not between 1 and 64");
+	refused("{\"kernel\":\"k\",\"cpus\":1.5}", "cpus: must be a whole number");
+	refused("{\"kernel\":\"k\",\"color\":1}", "color: unknown key");
+	refused("{\"kernel\":\"k\",\"version\":2}", "version: only 1 is known");
+	refused("{\"kernel\":\"k\",\"machine\":\"pc\"}", "machine: unknown value 'pc'");
+	refused("{\"kernel\":\"k\",\"name\":\"a/b\"}",
+		"name: 'a/b' may hold letters, digits, '.', '_' and '-' only");
+	refused("{\"kernel\":\"k\",\"memory\":8388609}",
+		"memory: 8388609 is not a whole number of MiB");
+	refused("{\"kernel\":\"k\",\"disks\":[{}]}", "disks[0].path: is missing");
+	refused("{\"kernel\":\"k\",\"disks\":[{\"path\":\"d\",\"mode\":1}]}",
+		"disks[0].mode: unknown key");
+	refused("{\"kernel\":\"k\",\"disks\":[3]}", "disks: entry 0 must be an object");
+	refused("{\"kernel\":\"k\",\"disks\":{}}", "disks: must be an array");
+	refused(
+	    "{\"kernel\":\"k\",\"disks\":[{\"path\":\"d\",\"readonly\":true,\"overlay\":true}]}",
+	    "disks[0].overlay: cannot be true on a read-only disk");
+	refused("{\"kernel\":\"k\",\"nets\":[{\"mac\":\"53:54:00:00:00:00\"}]}",
+		"nets[0].mac: '53:54:00:00:00:00' is not a unicast address like 52:54:00:12:34:56");
+	refused("{\"kernel\":\"k\",\"nets\":[{\"publish\":[{\"guest_port\":1}]}]}",
+		"nets[0].publish[0].host_port: is missing");
+	refused("{\"kernel\":\"k\",\"nets\":[{\"publish\":[{\"host_addr\":\"x\",\"host_port\":1,"
+		"\"guest_port\":1}]}]}",
+		"nets[0].publish[0].host_addr: 'x' is not an IP address");
+	refused("{\"kernel\":\"k\",\"shares\":[{\"path\":\"a\",\"tag\":\"t\"},"
+		"{\"path\":\"b\",\"tag\":\"t\"}]}",
+		"shares[1].tag: 't' is used twice");
+	refused("{\"kernel\":\"k\",\"serial\":{\"type\":\"file\"}}", "serial.path: is missing");
+	refused("{\"kernel\":\"k\",\"vsock\":{\"cid\":2,\"socket\":\"s\"}}",
+		"vsock.cid: 2 is not between 3 and 4294967294");
+	refused(
+	    "{\"kernel\":\"k\",\"serial\":{\"type\":\"stdio\"},\"console\":{\"type\":\"stdio\"}}",
+	    "console: serial uses stdio already");
+}
+
+static void test_memory_status(void)
+{
+	static const char text[] = "{\"kernel\":\"k\",\"memory\":1024}";
+	struct vm_desc d = {0};
+	struct err e = {0};
+
+	CHECK(vm_desc_parse(text, strlen(text), &d, &e) < 0);
+	CHECK_EQ(e.exit_code, EXIT_BAD_MEMORY);
+}
+
+/* No prefix of a good description is one, and none leaks or crashes. */
+static void test_truncated(void)
+{
+	for (size_t n = 0; n < sizeof(full) - 1; n++) {
+		struct vm_desc d = {0};
+		struct err e = {0};
+
+		CHECK(vm_desc_parse(full, n, &d, &e) < 0);
+		CHECK(e.msg[0]);
+	}
+}
+
+int main(void)
+{
+	test_defaults();
+	test_round_trip();
+	test_refusals();
+	test_memory_status();
+	test_truncated();
+	return 0;
+}
