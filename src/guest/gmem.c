@@ -5,6 +5,7 @@
 #include "guest/gmem.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 
 #define FOUR_GIB BIT(32)
@@ -180,6 +181,23 @@ void gmem_dirty(struct gmem *m, uint64_t gpa, uint64_t len)
 	last = (gpa - s->gpa + len - 1) >> GMEM_PAGE_SHIFT;
 	for (uint64_t page = first; page <= last; page++)
 		page_written(s, page);
+}
+
+void gmem_discard(struct gmem *m, uint64_t gpa, uint64_t len)
+{
+	const struct gmem_slot *s = gmem_slot(m, gpa);
+	uint64_t first, end;
+
+	if (!s || (s->flags & GMEM_ROM) || s->fd < 0 || !range_ok(gpa - s->gpa, len, s->size))
+		return;
+	first = ALIGN_UP(gpa - s->gpa, GMEM_PAGE_SIZE);
+	end = ALIGN_DOWN(gpa - s->gpa + len, GMEM_PAGE_SIZE);
+	if (first >= end)
+		return;
+	/* A host that cannot punch holes keeps the memory, which is no harm. */
+	if (fallocate(s->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)first,
+		      (off_t)(end - first)) == 0)
+		gmem_dirty(m, s->gpa + first, end - first);
 }
 
 uint32_t gmem_set_code(struct gmem *m, uint64_t gpa)

@@ -73,6 +73,10 @@ must_check int gmem_load(struct gmem *m, uint64_t gpa, const void *buf, size_t l
 /* [gpa, gpa+len) was written from outside the engine. */
 void gmem_dirty(struct gmem *m, uint64_t gpa, uint64_t len);
 
+/* The guest has no use for these pages: their memory goes back to the host, and they read as zero
+ * when touched again.  Partial pages and ROM are left alone. */
+void gmem_discard(struct gmem *m, uint64_t gpa, uint64_t len);
+
 /* Marks the page at @gpa as holding cached code; returns its generation (never 0). */
 uint32_t gmem_set_code(struct gmem *m, uint64_t gpa);
 /* 0 if the page is not marked or not memory. */
