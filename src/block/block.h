@@ -6,20 +6,23 @@
  * others (cow: a read-only base below a private top; later qcow2, mirror, throttle, nbd).
  *
  * Requests are asynchronous.  blk_submit never blocks on I/O and may be called from any thread;
- * `done` is called in the loop thread the node was opened with, exactly once, also for errors, and
- * possibly out of order.  A write is on stable storage only after a flush submitted later (or with
- * BLK_FUA) is done.
+ * `done` is called exactly once, also for errors, possibly out of order, and never from inside
+ * blk_submit: in the loop thread the node was opened with, or in a thread that sits in blk_drain.
+ * So `done` must not take a lock that a drainer may hold.  A write is on stable storage only after
+ * a flush submitted later (or with BLK_FUA) is done.
  */
 #pragma once
 
 #include "base/err.h"
 #include "base/loop.h"
 
+#include <pthread.h>
 #include <sys/uio.h>
 
 enum blk_op { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_WRITE_ZEROES };
 
-#define BLK_FUA (1u << 0)
+#define BLK_FUA   (1u << 0) /* write: on stable storage when done */
+#define BLK_UNMAP (1u << 1) /* write zeroes: the space may be given back to the host */
 
 struct blk_req {
 	enum blk_op op;
@@ -46,6 +49,8 @@ struct blk;
 struct blk_ops {
 	const char *name;
 	void (*submit)(struct blk *b, struct blk_req *r);
+	/* Complete what is ready in the calling thread; wait up to @timeout_ms if nothing is. */
+	void (*poll)(struct blk *b, int timeout_ms);
 	void (*close)(struct blk *b); /* no request in flight; frees @b */
 };
 
@@ -54,6 +59,10 @@ struct blk {
 	struct blk_info info;
 	struct loop *loop;
 	_Atomic unsigned int in_flight;
+	/* Requests answered without I/O (bad range, nothing to flush), on their way to done(). */
+	pthread_mutex_t later_lock;
+	struct list later;
+	struct loop_work later_work;
 };
 
 /* What to open; paths are the host's. */
@@ -72,8 +81,10 @@ struct blk_spec {
  */
 must_check int blk_open(const struct blk_spec *spec, struct loop *l, struct blk **ret,
 			struct err *e);
-/* Waits for requests in flight. */
+/* Waits for requests in flight.  In the loop thread, or when the loop does not run any more. */
 void blk_close(struct blk *b);
+/* Returns when no request is in flight; the caller submits none meanwhile.  From any thread. */
+void blk_drain(struct blk *b);
 static inline const struct blk_info *blk_info(const struct blk *b)
 {
 	return &b->info;
@@ -82,3 +93,15 @@ static inline const struct blk_info *blk_info(const struct blk *b)
 /* -EINVAL for ranges past the end or unaligned to block_size, -EROFS for writes to a read-only
  * disk: reported through done() like any other error. */
 void blk_submit(struct blk *b, struct blk_req *r);
+
+/* --- for nodes -------------------------------------------------------------------------------- */
+
+void blk_init(struct blk *b, const struct blk_ops *ops, struct loop *l);
+void blk_fini(struct blk *b);
+/* The request is over; @b and @r are not the node's any more. */
+void blk_complete(struct blk *b, struct blk_req *r, int result);
+/* One round of blk_drain: completes what is ready in this thread, waits up to @timeout_ms if
+ * nothing is.  For nodes that poll their children. */
+void blk_poll(struct blk *b, int timeout_ms);
+/* As blk_complete, from inside submit. */
+void blk_complete_later(struct blk *b, struct blk_req *r, int result);

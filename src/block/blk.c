@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * block/blk.c - the front doors: opening by description, checks, completion
+ */
+#include "block/block.h"
+
+#include "base/exit.h"
+#include "base/fd.h"
+#include "block/node_priv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+/* --- requests --------------------------------------------------------------------------------- */
+
+static void run_later(void *opaque)
+{
+	struct blk *b = opaque;
+
+	for (;;) {
+		struct blk_req *r = NULL;
+
+		pthread_mutex_lock(&b->later_lock);
+		if (!list_empty(&b->later)) {
+			r = container_of(b->later.next, struct blk_req, node);
+			list_remove(&r->node);
+		}
+		pthread_mutex_unlock(&b->later_lock);
+		if (!r)
+			return;
+		blk_complete(b, r, (int)(intptr_t)r->node_data);
+	}
+}
+
+void blk_init(struct blk *b, const struct blk_ops *ops, struct loop *l)
+{
+	b->ops = ops;
+	b->loop = l;
+	b->in_flight = 0;
+	pthread_mutex_init(&b->later_lock, NULL);
+	list_init(&b->later);
+	loop_work_init(&b->later_work, run_later, b);
+}
+
+void blk_fini(struct blk *b)
+{
+	loop_unpost(b->loop, &b->later_work);
+	pthread_mutex_destroy(&b->later_lock);
+}
+
+void blk_complete(struct blk *b, struct blk_req *r, int result)
+{
+	r->done(r, result);
+	/* Last touch: a drainer may go on from here. */
+	b->in_flight--;
+}
+
+void blk_complete_later(struct blk *b, struct blk_req *r, int result)
+{
+	r->node_data = (void *)(intptr_t)result;
+	pthread_mutex_lock(&b->later_lock);
+	list_append(&b->later, &r->node);
+	pthread_mutex_unlock(&b->later_lock);
+	loop_post(b->loop, &b->later_work);
+}
+
+static int check(const struct blk *b, const struct blk_req *r)
+{
+	uint64_t mask = b->info.block_size - 1;
+
+	if (r->op == BLK_FLUSH)
+		return 0;
+	if (r->op != BLK_READ && b->info.read_only)
+		return -EROFS;
+	if (((r->offset | r->len) & mask) || !range_ok(r->offset, r->len, b->info.size))
+		return -EINVAL;
+	return 0;
+}
+
+void blk_submit(struct blk *b, struct blk_req *r)
+{
+	int err = check(b, r);
+
+	b->in_flight++;
+	list_init(&r->node);
+	if (err < 0 || (r->op != BLK_FLUSH && !r->len))
+		blk_complete_later(b, r, err);
+	else
+		b->ops->submit(b, r);
+}
+
+void blk_poll(struct blk *b, int timeout_ms)
+{
+	run_later(b);
+	if (b->in_flight)
+		b->ops->poll(b, timeout_ms);
+}
+
+void blk_drain(struct blk *b)
+{
+	while (b->in_flight)
+		blk_poll(b, 5);
+}
+
+void blk_close(struct blk *b)
+{
+	if (!b)
+		return;
+	blk_drain(b);
+	b->ops->close(b);
+}
+
+/* --- opening ---------------------------------------------------------------------------------- */
+
+/* OFD locks belong to the descriptor: they hold across threads and go away with the process. */
+static int lock_file(int fd, const char *path, bool exclusive, struct err *e)
+{
+	struct flock fl = {.l_type = exclusive ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET};
+
+	if (fcntl(fd, F_OFD_SETLK, &fl) == 0)
+		return 0;
+	if (errno == EAGAIN || errno == EACCES) {
+		err_msg(e, -EBUSY, "disk '%s' is in use by another machine", path);
+		return err_exit(e, -EBUSY, EXIT_DISK_IN_USE);
+	}
+	if (errno == ENOLCK || errno == EOPNOTSUPP || errno == EINVAL)
+		return 0; /* a file system without locks: nobody can hold one */
+	err_set(e, -errno, "disk '%s': lock", path);
+	return err_exit(e, -errno, EXIT_BAD_DISK);
+}
+
+static int open_raw(const char *path, bool read_only, bool direct, struct loop *l, struct blk **ret,
+		    struct err *e)
+{
+	autoclose int fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
+	struct stat st;
+	int r;
+
+	if (fd < 0 || fstat(fd, &st) < 0) {
+		r = err_set(e, -errno, "disk '%s'", path);
+		return err_exit(e, r, EXIT_BAD_DISK);
+	}
+	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) {
+		err_msg(e, -EINVAL, "disk '%s' is neither a file nor a block device", path);
+		return err_exit(e, -EINVAL, EXIT_BAD_DISK);
+	}
+	/* O_NONBLOCK was for FIFOs only; io_uring would fail requests instead of waiting. */
+	(void)fd_set_nonblock(fd, false);
+	r = lock_file(fd, path, !read_only, e);
+	if (r < 0)
+		return r;
+	r = raw_new(fd, path, read_only, direct, l, ret, e);
+	if (r < 0)
+		return err_exit(e, r, EXIT_BAD_DISK);
+	(void)steal_fd(&fd);
+	return 0;
+}
+
+/* A file without a name: the kernel gives its space back when the last user is gone, however. */
+static int open_anonymous(const char *dir, struct err *e)
+{
+	autofree char *path = NULL;
+	int fd;
+
+	if (!dir)
+		dir = getenv("TMPDIR");
+	if (!dir || !*dir)
+		dir = "/var/tmp";
+	fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		return fd;
+	if (errno != EOPNOTSUPP && errno != EISDIR)
+		return err_set(e, -errno, "temporary disk in '%s'", dir);
+	path = xasprintf("%s/insula-disk-XXXXXX", dir);
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd < 0)
+		return err_set(e, -errno, "temporary disk in '%s'", dir);
+	unlink(path);
+	return fd;
+}
+
+static int open_top(const char *dir, uint64_t size, struct loop *l, struct blk **ret, struct err *e)
+{
+	autoclose int fd = open_anonymous(dir, e);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	if (ftruncate(fd, (off_t)size) < 0)
+		return err_set(e, -errno, "temporary disk");
+	r = raw_new(fd, "temporary disk", false, false, l, ret, e);
+	if (r == 0)
+		(void)steal_fd(&fd);
+	return r;
+}
+
+static int open_overlay(const struct blk_spec *spec, struct loop *l, struct blk **ret,
+			struct err *e)
+{
+	struct blk *base = NULL, *top = NULL;
+	int r = open_raw(spec->path, true, false, l, &base, e);
+
+	if (r < 0)
+		return r;
+	r = open_top(spec->overlay_dir, base->info.size, l, &top, e);
+	if (r == 0)
+		r = cow_new(base, top, l, ret, e);
+	if (r < 0) {
+		blk_close(top);
+		blk_close(base);
+		return err_exit(e, err_wrap(e, r, "disk '%s'", spec->path), EXIT_BAD_DISK);
+	}
+	return 0;
+}
+
+int blk_open(const struct blk_spec *spec, struct loop *l, struct blk **ret, struct err *e)
+{
+	if (spec->format && strcmp(spec->format, "raw") != 0) {
+		err_msg(e, -EINVAL, "disk '%s': format '%s' is not supported, only raw", spec->path,
+			spec->format);
+		return err_exit(e, -EINVAL, EXIT_BAD_DISK);
+	}
+	if (spec->overlay && !spec->read_only)
+		return open_overlay(spec, l, ret, e);
+	/* Private writable disks bypass the host's cache; shared read-only ones live from it. */
+	return open_raw(spec->path, spec->read_only, !spec->read_only, l, ret, e);
+}
