@@ -7,11 +7,16 @@
  * one among equals.  What no region claims reads as all ones and ignores writes.
  *
  * The bus splits accesses so that a device sees only what its region declares: sizes between
- * `min` and `max`, naturally aligned when `aligned`, never past its end.
+ * `min` and `max`, naturally aligned, never past its end.  An access goes whole to the region that
+ * wins at its first byte, as far as that region reaches: a byte at 0xcf9 can belong to another
+ * device than the dword at 0xcf8.  A read narrower than `min` is cut out of the aligned wider one;
+ * a write narrower than `min` is dropped, since the device could not tell what to keep.
  *
- * Locks: the device's lock is held around every callback.  Regions are added and removed from any
- * thread; a callback of a removed region is over when bus_remove returns, unless bus_remove was
- * called from inside that callback.
+ * Locks: the device's lock is held around every callback, no lock of the bus is.  Regions are
+ * added, moved and removed from any thread and from callbacks.  A callback of a removed region is
+ * over when bus_remove returns, unless bus_remove was called from inside that callback; so it must
+ * not be called with the region's lock held elsewhere.  bus_move never waits: an access under way
+ * may still reach the region at its old place.
  */
 #pragma once
 
@@ -41,7 +46,8 @@ struct bus_region {
 	int priority; /* 0 ordinary; higher wins */
 	/* private */
 	bool mapped;
-	uint64_t seq;
+	uint64_t seq;              /* order of bus_add */
+	_Atomic unsigned int busy; /* callbacks under way */
 };
 
 must_check int bus_new(struct bus **ret);
@@ -50,7 +56,7 @@ void bus_free(struct bus *b);
 /* The region stays the caller's and must outlive its mapping.  Fields above `private` are set. */
 void bus_add(struct bus *b, struct bus_region *r);
 void bus_remove(struct bus *b, struct bus_region *r);
-/* Move or resize a mapped region. */
+/* Move or resize a region that was added; size 0 hides it until the next move. */
 void bus_move(struct bus *b, struct bus_region *r, uint64_t base, uint64_t size);
 
 uint64_t bus_read(struct bus *b, enum bus_space space, uint64_t addr, unsigned int size);

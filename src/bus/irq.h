@@ -10,6 +10,8 @@
 
 #include "base/macro.h"
 
+#include <pthread.h>
+
 struct irq {
 	void (*set)(void *opaque, unsigned int pin, bool level); /* NULL = not connected */
 	void *opaque;
@@ -39,3 +41,17 @@ static inline void msi_send(const struct msi_sink *s, uint64_t addr, uint32_t da
 {
 	s->send(s->opaque, addr, data);
 }
+
+/*
+ * A wired OR: several sources share one line, which is high while any of them is.  Each source
+ * drives its own input (0-31).
+ */
+struct irq_or {
+	pthread_mutex_t lock;
+	uint32_t high; /* bitmap of inputs */
+	struct irq out;
+};
+
+void irq_or_init(struct irq_or *o, struct irq out);
+void irq_or_fini(struct irq_or *o);
+struct irq irq_or_input(struct irq_or *o, unsigned int n);

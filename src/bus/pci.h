@@ -5,6 +5,13 @@
  * A device embeds struct pci_dev, fills in its ids, declares BARs and capabilities, and is plugged
  * into a slot.  The common part answers configuration accesses, maps BARs on the bus as the guest
  * programs them, and delivers MSI-X or INTx.
+ *
+ * BARs are decoded as hardware does: whatever the guest writes is accepted, two BARs may overlap
+ * for a while, and fixed chips win over BARs (PCI_BAR_PRIORITY).  Only a BAR at 0 or at the
+ * all-ones of a sizing write is not decoded.
+ *
+ * Locks: bus (of configuration accesses) -> device -> irq_lock.  The interrupt functions take only
+ * irq_lock, so they may be called under any lock of a device; they never call back into it.
  */
 #pragma once
 
@@ -15,6 +22,30 @@
 
 #define PCI_CONFIG_SIZE 4096 /* extended space, through ECAM */
 #define PCI_BARS        6
+
+#define PCI_BAR_PRIORITY (-10)
+
+/* Configuration header (PCI 3.0, 6.1) */
+#define PCI_VENDOR_ID      0x00
+#define PCI_DEVICE_ID      0x02
+#define PCI_COMMAND        0x04
+#define PCI_STATUS         0x06
+#define PCI_CLASS_REVISION 0x08
+#define PCI_HEADER_TYPE    0x0e
+#define PCI_BAR0           0x10
+#define PCI_SUB_VENDOR_ID  0x2c
+#define PCI_SUB_DEVICE_ID  0x2e
+#define PCI_CAP_POINTER    0x34
+#define PCI_INTERRUPT_LINE 0x3c
+#define PCI_INTERRUPT_PIN  0x3d /* a device that uses INTx sets 1-4 before it is plugged */
+
+#define PCI_COMMAND_IO       0x0001
+#define PCI_COMMAND_MEMORY   0x0002
+#define PCI_COMMAND_MASTER   0x0004
+#define PCI_COMMAND_INTX_OFF 0x0400
+
+#define PCI_CAP_MSIX   0x11
+#define PCI_CAP_VENDOR 0x09
 
 struct pci_bus;
 struct pci_dev;
@@ -38,10 +69,11 @@ struct pci_bar {
 };
 
 struct pci_msix {
-	unsigned int n;    /* vectors; 0 = no MSI-X */
-	uint8_t cap;       /* offset of the capability */
-	uint8_t *table;    /* 16 bytes a vector, as the guest wrote them */
-	uint64_t *pending; /* bitmap */
+	unsigned int n;       /* vectors; 0 = no MSI-X */
+	uint8_t cap;          /* offset of the capability */
+	uint8_t *table;       /* 16 bytes a vector, as the guest wrote them */
+	uint64_t *pending;    /* bitmap */
+	bool enabled, masked; /* of the message control word */
 };
 
 struct pci_dev {
@@ -54,9 +86,11 @@ struct pci_dev {
 	uint8_t w1c[PCI_CONFIG_SIZE];   /* bits a written one clears */
 	struct pci_bar bar[PCI_BARS];
 	struct pci_msix msix;
-	pthread_mutex_t lock; /* the device's one lock, recursive; BAR callbacks run under it */
-	bool intx_level;
-	uint8_t cap_end; /* where the next capability goes */
+	pthread_mutex_t lock;     /* the device's one lock, recursive; BAR callbacks run under it */
+	pthread_mutex_t irq_lock; /* leaf: MSI-X state, intx_level, intx_off */
+	bool intx_level;          /* what the device asks for */
+	bool intx_off;            /* command bit 10, or MSI-X is on */
+	uint8_t cap_end;          /* where the next capability goes */
 };
 
 /* --- the host bridge's side ------------------------------------------------------------------ */
@@ -100,4 +134,8 @@ void pci_set_intx(struct pci_dev *d, bool level);
 /* Bus mastering: may the device do DMA? */
 bool pci_dma_enabled(const struct pci_dev *d);
 
+/* Configuration space; MSI-X tables vary in size and are saved apart. */
 extern const struct state_table pci_dev_state_table;
+void pci_msix_save(struct pci_dev *d, struct strbuf *out);
+must_check int pci_msix_load(struct pci_dev *d, const void *data, size_t len, size_t *used,
+			     struct err *e);
