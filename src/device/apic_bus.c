@@ -12,6 +12,7 @@
 struct apic_bus {
 	struct lapic **lapic; /* by id; fixed while the machine runs */
 	unsigned int n;
+	_Atomic bool search; /* ids are not indices any more */
 	_Atomic unsigned int turn; /* of lowest-priority arbitration among equals */
 	void (*eoi)(void *opaque, uint8_t vector);
 	void *eoi_opaque;
@@ -50,6 +51,11 @@ void apic_bus_add(struct apic_bus *b, struct lapic *l, uint32_t id)
 void apic_bus_remove(struct apic_bus *b, uint32_t id)
 {
 	b->lapic[id] = NULL;
+}
+
+void apic_bus_ids_changed(struct apic_bus *b)
+{
+	b->search = true;
 }
 
 struct lapic *apic_bus_lapic(struct apic_bus *b, uint32_t id)
@@ -108,8 +114,8 @@ bool apic_bus_deliver(struct apic_bus *b, struct lapic *source, const struct api
 		lapic_receive(source, m);
 		return true;
 	}
-	/* The fast path: ids are fixed, so a physical message names its APIC. */
-	if (m->shorthand == APIC_DEST && !m->logical && !is_broadcast(m)) {
+	/* The fast path: a physical message names its APIC. */
+	if (m->shorthand == APIC_DEST && !m->logical && !is_broadcast(m) && !b->search) {
 		struct lapic *l = apic_bus_lapic(b, m->dest);
 
 		if (l)

@@ -189,16 +189,15 @@ bool lapic_matches(struct lapic *l, const struct apic_msg *m)
 
 	if (dest == (m->wide ? UINT32_MAX : 0xff))
 		return true;
-	if (!m->logical)
-		return dest == l->id;
 	pthread_mutex_lock(&l->lock);
-	if (lapic_is_x2apic(l))
+	if (!m->logical)
+		match = dest == l->id;
+	else if (lapic_is_x2apic(l))
 		match = dest >> 16 == l->ldr >> 16 && (dest & l->ldr & 0xffff);
 	else if (l->dfr >> 28 == 0xf)
 		match = dest & (l->ldr >> 24);
 	else if (l->dfr >> 28 == 0)
-		match = (dest >> 4 == 0xf || dest >> 4 == l->ldr >> 28) &&
-			(dest & (l->ldr >> 24) & 0xf);
+		match = dest >> 4 == l->ldr >> 28 && (dest & (l->ldr >> 24) & 0xf);
 	else
 		match = false;
 	pthread_mutex_unlock(&l->lock);
@@ -357,7 +356,7 @@ void lapic_clear(struct lapic *l)
 	l->tpr = 0;
 	l->ldr = 0;
 	if (lapic_is_x2apic(l)) /* fixed by the id (11.12.10.2) */
-		l->ldr = (l->id & ~15u) << 12 | 1u << (l->id & 15);
+		l->ldr = lapic_x2apic_ldr(l);
 	l->dfr = UINT32_MAX;
 	l->svr = 0xff;
 	l->esr = l->esr_latched = 0;
@@ -378,6 +377,7 @@ void lapic_reset(struct lapic *l)
 
 	pthread_mutex_lock(&l->lock);
 	l->apic_base = LAPIC_DEFAULT_BASE | APIC_BASE_ENABLE | (l->cfg.bsp ? APIC_BASE_BSP : 0);
+	l->id = l->cfg.id;
 	lapic_clear(l);
 	l->nmi = l->init = l->sipi = l->smi = 0;
 	lapic_unlock(l, &after);
@@ -439,6 +439,8 @@ static int lapic_loaded(void *opaque, struct err *e)
 
 	if (lapic_is_x2apic(l) && !lapic_is_on(l))
 		return err_msg(e, -EINVAL, "lapic: saved APIC_BASE is impossible");
+	if (l->id != l->cfg.id)
+		apic_bus_ids_changed(l->cfg.bus);
 	l->lint[0] = l->lint[0] != 0;
 	l->lint[1] = l->lint[1] != 0;
 	lapic_timer_restart(l);

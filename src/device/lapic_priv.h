@@ -41,6 +41,12 @@ static inline bool lapic_is_software_on(const struct lapic *l)
 	return lapic_is_on(l) && (l->svr & SVR_ENABLE);
 }
 
+/* The logical id of x2APIC mode is made from the physical one (11.12.10.2). */
+static inline uint32_t lapic_x2apic_ldr(const struct lapic *l)
+{
+	return (l->cfg.id & ~15u) << 12 | UINT32_C(1) << (l->cfg.id & 15);
+}
+
 /* Work that must be done after the lock is let go. */
 struct lapic_after {
 	bool wake;

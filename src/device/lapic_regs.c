@@ -175,13 +175,21 @@ static void send_ipi(struct lapic *l, uint64_t icr, struct lapic_after *after)
 	after->msg = m;
 }
 
+static void write_id(struct lapic *l, uint32_t id)
+{
+	if (l->id == id)
+		return;
+	l->id = id;
+	apic_bus_ids_changed(l->cfg.bus);
+}
+
 /* False: no such register, or not writable. */
 static bool reg_write(struct lapic *l, unsigned int reg, uint64_t v, struct lapic_after *after)
 {
 	uint32_t v32 = (uint32_t)v;
 
 	switch (reg) {
-	case REG_ID: /* fixed by the board */
+	case REG_ID:
 	case REG_DFR:
 	case REG_LDR:
 		if (lapic_is_x2apic(l))
@@ -190,6 +198,8 @@ static bool reg_write(struct lapic *l, unsigned int reg, uint64_t v, struct lapi
 			l->dfr = v32 | 0x0fffffff;
 		else if (reg == REG_LDR)
 			l->ldr = v32 & 0xff000000;
+		else
+			write_id(l, v32 >> 24);
 		return true;
 	case REG_TPR:
 		l->tpr = v32 & 0xff;
@@ -311,9 +321,11 @@ static bool write_base(struct lapic *l, uint64_t v)
 	if (old == now)
 		return true;
 	if (now == bits) {
-		l->ldr = (l->id & ~15u) << 12 | 1u << (l->id & 15);
+		l->id = l->cfg.id;
+		l->ldr = lapic_x2apic_ldr(l);
 		l->icr = (uint32_t)l->icr;
 	} else if (now == 0) {
+		l->id = l->cfg.id;
 		lapic_clear(l);
 	}
 	return true;

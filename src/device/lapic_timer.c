@@ -48,11 +48,11 @@ uint32_t lapic_timer_count(struct lapic *l)
 {
 	uint64_t gone, period = period_ns(l);
 
-	if (mode(l) == TIMER_TSC_DEADLINE || !l->timer_initial)
+	if (mode(l) == TIMER_TSC_DEADLINE || l->timer_due == TIMER_NEVER)
 		return 0;
 	gone = now_ns(l) - MIN(l->timer_start, now_ns(l));
 	if (gone >= period) {
-		if (mode(l) == TIMER_ONE_SHOT)
+		if (mode(l) == TIMER_ONE_SHOT || !period)
 			return 0;
 		gone %= period;
 	}
@@ -115,7 +115,6 @@ void lapic_timer_set_lvt(struct lapic *l, uint32_t lvt)
 		start_count(l, now_ns(l) - MIN(gone, now_ns(l)));
 	} else {
 		arm(l, TIMER_NEVER);
-		l->timer_initial = old == TIMER_PERIODIC ? l->timer_initial : 0;
 	}
 }
 
