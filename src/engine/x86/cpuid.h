@@ -12,6 +12,16 @@
 
 #define CPUID_MAX_LEAVES 64
 
+/* Physical and linear address widths of our own engines; the page walker accepts just these. */
+#define CPU_PHYS_BITS   46
+#define CPU_LINEAR_BITS 48
+/* Clock of the local APIC's timer, as leaves 15H and 4000_0010H tell it (device/lapic.c). */
+#define CPU_LAPIC_KHZ 1000000
+
+enum cpu_vendor { VENDOR_INTEL, VENDOR_AMD };
+
+enum cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
+
 struct cpuid_leaf {
 	uint32_t function, index;
 	bool indexed; /* answers only for this ECX */
@@ -23,6 +33,7 @@ struct cpu_model {
 	unsigned int n_leaves;
 	unsigned int n_cpus;
 	uint32_t tsc_khz; /* guest TSC frequency */
+	enum cpu_vendor vendor;
 };
 
 /* The model for engines of ours (interp, jit): features both shown by the host and implemented. */
@@ -37,3 +48,10 @@ void cpu_model_query(const struct cpu_model *m, uint32_t apic_id, uint64_t cr4, 
 
 /* Frequency of the host's TSC in kHz (CPUID 15h/16h, else measured once). */
 uint32_t host_tsc_khz(void);
+
+/* Family, model and stepping shown to guests, as in CPUID.01H:EAX. */
+uint32_t cpuid_signature(void);
+
+/* Is bit @bit of @reg set in leaf @function, sub-leaf 0? */
+bool cpu_model_has(const struct cpu_model *m, uint32_t function, enum cpuid_reg reg,
+		   unsigned int bit);
