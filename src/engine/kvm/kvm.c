@@ -54,11 +54,11 @@ static int set_slot(struct kvm_engine *k, unsigned int n, struct err *e)
 {
 	const struct gmem_slot *s = &k->en.mem->slots[n];
 	struct kvm_userspace_memory_region r = {
-		.slot = n,
-		.flags = s->flags & GMEM_ROM ? KVM_MEM_READONLY : 0,
-		.guest_phys_addr = s->gpa,
-		.memory_size = s->size,
-		.userspace_addr = (uintptr_t)s->hva,
+	    .slot = n,
+	    .flags = s->flags & GMEM_ROM ? KVM_MEM_READONLY : 0,
+	    .guest_phys_addr = s->gpa,
+	    .memory_size = s->size,
+	    .userspace_addr = (uintptr_t)s->hva,
 	};
 
 	if (ioctl(k->vm_fd, KVM_SET_USER_MEMORY_REGION, &r) < 0)
@@ -91,8 +91,8 @@ static int split_irqchip(struct kvm_engine *k, struct err *e)
 {
 	struct kvm_enable_cap cap = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {KVM_IOAPIC_PINS}};
 	struct kvm_enable_cap x2apic = {
-		.cap = KVM_CAP_X2APIC_API,
-		.args = {KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK},
+	    .cap = KVM_CAP_X2APIC_API,
+	    .args = {KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK},
 	};
 	uint64_t identity = KVM_IDENTITY_ADDR;
 	int r = need_cap(k, KVM_CAP_SPLIT_IRQCHIP, "split interrupt controllers", e);
@@ -173,24 +173,23 @@ fail:
 static int send_msi(struct engine *en, uint64_t addr, uint32_t data)
 {
 	struct kvm_msi msi = {
-		.address_lo = (uint32_t)addr,
-		.address_hi = (uint32_t)(addr >> 32),
-		.data = data,
+	    .address_lo = (uint32_t)addr,
+	    .address_hi = (uint32_t)(addr >> 32),
+	    .data = data,
 	};
 
 	/* 0 = blocked by the guest (masked, no such APIC): as on hardware, nobody hears of it. */
 	return ioctl(to_kvm(en)->vm_fd, KVM_SIGNAL_MSI, &msi) < 0 ? -errno : 0;
 }
 
-static int set_ioeventfd(struct engine *en, uint64_t addr, uint32_t size, bool pio, int fd, bool add,
-			 struct err *e)
+static int set_ioeventfd(struct engine *en, uint64_t addr, uint32_t size, bool pio, int fd,
+			 bool add, struct err *e)
 {
 	struct kvm_ioeventfd io = {
-		.addr = addr,
-		.len = size,
-		.fd = fd,
-		.flags = (pio ? KVM_IOEVENTFD_FLAG_PIO : 0) |
-			 (add ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN),
+	    .addr = addr,
+	    .len = size,
+	    .fd = fd,
+	    .flags = (pio ? KVM_IOEVENTFD_FLAG_PIO : 0) | (add ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN),
 	};
 
 	if (ioctl(to_kvm(en)->vm_fd, KVM_IOEVENTFD, &io) < 0)
@@ -259,7 +258,7 @@ static uint64_t guest_tsc(struct vcpu *v)
 static int single_step(struct vcpu *v, bool on, struct err *e)
 {
 	struct kvm_guest_debug d = {
-		.control = on ? KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP : 0,
+	    .control = on ? KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP : 0,
 	};
 
 	if (ioctl(to_vcpu(v)->fd, KVM_SET_GUEST_DEBUG, &d) < 0)
@@ -268,24 +267,24 @@ static int single_step(struct vcpu *v, bool on, struct err *e)
 }
 
 const struct engine_ops kvm_ops = {
-	.name = "kvm",
-	.create = create,
-	.free = engine_destroy,
-	.memory_changed = memory_changed,
-	.msi = send_msi,
-	.ioeventfd = set_ioeventfd,
-	.eoi_exits = eoi_exits,
-	.vcpu_new = kvm_vcpu_create,
-	.vcpu_free = kvm_vcpu_destroy,
-	.run = kvm_vcpu_run,
-	.kick = kvm_vcpu_kick,
-	.get_state = kvm_state_get,
-	.set_state = kvm_state_set,
-	.irq_ready = irq_ready,
-	.interrupt = interrupt,
-	.want_irq = want_irq,
-	.nmi = nmi,
-	.tsc = guest_tsc,
-	.single_step = single_step,
-	.insn_count = NULL,
+    .name = "kvm",
+    .create = create,
+    .free = engine_destroy,
+    .memory_changed = memory_changed,
+    .msi = send_msi,
+    .ioeventfd = set_ioeventfd,
+    .eoi_exits = eoi_exits,
+    .vcpu_new = kvm_vcpu_create,
+    .vcpu_free = kvm_vcpu_destroy,
+    .run = kvm_vcpu_run,
+    .kick = kvm_vcpu_kick,
+    .get_state = kvm_state_get,
+    .set_state = kvm_state_set,
+    .irq_ready = irq_ready,
+    .interrupt = interrupt,
+    .want_irq = want_irq,
+    .nmi = nmi,
+    .tsc = guest_tsc,
+    .single_step = single_step,
+    .insn_count = NULL,
 };

@@ -2,8 +2,8 @@
 /*
  * engine/kvm/kvm_cpuid.c - the guest's CPUID on KVM
  *
- * What KVM_GET_SUPPORTED_CPUID offers, minus what struct cpu does not carry (AVX-512, AMX, PKU, CET,
- * nested virtualization), plus what the local APIC in the kernel brings.
+ * What KVM_GET_SUPPORTED_CPUID offers, minus what struct cpu does not carry (AVX-512, AMX, PKU,
+ * CET, nested virtualization), plus what the local APIC in the kernel brings.
  */
 #include "engine/kvm/kvm_priv.h"
 
@@ -23,19 +23,19 @@ static void mask_leaf(struct kvm_cpuid_entry2 *x, unsigned int n_cpus)
 	case 1:
 		x->ebx = (x->ebx & 0xff00ffffu) | n_cpus << 16;
 		x->ecx &= ~(uint32_t)(BIT(3) | BIT(5) | BIT(6)); /* MONITOR, VMX, SMX */
-		x->ecx |= BIT(21) | BIT(24) | BIT(31);           /* x2APIC, TSC deadline, hypervisor */
+		x->ecx |= BIT(21) | BIT(24) | BIT(31); /* x2APIC, TSC deadline, hypervisor */
 		x->edx |= BIT(28);
 		break;
 	case 7:
 		if (x->index == 0) {
 			/* HLE, MPX, RTM, AVX-512, PT, SHA stays */
-			x->ebx &= ~(uint32_t)(BIT(4) | BIT(11) | BIT(14) | BIT(16) | BIT(17) |
-					      BIT(21) | BIT(25) | BIT(26) | BIT(27) | BIT(28) |
-					      BIT(30) | BIT(31));
+			x->ebx &=
+			    ~(uint32_t)(BIT(4) | BIT(11) | BIT(14) | BIT(16) | BIT(17) | BIT(21) |
+					BIT(25) | BIT(26) | BIT(27) | BIT(28) | BIT(30) | BIT(31));
 			/* AVX-512, PKU, OSPKE, WAITPKG, CET, LA57, ENQCMD, PKS */
-			x->ecx &= ~(uint32_t)(BIT(1) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(7) |
-					      BIT(11) | BIT(12) | BIT(14) | BIT(16) | BIT(29) |
-					      BIT(31));
+			x->ecx &=
+			    ~(uint32_t)(BIT(1) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(7) |
+					BIT(11) | BIT(12) | BIT(14) | BIT(16) | BIT(29) | BIT(31));
 			/* AVX-512, UINTR, CET-IBT, AMX */
 			x->edx &= ~(uint32_t)(BIT(2) | BIT(3) | BIT(5) | BIT(8) | BIT(20) |
 					      BIT(22) | BIT(23) | BIT(24) | BIT(25));
@@ -84,13 +84,13 @@ int kvm_cpuid_model(int sys_fd, unsigned int n_cpus, struct cpu_model *m, struct
 
 		mask_leaf(x, n_cpus);
 		m->leaf[m->n_leaves++] = (struct cpuid_leaf){
-			.function = x->function,
-			.index = x->index,
-			.indexed = x->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
-			.eax = x->eax,
-			.ebx = x->ebx,
-			.ecx = x->ecx,
-			.edx = x->edx,
+		    .function = x->function,
+		    .index = x->index,
+		    .indexed = x->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
+		    .eax = x->eax,
+		    .ebx = x->ebx,
+		    .ecx = x->ecx,
+		    .edx = x->edx,
 		};
 	}
 out:
@@ -111,13 +111,13 @@ int kvm_cpuid_apply(struct kvm_vcpu *v, struct err *e)
 		struct kvm_cpuid_entry2 *x = &b->entry[b->head.nent++];
 
 		*x = (struct kvm_cpuid_entry2){
-			.function = leaf->function,
-			.index = leaf->index,
-			.flags = leaf->indexed ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0,
-			.eax = leaf->eax,
-			.ebx = leaf->ebx,
-			.ecx = leaf->ecx,
-			.edx = leaf->edx,
+		    .function = leaf->function,
+		    .index = leaf->index,
+		    .flags = leaf->indexed ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0,
+		    .eax = leaf->eax,
+		    .ebx = leaf->ebx,
+		    .ecx = leaf->ecx,
+		    .edx = leaf->edx,
 		};
 		if (x->function == 1)
 			x->ebx = (x->ebx & 0x00ffffffu) | v->vcpu.index << 24;

@@ -22,9 +22,9 @@
 struct kvm_engine {
 	struct engine en; /* first */
 	int sys_fd, vm_fd;
-	size_t run_size;            /* bytes of a vCPU's shared page(s) */
-	unsigned int n_slots;       /* memory slots given to the kernel */
-	struct kvm_msr_list *msrs;  /* which MSRs the kernel saves */
+	size_t run_size;           /* bytes of a vCPU's shared page(s) */
+	unsigned int n_slots;      /* memory slots given to the kernel */
+	struct kvm_msr_list *msrs; /* which MSRs the kernel saves */
 };
 
 struct kvm_vcpu {
@@ -32,10 +32,10 @@ struct kvm_vcpu {
 	int fd;
 	struct kvm_run *run;
 	_Atomic bool running;
-	pthread_t thread;       /* valid while running */
-	uint32_t io_done;       /* of a string port access: elements already served */
-	bool answer_due;        /* the exit returned last wants an answer */
-	uint64_t tsc_offset;    /* as the kernel has it */
+	pthread_t thread;    /* valid while running */
+	uint32_t io_done;    /* of a string port access: elements already served */
+	bool answer_due;     /* the exit returned last wants an answer */
+	uint64_t tsc_offset; /* as the kernel has it */
 	uint64_t exits;
 };
 

@@ -14,13 +14,14 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
-#define PROBE_CODE  0x4000u
-#define PROBE_PML4  0x1000u
-#define PROBE_PDPT  0x2000u
-#define PROBE_PD    0x3000u
-#define PROBE_SIZE  0x5000u
-#define PROBE_SHORT 1000u   /* iterations: some ms where each costs 4 us, lost in the entry's cost else */
-#define PROBE_LONG  2000000u /* about a millisecond on hardware */
+#define PROBE_CODE 0x4000u
+#define PROBE_PML4 0x1000u
+#define PROBE_PDPT 0x2000u
+#define PROBE_PD   0x3000u
+#define PROBE_SIZE 0x5000u
+#define PROBE_SHORT                                                                                \
+	1000u /* iterations: some ms where each costs 4 us, lost in the entry's cost else */
+#define PROBE_LONG 2000000u /* about a millisecond on hardware */
 
 struct probe {
 	int sys_fd, vm_fd, vcpu_fd;
@@ -85,8 +86,8 @@ static int probe_open(struct probe *p, struct err *e)
 static int probe_registers(struct probe *p, uint32_t loops, struct err *e)
 {
 	struct kvm_regs regs = {.rip = PROBE_CODE, .rcx = loops, .rflags = FL_ONE};
-	struct kvm_segment data = {.limit = ~0u, .type = 3, .present = 1, .db = 1, .s = 1, .g = 1,
-				   .selector = 16};
+	struct kvm_segment data = {
+	    .limit = ~0u, .type = 3, .present = 1, .db = 1, .s = 1, .g = 1, .selector = 16};
 	struct kvm_sregs s;
 
 	if (ioctl(p->vcpu_fd, KVM_GET_SREGS, &s) < 0)

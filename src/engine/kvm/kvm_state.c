@@ -2,8 +2,8 @@
 /*
  * engine/kvm/kvm_state.c - struct cpu to and from the kernel
  *
- * Call with no access waiting for its answer: the next engine_run (with a kick pending, if the guest
- * shall not go on) finishes the instruction first.
+ * Call with no access waiting for its answer: the next engine_run (with a kick pending, if the
+ * guest shall not go on) finishes the instruction first.
  */
 #include "engine/kvm/kvm_priv.h"
 
@@ -25,31 +25,55 @@ struct msr_row {
 	}
 
 static const struct msr_row msr_rows[] = {
-	ROW(0xc0000081, star),         ROW(0xc0000082, lstar),
-	ROW(0xc0000083, cstar),        ROW(0xc0000084, sfmask),
-	ROW(0xc0000102, kernel_gs_base), ROW(0xc0000103, tsc_aux),
-	ROW(0x174, sysenter_cs),       ROW(0x175, sysenter_esp),
-	ROW(0x176, sysenter_eip),      ROW(0x277, pat),
-	ROW(0x1a0, misc_enable),       ROW(0x48, spec_ctrl),
-	ROW(0x1d9, debugctl),          ROW(0x3b, tsc_adjust),
-	ROW(0x2ff, mtrr_def_type),     ROW(0x250, mtrr_fixed[0]),
-	ROW(0x258, mtrr_fixed[1]),     ROW(0x259, mtrr_fixed[2]),
-	ROW(0x268, mtrr_fixed[3]),     ROW(0x269, mtrr_fixed[4]),
-	ROW(0x26a, mtrr_fixed[5]),     ROW(0x26b, mtrr_fixed[6]),
-	ROW(0x26c, mtrr_fixed[7]),     ROW(0x26d, mtrr_fixed[8]),
-	ROW(0x26e, mtrr_fixed[9]),     ROW(0x26f, mtrr_fixed[10]),
-	ROW(0x200, mtrr_base[0]),      ROW(0x201, mtrr_mask[0]),
-	ROW(0x202, mtrr_base[1]),      ROW(0x203, mtrr_mask[1]),
-	ROW(0x204, mtrr_base[2]),      ROW(0x205, mtrr_mask[2]),
-	ROW(0x206, mtrr_base[3]),      ROW(0x207, mtrr_mask[3]),
-	ROW(0x208, mtrr_base[4]),      ROW(0x209, mtrr_mask[4]),
-	ROW(0x20a, mtrr_base[5]),      ROW(0x20b, mtrr_mask[5]),
-	ROW(0x20c, mtrr_base[6]),      ROW(0x20d, mtrr_mask[6]),
-	ROW(0x20e, mtrr_base[7]),      ROW(0x20f, mtrr_mask[7]),
-	ROW(0x17a, mcg_status),        ROW(0x4b564d00, pv_wall_clock),
-	ROW(0x4b564d01, pv_system_time), ROW(0x4b564d02, pv_async_pf),
-	ROW(0x4b564d03, pv_steal_time), ROW(0x4b564d04, pv_eoi),
-	ROW(0x4b564d05, pv_poll_control),
+    ROW(0xc0000081, star),
+    ROW(0xc0000082, lstar),
+    ROW(0xc0000083, cstar),
+    ROW(0xc0000084, sfmask),
+    ROW(0xc0000102, kernel_gs_base),
+    ROW(0xc0000103, tsc_aux),
+    ROW(0x174, sysenter_cs),
+    ROW(0x175, sysenter_esp),
+    ROW(0x176, sysenter_eip),
+    ROW(0x277, pat),
+    ROW(0x1a0, misc_enable),
+    ROW(0x48, spec_ctrl),
+    ROW(0x1d9, debugctl),
+    ROW(0x3b, tsc_adjust),
+    ROW(0x2ff, mtrr_def_type),
+    ROW(0x250, mtrr_fixed[0]),
+    ROW(0x258, mtrr_fixed[1]),
+    ROW(0x259, mtrr_fixed[2]),
+    ROW(0x268, mtrr_fixed[3]),
+    ROW(0x269, mtrr_fixed[4]),
+    ROW(0x26a, mtrr_fixed[5]),
+    ROW(0x26b, mtrr_fixed[6]),
+    ROW(0x26c, mtrr_fixed[7]),
+    ROW(0x26d, mtrr_fixed[8]),
+    ROW(0x26e, mtrr_fixed[9]),
+    ROW(0x26f, mtrr_fixed[10]),
+    ROW(0x200, mtrr_base[0]),
+    ROW(0x201, mtrr_mask[0]),
+    ROW(0x202, mtrr_base[1]),
+    ROW(0x203, mtrr_mask[1]),
+    ROW(0x204, mtrr_base[2]),
+    ROW(0x205, mtrr_mask[2]),
+    ROW(0x206, mtrr_base[3]),
+    ROW(0x207, mtrr_mask[3]),
+    ROW(0x208, mtrr_base[4]),
+    ROW(0x209, mtrr_mask[4]),
+    ROW(0x20a, mtrr_base[5]),
+    ROW(0x20b, mtrr_mask[5]),
+    ROW(0x20c, mtrr_base[6]),
+    ROW(0x20d, mtrr_mask[6]),
+    ROW(0x20e, mtrr_base[7]),
+    ROW(0x20f, mtrr_mask[7]),
+    ROW(0x17a, mcg_status),
+    ROW(0x4b564d00, pv_wall_clock),
+    ROW(0x4b564d01, pv_system_time),
+    ROW(0x4b564d02, pv_async_pf),
+    ROW(0x4b564d03, pv_steal_time),
+    ROW(0x4b564d04, pv_eoi),
+    ROW(0x4b564d05, pv_poll_control),
 };
 
 static uint64_t *msr_field(struct cpu *c, const struct msr_row *row)
@@ -85,31 +109,30 @@ static int msr_io(struct kvm_vcpu *v, unsigned long request, uint32_t index, uin
 static void segment_from_kvm(const struct kvm_segment *k, struct cpu_segment *s)
 {
 	*s = (struct cpu_segment){
-		.base = k->base,
-		.limit = k->limit,
-		.sel = k->selector,
-		.attr = k->type | (uint32_t)k->s << 4 | (uint32_t)k->dpl << 5 |
-			(uint32_t)k->present << 7 | (uint32_t)k->avl << 12 | (uint32_t)k->l << 13 |
-			(uint32_t)k->db << 14 | (uint32_t)k->g << 15 |
-			(k->unusable ? SEG_UNUSABLE : 0),
+	    .base = k->base,
+	    .limit = k->limit,
+	    .sel = k->selector,
+	    .attr = k->type | (uint32_t)k->s << 4 | (uint32_t)k->dpl << 5 |
+		    (uint32_t)k->present << 7 | (uint32_t)k->avl << 12 | (uint32_t)k->l << 13 |
+		    (uint32_t)k->db << 14 | (uint32_t)k->g << 15 | (k->unusable ? SEG_UNUSABLE : 0),
 	};
 }
 
 static void segment_to_kvm(const struct cpu_segment *s, struct kvm_segment *k)
 {
 	*k = (struct kvm_segment){
-		.base = s->base,
-		.limit = s->limit,
-		.selector = s->sel,
-		.type = s->attr & SEG_TYPE_MASK,
-		.s = s->attr >> 4 & 1,
-		.dpl = SEG_DPL(s->attr),
-		.present = s->attr >> 7 & 1,
-		.avl = s->attr >> 12 & 1,
-		.l = s->attr >> 13 & 1,
-		.db = s->attr >> 14 & 1,
-		.g = s->attr >> 15 & 1,
-		.unusable = s->attr >> 16 & 1,
+	    .base = s->base,
+	    .limit = s->limit,
+	    .selector = s->sel,
+	    .type = s->attr & SEG_TYPE_MASK,
+	    .s = s->attr >> 4 & 1,
+	    .dpl = SEG_DPL(s->attr),
+	    .present = s->attr >> 7 & 1,
+	    .avl = s->attr >> 12 & 1,
+	    .l = s->attr >> 13 & 1,
+	    .db = s->attr >> 14 & 1,
+	    .g = s->attr >> 15 & 1,
+	    .unusable = s->attr >> 16 & 1,
 	};
 }
 
@@ -140,15 +163,15 @@ static void get_sregs(struct kvm_vcpu *v, struct cpu *c)
 static int set_sregs(struct kvm_vcpu *v, const struct cpu *c, struct err *e)
 {
 	struct kvm_sregs s = {
-		.gdt = {.base = c->gdtr.base, .limit = c->gdtr.limit},
-		.idt = {.base = c->idtr.base, .limit = c->idtr.limit},
-		.cr0 = c->cr0,
-		.cr2 = c->cr2,
-		.cr3 = c->cr3,
-		.cr4 = c->cr4,
-		.cr8 = c->cr8,
-		.efer = c->efer,
-		.apic_base = c->apic_base,
+	    .gdt = {.base = c->gdtr.base, .limit = c->gdtr.limit},
+	    .idt = {.base = c->idtr.base, .limit = c->idtr.limit},
+	    .cr0 = c->cr0,
+	    .cr2 = c->cr2,
+	    .cr3 = c->cr3,
+	    .cr4 = c->cr4,
+	    .cr8 = c->cr8,
+	    .efer = c->efer,
+	    .apic_base = c->apic_base,
 	};
 
 	segment_to_kvm(&c->seg[SEG_ES], &s.es);
@@ -186,16 +209,16 @@ static void get_regs(struct kvm_vcpu *v, struct cpu *c)
 static int set_regs(struct kvm_vcpu *v, const struct cpu *c, struct err *e)
 {
 	struct kvm_regs r = {
-		.rax = c->gpr[RAX],
-		.rcx = c->gpr[RCX],
-		.rdx = c->gpr[RDX],
-		.rbx = c->gpr[RBX],
-		.rsp = c->gpr[RSP],
-		.rbp = c->gpr[RBP],
-		.rsi = c->gpr[RSI],
-		.rdi = c->gpr[RDI],
-		.rip = c->rip,
-		.rflags = c->rflags,
+	    .rax = c->gpr[RAX],
+	    .rcx = c->gpr[RCX],
+	    .rdx = c->gpr[RDX],
+	    .rbx = c->gpr[RBX],
+	    .rsp = c->gpr[RSP],
+	    .rbp = c->gpr[RBP],
+	    .rsi = c->gpr[RSI],
+	    .rdi = c->gpr[RDI],
+	    .rip = c->rip,
+	    .rflags = c->rflags,
 	};
 
 	memcpy(&r.r8, &c->gpr[R8], 8 * sizeof(r.r8));
@@ -278,7 +301,7 @@ static int set_events(struct kvm_vcpu *v, const struct cpu *c, struct err *e)
 {
 	struct kvm_mp_state mp = {.mp_state = c->mp_state};
 	struct kvm_vcpu_events ev = {
-		.flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW,
+	    .flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW,
 	};
 
 	ev.interrupt.shadow = (uint8_t)((c->int_shadow & 1 ? KVM_X86_SHADOW_INT_STI : 0) |
@@ -342,7 +365,8 @@ void kvm_state_get(struct vcpu *vcpu, struct cpu *c)
 		c->xcr0 = xcrs.xcrs[0].value;
 	for (size_t i = 0; i < ARRAY_SIZE(msr_rows); i++) {
 		if (msr_known(k, msr_rows[i].index))
-			(void)msr_io(v, KVM_GET_MSRS, msr_rows[i].index, msr_field(c, &msr_rows[i]));
+			(void)msr_io(v, KVM_GET_MSRS, msr_rows[i].index,
+				     msr_field(c, &msr_rows[i]));
 	}
 	if (msr_io(v, KVM_GET_MSRS, MSR_TSC, &tsc) == 0)
 		v->tsc_offset = tsc - __builtin_ia32_rdtsc();

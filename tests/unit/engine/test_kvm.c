@@ -78,9 +78,9 @@ static void flat_protected(struct cpu *c)
 	c->cr0 = CR0_PE | CR0_ET | CR0_NE;
 	for (unsigned int i = 0; i < SEG_COUNT; i++) {
 		c->seg[i] = (struct cpu_segment){
-			.limit = ~0u,
-			.sel = i == SEG_CS ? 8 : 16,
-			.attr = SEG_P | SEG_S | SEG_DB | SEG_G | (i == SEG_CS ? 0xb : 0x3),
+		    .limit = ~0u,
+		    .sel = i == SEG_CS ? 8 : 16,
+		    .attr = SEG_P | SEG_S | SEG_DB | SEG_G | (i == SEG_CS ? 0xb : 0x3),
 		};
 	}
 	c->rip = LOAD_AT;
@@ -90,7 +90,7 @@ static void flat_protected(struct cpu *c)
 static void load(struct gmem *m)
 {
 	uint32_t handler = LOAD_AT + (uint32_t)(on_interrupt - guest_start);
-	uint8_t gate[8] = {handler & 0xff, handler >> 8 & 0xff, 8, 0, 0, 0x8e,
+	uint8_t gate[8] = {handler & 0xff,       handler >> 8 & 0xff, 8, 0, 0, 0x8e,
 			   handler >> 16 & 0xff, handler >> 24};
 	uint64_t gdt[3] = {0, 0x00cf9b000000ffff, 0x00cf93000000ffff};
 
