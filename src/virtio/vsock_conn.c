@@ -142,7 +142,12 @@ static uint32_t credit_of(const struct vsock_conn *c)
 
 static void owe_shutdown(struct vsock_conn *c)
 {
-	if (c->state == VSOCK_ESTABLISHED && (c->host_shut & ~c->told_shut))
+	unsigned int news = c->host_shut & ~c->told_shut;
+
+	/* "The host reads no more" is no news to a guest that writes no more. */
+	if (c->guest_shut & VSOCK_SHUTDOWN_SEND)
+		news &= ~(unsigned int)VSOCK_SHUTDOWN_RCV;
+	if (c->state == VSOCK_ESTABLISHED && news)
 		vsock_conn_owe(c, VSOCK_OWE_SHUTDOWN);
 	if (c->host_shut == VSOCK_SHUTDOWN_BOTH)
 		close_fd(c);
