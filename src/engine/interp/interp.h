@@ -215,9 +215,8 @@ void *tlb_fill(struct ivcpu *v, uint64_t lin, enum access acc, uint64_t *pa);
 struct mmu_result {
 	uint64_t pa;       /* physical address of the byte */
 	uint64_t page;     /* size of the mapping: 4096, 2 MiB, 4 MiB, 1 GiB */
-	bool read, write, exec; /* rights of this mapping for the set asked, with dirty bit considered:
-				 * write is true only if D is set already or paging is off; read
-				 * may be false for an ACC_EXEC walk (SMAP) */
+	bool write, exec;  /* rights of this mapping for the set asked, with dirty bit considered: write
+			    * is true only if D is set already or paging is off */
 	bool global;
 };
 

@@ -138,7 +138,6 @@ static enum walk_result leaf(struct walk *w, struct entry *e, uint64_t base, uin
 		return WALK_RETRY;
 	ret->pa = base | (w->lin & (size - 1));
 	ret->page = size;
-	ret->read = may_read(w);
 	ret->write = may_write(w) && (e->value & PTE_D);
 	ret->exec = may_exec(w);
 	ret->global = (e->value & PTE_G) && (w->c->cr4 & CR4_PGE);
@@ -231,11 +230,8 @@ bool mmu_walk(struct ivcpu *v, uint64_t lin, enum access acc, enum tlb_set set,
 	enum walk_result r;
 
 	if (!(c->cr0 & CR0_PG)) {
-		*ret = (struct mmu_result){.pa = (uint32_t)lin,
-					   .page = GMEM_PAGE_SIZE,
-					   .read = true,
-					   .write = true,
-					   .exec = true};
+		*ret = (struct mmu_result){
+		    .pa = (uint32_t)lin, .page = GMEM_PAGE_SIZE, .write = true, .exec = true};
 		return true;
 	}
 	do {

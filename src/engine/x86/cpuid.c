@@ -120,6 +120,7 @@ uint32_t host_tsc_khz(void)
 	(BIT(0) /* FSGSBASE */ | BIT(1) /* TSC_ADJUST */ | BIT(7) /* SMEP */ | BIT(9) /* ERMS */ | \
 	 BIT(10) /* INVPCID */ | BIT(20) /* SMAP */ | BIT(23) /* CLFLUSHOPT */ |                   \
 	 BIT(24) /* CLWB */)
+#define F7_ECX_HOST     (BIT(8) /* GFNI */ | BIT(9) /* VAES */ | BIT(10) /* VPCLMULQDQ */)
 #define F7_ECX_EMULATED (BIT(2) /* UMIP */ | BIT(22) /* RDPID */)
 #define F7_EDX_EMULATED BIT(4) /* FSRM */
 /* Intel: plain storage MSRs that make kernels choose the free mitigations (docs/cpu-model.md). */
@@ -183,12 +184,15 @@ static void add_features(struct cpu_model *m)
 	/* CLFLUSH lines of 64 bytes; APIC ids rounded up to a power of two. */
 	uint32_t ebx = 8 << 8 | (htt ? (1u << log2_ceil(m->n_cpus)) << 16 : 0);
 	uint32_t f7 = host_cpuid(7, 0).r[CPUID_EBX] & F7_EBX_HOST;
+	uint32_t f7c = host_cpuid(7, 0).r[CPUID_ECX] & F7_ECX_HOST;
 	bool intel = m->vendor == VENDOR_INTEL;
 
 	leaf_add(m, 1, 0, false, cpuid_signature(), ebx, feature_1_ecx(), edx);
-	if (!model_has_avx())
+	if (!model_has_avx()) {
 		f7 &= ~(uint32_t)BIT(5);
-	leaf_add(m, 7, 0, true, 0, f7 | F7_EBX_EMULATED, F7_ECX_EMULATED,
+		f7c = 0;
+	}
+	leaf_add(m, 7, 0, true, 0, f7 | F7_EBX_EMULATED, f7c | F7_ECX_EMULATED,
 		 F7_EDX_EMULATED | (intel ? F7_EDX_INTEL : 0));
 	leaf_add(m, 0x80000001, 0, false, intel ? 0 : cpuid_signature(), 0,
 		 (host_cpuid(0x80000001, 0).r[CPUID_ECX] & FX1_ECX_HOST) |
@@ -256,7 +260,8 @@ static void add_xsave(struct cpu_model *m)
 		return;
 	leaf_add(m, 0xd, 0, true, avx ? XSTATE_ALL : XSTATE_X87 | XSTATE_SSE, 576,
 		 avx ? XSAVE_AREA_SIZE : 576, 0);
-	leaf_add(m, 0xd, 1, true, host_cpuid(0xd, 1).r[CPUID_EAX] & BIT(0) /* XSAVEOPT */, 0, 0, 0);
+	/* XSAVEOPT, XSAVEC */
+	leaf_add(m, 0xd, 1, true, host_cpuid(0xd, 1).r[CPUID_EAX] & 3, 0, 0, 0);
 	if (avx)
 		leaf_add(m, 0xd, 2, true, 256, 576, 0, 0);
 }
@@ -397,7 +402,8 @@ void cpu_model_query(const struct cpu_model *m, uint32_t apic_id, uint64_t cr4, 
 		}
 		break;
 	case 0xd:
-		if (index == 0 && l)
+		/* With AVX right after SSE, the compacted form is no smaller. */
+		if (index < 2 && l)
 			out[1] = xcr0 & XSTATE_AVX ? XSAVE_AREA_SIZE : 576;
 		break;
 	}
