@@ -12,7 +12,7 @@
 struct apic_bus {
 	struct lapic **lapic; /* by id; fixed while the machine runs */
 	unsigned int n;
-	_Atomic bool search; /* ids are not indices any more */
+	_Atomic bool search;       /* ids are not indices any more */
 	_Atomic unsigned int turn; /* of lowest-priority arbitration among equals */
 	void (*eoi)(void *opaque, uint8_t vector);
 	void *eoi_opaque;

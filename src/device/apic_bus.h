@@ -48,7 +48,8 @@ void apic_bus_free(struct apic_bus *b);
 /* lapic_new and lapic_free do these, before and after the machine runs. */
 void apic_bus_add(struct apic_bus *b, struct lapic *l, uint32_t id);
 void apic_bus_remove(struct apic_bus *b, uint32_t id);
-/* A guest renumbered an APIC (xAPIC ids are writable): physical messages must search from now on. */
+/* A guest renumbered an APIC (xAPIC ids are writable): physical messages must search from now on.
+ */
 void apic_bus_ids_changed(struct apic_bus *b);
 struct lapic *apic_bus_lapic(struct apic_bus *b, uint32_t id);
 

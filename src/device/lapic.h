@@ -62,7 +62,7 @@ struct lapic {
 	uint64_t tsc_deadline;
 	uint64_t timer_start; /* when the count was written, on the queue's clock */
 	uint64_t timer_due;   /* of the next expiry; TIMER_NEVER = not running */
-	uint32_t id; /* as programmed in xAPIC mode, of 8 bits; cfg.id otherwise */
+	uint32_t id;          /* as programmed in xAPIC mode, of 8 bits; cfg.id otherwise */
 	uint32_t tpr, ldr, dfr, svr, esr, esr_latched;
 	uint32_t irr[8], isr[8], tmr[8];
 	uint64_t icr;
