@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 
 #define FOUR_GIB BIT(32)
@@ -161,12 +162,14 @@ int gmem_write(struct gmem *m, uint64_t gpa, const void *buf, size_t len)
 
 static void page_written(struct gmem_slot *s, uint64_t page)
 {
+	uint32_t gen = s->code_gen[page];
+
 	if (s->dirty)
 		s->dirty[page / 64] |= BIT(page % 64);
-	if (s->code_gen[page]) {
-		/* Skip 0, which means "not marked". */
-		if (++s->code_gen[page] == 0)
-			s->code_gen[page] = 1;
+	while (gen & GMEM_CODE_MARK) {
+		if (atomic_compare_exchange_weak(&s->code_gen[page], &gen,
+						 (gen + 1) & ~GMEM_CODE_MARK))
+			break;
 	}
 }
 
@@ -200,25 +203,31 @@ void gmem_discard(struct gmem *m, uint64_t gpa, uint64_t len)
 		gmem_dirty(m, s->gpa + first, end - first);
 }
 
-uint32_t gmem_set_code(struct gmem *m, uint64_t gpa)
+static _Atomic uint32_t *code_word(const struct gmem *m, uint64_t gpa)
 {
 	const struct gmem_slot *s = gmem_slot(m, gpa);
-	uint32_t none = 0;
-	_Atomic uint32_t *gen;
 
-	if (!s)
-		return 1;
-	gen = &s->code_gen[(gpa - s->gpa) >> GMEM_PAGE_SHIFT];
-	__atomic_compare_exchange_n((uint32_t *)gen, &none, 1, false, __ATOMIC_SEQ_CST,
-				    __ATOMIC_SEQ_CST);
-	return *gen;
+	return s ? &s->code_gen[(gpa - s->gpa) >> GMEM_PAGE_SHIFT] : NULL;
+}
+
+uint32_t gmem_set_code(struct gmem *m, uint64_t gpa)
+{
+	_Atomic uint32_t *word = code_word(m, gpa);
+
+	return word ? atomic_fetch_or(word, GMEM_CODE_MARK) | GMEM_CODE_MARK : GMEM_CODE_MARK;
+}
+
+const _Atomic uint32_t *gmem_code_word(const struct gmem *m, uint64_t gpa)
+{
+	return code_word(m, gpa);
 }
 
 uint32_t gmem_code_gen(const struct gmem *m, uint64_t gpa)
 {
-	const struct gmem_slot *s = gmem_slot(m, gpa);
+	const _Atomic uint32_t *word = code_word(m, gpa);
+	uint32_t gen = word ? *word : 0;
 
-	return s ? s->code_gen[(gpa - s->gpa) >> GMEM_PAGE_SHIFT] : 0;
+	return gen & GMEM_CODE_MARK ? gen : 0;
 }
 
 void gmem_bump_code(struct gmem *m, uint64_t gpa)
@@ -239,6 +248,7 @@ int gmem_log_start(struct gmem *m, struct err *e)
 			return err_set(e, -ENOMEM, "dirty log");
 		}
 	}
+	m->epoch++;
 	return 0;
 }
 
@@ -248,6 +258,7 @@ void gmem_log_stop(struct gmem *m)
 		free((void *)m->slots[i].dirty);
 		m->slots[i].dirty = NULL;
 	}
+	m->epoch++;
 }
 
 void gmem_log_harvest(struct gmem *m, unsigned int slot, uint64_t *bitmap)

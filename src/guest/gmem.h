@@ -15,7 +15,8 @@
  * gmem_write() does by itself: it feeds the dirty log and tells the engines about changed code.
  *
  * Code pages: an engine that caches decoded instructions marks their page with gmem_set_code() and
- * remembers gmem_code_gen(); any write to a marked page bumps the generation.
+ * remembers the generation it returns; a write to a marked page counts the generation on and takes
+ * the mark off, so that pages which turn into data cost nothing any more.
  *
  * Threads: reads, writes and marks from any thread.  The map changes only while no vCPU runs.
  */
@@ -31,12 +32,14 @@ enum gmem_slot_flags {
 	GMEM_ROM = 1 << 0, /* guest writes are dropped */
 };
 
+#define GMEM_CODE_MARK 0x80000000u
+
 struct gmem_slot {
 	uint64_t gpa, size; /* bytes, page-aligned */
 	uint8_t *hva;
 	int fd; /* memfd behind it, -1 if anonymous */
 	unsigned int flags;
-	/* One per page.  Generation 0 = page holds no cached code. */
+	/* One per page: generation, and GMEM_CODE_MARK while the page holds cached code. */
 	_Atomic uint32_t *code_gen;
 	_Atomic uint64_t *dirty; /* bitmap, one bit a page; NULL while logging is off */
 };
@@ -45,7 +48,7 @@ struct gmem {
 	struct gmem_slot slots[GMEM_MAX_SLOTS];
 	unsigned int n_slots;
 	uint64_t ram_size; /* sum of RAM slots, bytes */
-	uint32_t epoch;    /* counts changes of the map: engines drop their TLBs when it moves */
+	uint32_t epoch;    /* counts changes of map and dirty logging: engines drop their TLBs then */
 };
 
 /*
@@ -78,8 +81,12 @@ void gmem_dirty(struct gmem *m, uint64_t gpa, uint64_t len);
 void gmem_discard(struct gmem *m, uint64_t gpa, uint64_t len);
 
 /* Marks the page at @gpa as holding cached code; returns its generation (never 0). */
+/* Marks the page at @gpa as holding cached code; returns its generation with the mark (never 0). */
 uint32_t gmem_set_code(struct gmem *m, uint64_t gpa);
-/* 0 if the page is not marked or not memory. */
+/* The word in which the page's generation and mark are: cached code is good while it has the value
+ * that gmem_set_code returned.  NULL if not memory. */
+const _Atomic uint32_t *gmem_code_word(const struct gmem *m, uint64_t gpa);
+/* As gmem_set_code; 0 if the page is not marked or not memory. */
 uint32_t gmem_code_gen(const struct gmem *m, uint64_t gpa);
 /* A write hit a marked page: all code cached from it is stale. */
 void gmem_bump_code(struct gmem *m, uint64_t gpa);

@@ -25,6 +25,7 @@
 #include "engine/engine_priv.h"
 #include "engine/x86/insn.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 
 /* What decoding and checks depend on. */
@@ -47,45 +48,80 @@ enum access {
 #define TLB_BITS 10
 #define TLB_SIZE (1u << TLB_BITS)
 
-/* One set for user and one for supervisor rights: index v->tlb_set.  A tag of ~0 never matches;
- * pages that need the slow path (MMIO, marked code for writes, data breakpoints) are not entered. */
+/*
+ * Direct-mapped by linear page.  One set for user and two for supervisor rights: v->tlb is the
+ * current one.  A tag is the linear page address plus the flush generation (v->tlb_gen) in the low
+ * 12 bits, so that one compare tests page, generation and (by adding size - 1 to the address first)
+ * page crossing; flushing everything is counting the generation on.  Pages that need the slow path
+ * (MMIO, marked code for writes, data breakpoints) are not entered.
+ */
 struct tlb_entry {
-	uint64_t tag[3];   /* by enum access: linear page address, or ~0 */
+	uint64_t tag[3];   /* by enum access, or TLB_NO_TAG */
 	uintptr_t addend;  /* host = linear + addend */
-	uint64_t pa;       /* physical page address */
 };
+
+#define TLB_GEN_MAX 0xffe
+#define TLB_NO_TAG  UINT64_MAX
+#define TLB_LARGE   8
 
 enum tlb_set { TLB_SUPER, TLB_USER, TLB_SUPER_AC /* SMAP off by EFLAGS.AC */, TLB_SETS };
 
 /* --- replay log ------------------------------------------------------------------------------ */
 
-#define REPLAY_MAX 32
+#define REPLAY_MAX 576 /* a 4 KiB operand in 8-byte pieces, and some */
+
+struct replay_entry {
+	uint8_t reason, size;
+	bool write, fault;
+	uint64_t addr; /* port, gpa or MSR */
+	uint64_t data;
+};
 
 struct replay {
 	unsigned int n;    /* accesses answered */
 	unsigned int at;   /* next one of this run of the instruction */
-	bool open;         /* the last exit's answer is awaited */
-	struct vm_exit log[REPLAY_MAX];
+	bool open;         /* log[n] left as an exit, its answer is awaited */
+	struct replay_entry log[REPLAY_MAX];
 };
 
 struct ivcpu;
 struct uop;
 struct block_cache;
 
+/* Jump cache: where indirect and cross-page branches look first. */
+#define JUMP_BITS 12
+struct jump_entry {
+	uint64_t rip;
+	struct block *block; /* NULL = empty */
+};
+
 struct ivcpu {
 	struct vcpu vcpu;      /* first */
-	struct cpu c;          /* rip is exact only outside handlers of hot uops */
+	struct cpu c;          /* rip and arithmetic flags are exact only outside handlers of hot uops */
+	/* --- pseudo-registers of hot uops: operands are byte offsets into this struct */
+	uint64_t zero;         /* always 0: absent base or index */
+	uint64_t page_rip;     /* rip of the first byte of the running block's linear page */
+	uint16_t af;           /* arithmetic flags as LAHF and SETO left them in AH and AL */
+	bool hot;              /* running hot uops: af is right, not c.rflags; rip is that of uop */
+	const struct uop *uop; /* the instruction at work, set when it leaves the fast path */
 	/* --- derived from c by interp_mode_changed() */
 	enum interp_mode mode;
 	enum insn_bits bits;   /* how CS makes code decode */
 	uint8_t cpl;
 	uint8_t tlb_set;
+	bool slow_data;        /* no TLB entries for data: alignment checks or data breakpoints are on */
 	uint8_t stack_bits;    /* 16, 32, 64: SS.B or long mode */
 	uint32_t block_key;    /* everything decoding depends on */
 	/* --- running */
 	uint64_t next_rip;     /* in slow handlers: rip after this instruction; assign to branch */
-	bool stop;             /* leave the block loop after this instruction (mode changed, exit...) */
-	_Atomic bool kicked;   /* engine_kick, TLB shoot-down: look at requests */
+	union {
+		struct {
+			bool stop;           /* leave the block loop after this instruction */
+			_Atomic bool kicked; /* engine_kick, requests: leave at the next branch */
+		};
+		_Atomic uint16_t leave;      /* both, for one test */
+	};
+	_Atomic bool kick;     /* engine_kick was called */
 	_Atomic uint32_t requests; /* enum ireq */
 	bool want_irq;
 	bool single_step;
@@ -100,11 +136,34 @@ struct ivcpu {
 	} fault;
 	uint64_t insns;
 	struct replay replay;
-	struct tlb_entry tlb[TLB_SETS][TLB_SIZE];
+	struct tlb_entry *tlb; /* current set */
+	uint64_t tlb_gen;
+	struct {
+		uint64_t base, mask;
+	} tlb_large[TLB_LARGE]; /* large mappings entered in pieces since the last full flush */
+	unsigned int tlb_n_large;
+	struct tlb_entry tlb_sets[TLB_SETS][TLB_SIZE];
+	uint64_t tlb_pa[TLB_SETS][TLB_SIZE]; /* physical page addresses of the entries */
+	struct jump_entry jumps[1 << JUMP_BITS];
 	struct block_cache *blocks;
 	void *vec;             /* vec_*.c's own: gadget cache */
 	uint32_t gmem_epoch;
 };
+
+struct interp {
+	struct engine en;      /* first */
+	struct ivcpu **cpus;   /* n_cpus slots; guarded by lock */
+	pthread_mutex_t lock;  /* code marks and lines, cpus */
+	pthread_mutex_t split; /* held for atomics that the host can't do in one instruction */
+	/* By slot and page: which 64-byte lines hold decoded code, when the page is marked. */
+	_Atomic uint64_t *code_lines[GMEM_MAX_SLOTS];
+	uint32_t epoch;        /* of gmem, when code_lines were made */
+};
+
+static inline struct interp *vcpu_interp(const struct ivcpu *v)
+{
+	return container_of(v->vcpu.en, struct interp, en);
+}
 
 enum ireq {
 	IREQ_FLUSH_WRITES = 1 << 0, /* a page became code elsewhere: drop write entries */
@@ -198,6 +257,8 @@ void gpr_set(struct ivcpu *v, unsigned int reg, unsigned int size, bool rex, uin
 uint64_t rm_get(struct ivcpu *v, const struct x86_insn *i, unsigned int size);
 void rm_set(struct ivcpu *v, const struct x86_insn *i, unsigned int size, uint64_t x);
 
+/* Linear address of a stack access at offset @sp (truncated to the stack size here). */
+uint64_t stack_linear(struct ivcpu *v, uint64_t sp, unsigned int size, enum access acc);
 /* Stack of the current SS; push and pop commit RSP only when the access went through. */
 void push(struct ivcpu *v, unsigned int size, uint64_t x);
 uint64_t pop(struct ivcpu *v, unsigned int size);
@@ -207,8 +268,13 @@ uint64_t pop(struct ivcpu *v, unsigned int size);
 void tlb_flush_all(struct ivcpu *v);
 void tlb_flush_page(struct ivcpu *v, uint64_t lin);
 /* Host address for an access whose tag did not match: walks, enters, or returns NULL with @pa for
- * MMIO.  Raises #PF. */
+ * MMIO.  @pa is filled in always.  For writes the slow store path (mem.c) must be used. Raises #PF. */
 void *tlb_fill(struct ivcpu *v, uint64_t lin, enum access acc, uint64_t *pa);
+/* As tlb_fill with the rights of @set, whatever the current one. */
+void *tlb_fill_set(struct ivcpu *v, enum tlb_set set, uint64_t lin, enum access acc, uint64_t *pa);
+/* Drop write entries: of the physical page @pa; or of all pages that got marked as code. */
+void tlb_drop_writes(struct ivcpu *v, uint64_t pa);
+void tlb_sync_writes(struct ivcpu *v);
 
 /* --- paging (mmu.c, owner: sys) --------------------------------------------------------------- */
 
@@ -253,6 +319,22 @@ void debug_data_access(struct ivcpu *v, uint64_t lin, unsigned int size, enum ac
 void io_check(struct ivcpu *v, uint16_t port, unsigned int size);
 /* RFLAGS as POPF/IRET/SYSRET store them happen in sys; the arithmetic part is always in c.rflags. */
 
+/* Integer instructions without a hot uop of their own (ops_*.c); fn NULL = not mine. */
+struct slow_handler int_lookup(const struct ivcpu *v, const struct x86_insn *i);
+struct slow_handler string_lookup(const struct ivcpu *v, const struct x86_insn *i);
+
+/* --- flags (core) ------------------------------------------------------------------------------ */
+
+/* LAHF/SETO form <-> RFLAGS. */
+static inline uint64_t flags_from_af(uint16_t af)
+{
+	return ((af >> 8) & (FL_ARITH & 0xff)) | ((uint64_t)(af & 1) << 11);
+}
+static inline uint16_t flags_to_af(uint64_t fl)
+{
+	return (uint16_t)(((fl & 0xff) << 8) | ((fl >> 11) & 1));
+}
+
 /* --- exits (interp.c, owner: core) ------------------------------------------------------------- */
 
 /* Port, MMIO, MSR and CR8 accesses through the replay log; may raise_exit. */
@@ -264,6 +346,10 @@ uint64_t exit_msr_read(struct ivcpu *v, uint32_t msr);   /* raises #GP when the 
 void exit_msr_write(struct ivcpu *v, uint32_t msr, uint64_t x);
 uint64_t exit_cr8_read(struct ivcpu *v);
 void exit_cr8_write(struct ivcpu *v, uint64_t x);
+/* The accesses logged so far are committed (an iteration of a string instruction is complete). */
+void replay_commit(struct ivcpu *v);
+/* Look at IREQ_* now. */
+void serve_requests(struct ivcpu *v);
 
 /* --- vector unit's life (vec.c, owner: vec) ----------------------------------------------------- */
 

@@ -46,7 +46,9 @@ struct x86_insn {
 
 	bool has_modrm;
 	uint8_t modrm, modrm_off;
-	uint8_t mod, reg, rm; /* reg and rm with REX/VEX bits; rm means a register when mod == 3 */
+	/* reg and rm with REX/VEX bits; rm means a register when mod == 3.  Without ModRM, mod is 3 and
+	 * reg and rm hold the opcode's low three bits (with REX.B). */
+	uint8_t mod, reg, rm;
 
 	bool has_mem;        /* ModRM memory operand, or moffs (then base and index are none) */
 	uint8_t seg;         /* effective segment of the memory operand, enum cpu_seg */
