@@ -103,6 +103,8 @@ struct ivcpu {
 	uint64_t page_rip;     /* rip of the first byte of the running block's linear page */
 	uint16_t af;           /* arithmetic flags as LAHF and SETO left them in AH and AL */
 	bool hot;              /* running hot uops: af is right, not c.rflags; rip is that of uop */
+	bool running;          /* in a block, slow handlers included */
+	uint64_t rip_mask;     /* of the mode: 64 or 32 bits */
 	const struct uop *uop; /* the instruction at work, set when it leaves the fast path */
 	/* --- derived from c by interp_mode_changed() */
 	enum interp_mode mode;
@@ -135,6 +137,8 @@ struct ivcpu {
 		bool is_exit;  /* not a fault: v->exit is filled */
 	} fault;
 	uint64_t insns;
+	uint64_t rmw_pa;       /* lin_rmw gave a pointer into a page with marks to look at */
+	unsigned int rmw_size; /* 0 = it did not */
 	struct replay replay;
 	struct tlb_entry *tlb; /* current set */
 	uint64_t tlb_gen;
@@ -145,6 +149,10 @@ struct ivcpu {
 	struct tlb_entry tlb_sets[TLB_SETS][TLB_SIZE];
 	uint64_t tlb_pa[TLB_SETS][TLB_SIZE]; /* physical page addresses of the entries */
 	struct jump_entry jumps[1 << JUMP_BITS];
+	uint32_t run_key;      /* block_key with KEY_STEP */
+	uint32_t flushes;      /* of the block cache: pointers into it are gone */
+	struct uop *link_from; /* same-page branch that wants to know its target block, at link_rip */
+	uint64_t link_rip;
 	struct block_cache *blocks;
 	void *vec;             /* vec_*.c's own: gadget cache */
 	uint32_t gmem_epoch;
