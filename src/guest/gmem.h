@@ -48,7 +48,7 @@ struct gmem {
 	struct gmem_slot slots[GMEM_MAX_SLOTS];
 	unsigned int n_slots;
 	uint64_t ram_size; /* sum of RAM slots, bytes */
-	uint32_t epoch;    /* counts changes of map and dirty logging: engines drop their TLBs then */
+	uint32_t epoch; /* counts changes of map and dirty logging: engines drop their TLBs then */
 };
 
 /*
@@ -80,7 +80,6 @@ void gmem_dirty(struct gmem *m, uint64_t gpa, uint64_t len);
  * when touched again.  Partial pages and ROM are left alone. */
 void gmem_discard(struct gmem *m, uint64_t gpa, uint64_t len);
 
-/* Marks the page at @gpa as holding cached code; returns its generation (never 0). */
 /* Marks the page at @gpa as holding cached code; returns its generation with the mark (never 0). */
 uint32_t gmem_set_code(struct gmem *m, uint64_t gpa);
 /* The word in which the page's generation and mark are: cached code is good while it has the value

@@ -15,10 +15,10 @@
 #include <stdio.h>
 #include <sys/mman.h>
 
-#define PAGE_MASK   (~UINT64_C(0xfff))
-#define ARENA_SIZE  (64u << 20)
-#define BLOCK_MAX   64 /* instructions */
-#define HASH_BITS   16
+#define PAGE_MASK  (~UINT64_C(0xfff))
+#define ARENA_SIZE (64u << 20)
+#define BLOCK_MAX  64 /* instructions */
+#define HASH_BITS  16
 
 struct block_cache {
 	uint8_t *arena;
@@ -95,7 +95,8 @@ void block_went_stale(struct ivcpu *v, uint64_t pa)
 	u[1].idx = u->idx + 1;
 }
 
-/* --- marks -------------------------------------------------------------------------------------- */
+/* --- marks --------------------------------------------------------------------------------------
+ */
 
 static void ask_others(struct interp *in, const struct ivcpu *me)
 {
@@ -145,7 +146,7 @@ static void code_mark_more(struct ivcpu *v, uint64_t pa, unsigned int size)
 	struct interp *in = vcpu_interp(v);
 	const struct gmem_slot *s = gmem_slot(in->en.mem, pa);
 	_Atomic uint64_t *lines =
-		&in->code_lines[s - in->en.mem->slots][(pa - s->gpa) >> GMEM_PAGE_SHIFT];
+	    &in->code_lines[s - in->en.mem->slots][(pa - s->gpa) >> GMEM_PAGE_SHIFT];
 	uint64_t mask = line_mask((unsigned int)(pa & 0xfff), size);
 
 	if ((*lines & mask) == mask)
@@ -156,7 +157,8 @@ static void code_mark_more(struct ivcpu *v, uint64_t pa, unsigned int size)
 
 /* --- validity --------------------------------------------------------------------------------- */
 
-/* First byte of the second page of a crossing instruction; true and its page if it is code we know. */
+/* First byte of the second page of a crossing instruction; true and its page if it is code we know.
+ */
 static bool second_page(struct ivcpu *v, uint64_t lin, uint64_t *pa)
 {
 	uint64_t next = (lin | 0xfff) + 1;
@@ -187,14 +189,15 @@ static bool block_valid(struct ivcpu *v, struct block *b, uint64_t lin, const ui
 	return memcmp(host, b->raw, b->bytes) == 0;
 }
 
-/* --- decoding ----------------------------------------------------------------------------------- */
+/* --- decoding -----------------------------------------------------------------------------------
+ */
 
 struct decoding {
 	struct block *b;
-	uint8_t *host;        /* of the block's first byte */
+	uint8_t *host; /* of the block's first byte */
 	uint64_t lin;
-	uint64_t limit_left;  /* bytes from the first one to the segment limit */
-	unsigned int off;     /* bytes decoded */
+	uint64_t limit_left; /* bytes from the first one to the segment limit */
+	unsigned int off;    /* bytes decoded */
 	struct x86_insn *insns;
 	unsigned int n_insns;
 	uint8_t raw[BLOCK_MAX * INSN_MAX_LEN];

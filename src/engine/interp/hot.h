@@ -2,9 +2,9 @@
 /*
  * engine/interp/hot.h - micro-ops: form, dispatch, and the inline memory fast path
  *
- * A handler does one guest instruction and goes on to the next by NEXT.  In optimised builds that is
- * a tail call, so the host's branch predictor sees one indirect jump a handler; under sanitizers or
- * without optimisation handlers return the next uop to a loop.
+ * A handler does one guest instruction and goes on to the next by NEXT.  In optimised builds that
+ * is a tail call, so the host's branch predictor sees one indirect jump a handler; under sanitizers
+ * or without optimisation handlers return the next uop to a loop.
  */
 #pragma once
 
@@ -12,8 +12,8 @@
 
 #include <stdatomic.h>
 
-#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) &&     \
-	!defined(INTERP_LOOP)
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) &&    \
+    !defined(INTERP_LOOP)
 #define INTERP_THREADED 1
 #else
 #define INTERP_THREADED 0
@@ -28,19 +28,19 @@ struct uop {
 	uint16_t base, index; /* as well */
 	uint8_t scale;        /* shift count */
 	uint8_t seg;
-	uint8_t asz;          /* address size in bytes */
+	uint8_t asz; /* address size in bytes */
 	uint8_t len;
-	uint16_t off;         /* of the instruction in its page */
-	uint8_t idx;          /* position in the block */
-	uint8_t same_page;    /* branches: the target is in this page */
-	int64_t disp;         /* branches: target relative to the page */
+	uint16_t off;      /* of the instruction in its page */
+	uint8_t idx;       /* position in the block */
+	uint8_t same_page; /* branches: the target is in this page */
+	int64_t disp;      /* branches: target relative to the page */
 	union {
 		int64_t imm;
 		slow_fn *slow;
 	};
 	union {
-		struct block *link;           /* branches: where it went last time */
-		const struct x86_insn *insn;  /* slow */
+		struct block *link;          /* branches: where it went last time */
+		const struct x86_insn *insn; /* slow */
 	};
 };
 
@@ -48,14 +48,14 @@ struct block {
 	struct block *hash_next;
 	uint64_t pa;
 	uint32_t key;
-	uint32_t gen, gen2;               /* of the page, and of the second when an insn crosses */
+	uint32_t gen, gen2; /* of the page, and of the second when an insn crosses */
 	const _Atomic uint32_t *word, *word2;
 	uint64_t pa2;
-	uint16_t n;                       /* instructions */
-	uint16_t bytes;                   /* of code covered */
-	bool crosses;                     /* one instruction over a page end: never linked to */
-	bool dead;                        /* changed by its own stores: never valid again */
-	const uint8_t *raw;               /* copy of the code bytes */
+	uint16_t n;         /* instructions */
+	uint16_t bytes;     /* of code covered */
+	bool crosses;       /* one instruction over a page end: never linked to */
+	bool dead;          /* changed by its own stores: never valid again */
+	const uint8_t *raw; /* copy of the code bytes */
 	struct uop u[];
 };
 
@@ -101,6 +101,11 @@ void hot_st(struct ivcpu *v, const struct uop *u, uint64_t lin, unsigned int siz
 /* Linear address of the operand in any mode and segment. */
 uint64_t hot_lin(struct ivcpu *v, const struct uop *u, unsigned int size, enum access acc);
 void page_was_written(struct ivcpu *v, uint64_t pa, unsigned int size);
+
+/* Host page at @lin for a run of accesses, NULL for MMIO and ROM; may raise #PF.  For writes @pa
+ * says what must be told to page_was_written afterwards, BULK_PLAIN = nothing. */
+#define BULK_PLAIN UINT64_MAX
+uint8_t *bulk_host(struct ivcpu *v, uint64_t lin, enum access acc, uint64_t *pa);
 
 /* block.c */
 struct block *block_find(struct ivcpu *v); /* at c.rip, decoding it if need be; may raise */

@@ -137,6 +137,10 @@ struct ivcpu {
 		bool is_exit;  /* not a fault: v->exit is filled */
 	} fault;
 	uint64_t insns;
+	bool stepping;         /* in a block of one instruction; */
+	uint8_t shadow;        /* c.int_shadow */
+	uint64_t resume;       /* and RF as they were before it */
+	bool answer_rax;       /* the last exit was a hypercall */
 	uint64_t rmw_pa;       /* lin_rmw gave a pointer into a page with marks to look at */
 	unsigned int rmw_size; /* 0 = it did not */
 	struct replay replay;

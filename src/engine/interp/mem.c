@@ -94,8 +94,8 @@ static struct tlb_entry *tlb_entry(const struct ivcpu *v, uint64_t lin)
 static void check_align(struct ivcpu *v, uint64_t lin, unsigned int size)
 {
 	/* Up to 8 bytes: bigger operands have rules of their own, checked by their instructions. */
-	if (v->slow_data && v->tlb_set == TLB_USER && (v->c.cr0 & CR0_AM) && (v->c.rflags & FL_AC) &&
-	    size <= 8 && (lin & (size - 1)))
+	if (v->slow_data && v->tlb_set == TLB_USER && (v->c.cr0 & CR0_AM) &&
+	    (v->c.rflags & FL_AC) && size <= 8 && (lin & (size - 1)))
 		raise_fault_error(v, VEC_AC, 0);
 }
 
@@ -118,20 +118,32 @@ static uint8_t *page_host(struct ivcpu *v, uint64_t lin, enum access acc, uint64
 static uint64_t host_ld(const void *p, unsigned int size)
 {
 	switch (size) {
-	case 1: return *(const volatile uint8_t *)p;
-	case 2: return *(const volatile u16_ua *)p;
-	case 4: return *(const volatile u32_ua *)p;
-	default: return *(const volatile u64_ua *)p;
+	case 1:
+		return *(const volatile uint8_t *)p;
+	case 2:
+		return *(const volatile u16_ua *)p;
+	case 4:
+		return *(const volatile u32_ua *)p;
+	default:
+		return *(const volatile u64_ua *)p;
 	}
 }
 
 static void host_st(void *p, unsigned int size, uint64_t x)
 {
 	switch (size) {
-	case 1: *(volatile uint8_t *)p = (uint8_t)x; break;
-	case 2: *(volatile u16_ua *)p = (uint16_t)x; break;
-	case 4: *(volatile u32_ua *)p = (uint32_t)x; break;
-	default: *(volatile u64_ua *)p = x; break;
+	case 1:
+		*(volatile uint8_t *)p = (uint8_t)x;
+		break;
+	case 2:
+		*(volatile u16_ua *)p = (uint16_t)x;
+		break;
+	case 4:
+		*(volatile u32_ua *)p = (uint32_t)x;
+		break;
+	default:
+		*(volatile u64_ua *)p = x;
+		break;
 	}
 }
 
@@ -140,7 +152,8 @@ static unsigned int page_rest(uint64_t lin)
 	return 0x1000 - (unsigned int)(lin & 0xfff);
 }
 
-/* --- writes to pages that are not plain RAM ----------------------------------------------------- */
+/* --- writes to pages that are not plain RAM -----------------------------------------------------
+ */
 
 /* [pa, pa+size) of one page was written by this vCPU past the TLB. */
 void page_was_written(struct ivcpu *v, uint64_t pa, unsigned int size)
@@ -165,7 +178,8 @@ void page_was_written(struct ivcpu *v, uint64_t pa, unsigned int size)
 	block_went_stale(v, pa);
 }
 
-/* A place in one page that is written outside the fast path; pa for what must be told afterwards. */
+/* A place in one page that is written outside the fast path; pa for what must be told afterwards.
+ */
 struct wr_page {
 	uint8_t *host; /* NULL = MMIO */
 	uint64_t pa;
@@ -400,10 +414,12 @@ void sys_st(struct ivcpu *v, uint64_t lin, unsigned int size, uint64_t x)
 	sys_rights_end(v, set);
 }
 
-/* --- atomics ------------------------------------------------------------------------------------ */
+/* --- atomics ------------------------------------------------------------------------------------
+ */
 
 /*
- * The pointer is used after we return: op_slow looks at the code marks when the instruction is done.
+ * The pointer is used after we return: op_slow looks at the code marks when the instruction is
+ * done.
  */
 void *lin_rmw(struct ivcpu *v, uint64_t lin, unsigned int size)
 {
@@ -421,6 +437,17 @@ void *lin_rmw(struct ivcpu *v, uint64_t lin, unsigned int size)
 	}
 	note_data(v, lin, size, ACC_WRITE);
 	return w.host;
+}
+
+uint8_t *bulk_host(struct ivcpu *v, uint64_t lin, enum access acc, uint64_t *pa)
+{
+	struct wr_page w;
+
+	if (acc == ACC_READ)
+		return page_host(v, lin, ACC_READ, pa);
+	page_open(v, lin, &w);
+	*pa = w.told ? w.pa : BULK_PLAIN;
+	return w.rom ? NULL : w.host;
 }
 
 /* --- what hot uops fall back to --------------------------------------------------------------- */
@@ -473,23 +500,28 @@ uint64_t hot_lin(struct ivcpu *v, const struct uop *u, unsigned int size, enum a
 		return u->seg >= SEG_FS ? s->base + ea : ea;
 	if (s->limit == UINT32_MAX && ea <= UINT32_MAX - 15 &&
 	    (s->attr & (SEG_UNUSABLE | SEG_P | SEG_S | SEG_CODE | SEG_CONFORM | SEG_WRITE)) ==
-		    (SEG_P | SEG_S | SEG_WRITE))
+		(SEG_P | SEG_S | SEG_WRITE))
 		return (uint32_t)(s->base + ea);
 	v->uop = u;
 	return seg_linear(v, u->seg, ea, size, acc);
 }
 
-/* --- operands of slow handlers ------------------------------------------------------------------ */
+/* --- operands of slow handlers ------------------------------------------------------------------
+ */
 
 uint64_t gpr_get(const struct ivcpu *v, unsigned int reg, unsigned int size, bool rex)
 {
 	uint64_t x = v->c.gpr[reg & 15];
 
 	switch (size) {
-	case 1: return !rex && reg >= 4 && reg < 8 ? (uint8_t)(v->c.gpr[reg - 4] >> 8) : (uint8_t)x;
-	case 2: return (uint16_t)x;
-	case 4: return (uint32_t)x;
-	default: return x;
+	case 1:
+		return !rex && reg >= 4 && reg < 8 ? (uint8_t)(v->c.gpr[reg - 4] >> 8) : (uint8_t)x;
+	case 2:
+		return (uint16_t)x;
+	case 4:
+		return (uint32_t)x;
+	default:
+		return x;
 	}
 }
 
@@ -506,9 +538,15 @@ void gpr_set(struct ivcpu *v, unsigned int reg, unsigned int size, bool rex, uin
 			*r = (*r & ~UINT64_C(0xff)) | (x & 0xff);
 		}
 		break;
-	case 2: *r = (*r & ~UINT64_C(0xffff)) | (x & 0xffff); break;
-	case 4: *r = (uint32_t)x; break;
-	default: *r = x; break;
+	case 2:
+		*r = (*r & ~UINT64_C(0xffff)) | (x & 0xffff);
+		break;
+	case 4:
+		*r = (uint32_t)x;
+		break;
+	default:
+		*r = x;
+		break;
 	}
 }
 

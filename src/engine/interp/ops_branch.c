@@ -126,7 +126,8 @@ const struct uop *op_slow_end(struct ivcpu *v, const struct uop *u)
 	return NULL;
 }
 
-/* --- conditions on the LAHF/SETO form ----------------------------------------------------------- */
+/* --- conditions on the LAHF/SETO form -----------------------------------------------------------
+ */
 
 #define AF_O 0x0001u
 #define AF_C 0x0100u
@@ -139,14 +140,30 @@ static inline __attribute__((always_inline)) bool cond(uint16_t af, unsigned int
 	bool r = false;
 
 	switch (cc >> 1) {
-	case 0: r = af & AF_O; break;
-	case 1: r = af & AF_C; break;
-	case 2: r = af & AF_Z; break;
-	case 3: r = af & (AF_C | AF_Z); break;
-	case 4: r = af & AF_S; break;
-	case 5: r = af & AF_P; break;
-	case 6: r = ((af >> 15) ^ af) & 1; break;
-	case 7: r = (((af >> 15) ^ af) & 1) || (af & AF_Z); break;
+	case 0:
+		r = af & AF_O;
+		break;
+	case 1:
+		r = af & AF_C;
+		break;
+	case 2:
+		r = af & AF_Z;
+		break;
+	case 3:
+		r = af & (AF_C | AF_Z);
+		break;
+	case 4:
+		r = af & AF_S;
+		break;
+	case 5:
+		r = af & AF_P;
+		break;
+	case 6:
+		r = ((af >> 15) ^ af) & 1;
+		break;
+	case 7:
+		r = (((af >> 15) ^ af) & 1) || (af & AF_Z);
+		break;
 	}
 	return cc & 1 ? !r : r;
 }
@@ -198,7 +215,8 @@ bool flags_cond(uint16_t af, unsigned int cc)
 	return cond(af, cc & 15);
 }
 
-/* --- jumps, calls, returns ------------------------------------------------------------------------ */
+/* --- jumps, calls, returns
+ * ------------------------------------------------------------------------ */
 
 static const struct uop *op_jmp(struct ivcpu *v, const struct uop *u)
 {
@@ -359,7 +377,8 @@ static const struct uop *op_pop32(struct ivcpu *v, const struct uop *u)
 	NEXT(v, u);
 }
 
-/* --- choosing ------------------------------------------------------------------------------------- */
+/* --- choosing
+ * ------------------------------------------------------------------------------------- */
 
 static uint16_t gpr_off(unsigned int r)
 {
@@ -378,7 +397,8 @@ static bool flat64(const struct ivcpu *v, const struct x86_insn *i)
 	return v->mode == MODE_LONG && i->has_mem && i->addrsize == 8 && i->seg < SEG_FS;
 }
 
-static void translate_flow(const struct ivcpu *v, const struct x86_insn *i, struct uop *u, bool *ends)
+static void translate_flow(const struct ivcpu *v, const struct x86_insn *i, struct uop *u,
+			   bool *ends)
 {
 	bool lng = v->mode == MODE_LONG;
 

@@ -61,10 +61,18 @@ void h_decimal(struct ivcpu *v, const struct x86_insn *i)
 	uint8_t base = (uint8_t)i->imm[0];
 
 	switch (i->mnemonic) {
-	case ZYDIS_MNEMONIC_AAA: aaa_aas(v, false); return;
-	case ZYDIS_MNEMONIC_AAS: aaa_aas(v, true); return;
-	case ZYDIS_MNEMONIC_DAA: das_daa(v, false); return;
-	case ZYDIS_MNEMONIC_DAS: das_daa(v, true); return;
+	case ZYDIS_MNEMONIC_AAA:
+		aaa_aas(v, false);
+		return;
+	case ZYDIS_MNEMONIC_AAS:
+		aaa_aas(v, true);
+		return;
+	case ZYDIS_MNEMONIC_DAA:
+		das_daa(v, false);
+		return;
+	case ZYDIS_MNEMONIC_DAS:
+		das_daa(v, true);
+		return;
 	case ZYDIS_MNEMONIC_AAM:
 		if (!base)
 			raise_fault(v, VEC_DE);

@@ -6,7 +6,8 @@
 
 #include <Zydis/Zydis.h>
 
-/* --- near branches -------------------------------------------------------------------------------- */
+/* --- near branches
+ * -------------------------------------------------------------------------------- */
 
 /* @to as an operand of i->opsize; checked before anything changes. */
 static uint64_t target(struct ivcpu *v, const struct x86_insn *i, uint64_t to)
@@ -68,7 +69,8 @@ static void h_jcxz(struct ivcpu *v, const struct x86_insn *i)
 	branch(v, i, gpr_get(v, RCX, i->addrsize, true) == 0);
 }
 
-/* LOOP, LOOPE, LOOPNE: the count is written even if the branch is not taken, but not if it faults. */
+/* LOOP, LOOPE, LOOPNE: the count is written even if the branch is not taken, but not if it faults.
+ */
 static void h_loop(struct ivcpu *v, const struct x86_insn *i)
 {
 	uint64_t n = gpr_get(v, RCX, i->addrsize, true) - 1;
@@ -81,7 +83,8 @@ static void h_loop(struct ivcpu *v, const struct x86_insn *i)
 	gpr_set(v, RCX, i->addrsize, true, n);
 }
 
-/* --- stack ---------------------------------------------------------------------------------------- */
+/* --- stack
+ * ---------------------------------------------------------------------------------------- */
 
 static void h_push(struct ivcpu *v, const struct x86_insn *i)
 {
@@ -122,8 +125,7 @@ static void h_pusha(struct ivcpu *v, const struct x86_insn *i)
 		lin_probe(v, stack_linear(v, sp - (r + 1) * size, size, ACC_WRITE), size,
 			  ACC_WRITE);
 	for (unsigned int r = 0; r < 8; r++)
-		lin_st(v, stack_linear(v, sp - (r + 1) * size, size, ACC_WRITE), size,
-		       v->c.gpr[r]);
+		lin_st(v, stack_linear(v, sp - (r + 1) * size, size, ACC_WRITE), size, v->c.gpr[r]);
 	gpr_set(v, RSP, v->stack_bits / 8, true, sp - 8 * size);
 }
 
@@ -176,7 +178,8 @@ static void h_leave(struct ivcpu *v, const struct x86_insn *i)
 	gpr_set(v, RBP, i->stacksize, true, x);
 }
 
-/* --- choosing --------------------------------------------------------------------------------------- */
+/* --- choosing
+ * --------------------------------------------------------------------------------------- */
 
 struct slow_handler flow_lookup(const struct ivcpu *v, const struct x86_insn *i)
 {

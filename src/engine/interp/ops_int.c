@@ -2,9 +2,9 @@
 /*
  * engine/interp/ops_int.c - integer instructions that are not worth a hot uop, and all atomics
  *
- * Read-modify-write instructions are one host instruction with LOCK on a pointer: into guest memory,
- * or to a copy when the operand is a register, MMIO, or crosses a page (then under a global lock, so
- * that split locks are atomic among themselves).
+ * Read-modify-write instructions are one host instruction with LOCK on a pointer: into guest
+ * memory, or to a copy when the operand is a register, MMIO, or crosses a page (then under a global
+ * lock, so that split locks are atomic among themselves).
  */
 #include "engine/interp/hot.h"
 
@@ -18,11 +18,12 @@ static void flags_set(struct ivcpu *v, uint16_t af)
 	v->c.rflags = (v->c.rflags & ~(uint64_t)FL_ARITH) | flags_from_af(af);
 }
 
-/* --- read-modify-write ------------------------------------------------------------------------------ */
+/* --- read-modify-write
+ * ------------------------------------------------------------------------------ */
 
 struct rmw {
-	uint64_t src;  /* in: register or immediate; out: what XCHG and XADD give back */
-	uint64_t rax;  /* CMPXCHG */
+	uint64_t src; /* in: register or immediate; out: what XCHG and XADD give back */
+	uint64_t rax; /* CMPXCHG */
 	uint16_t af;
 };
 
@@ -95,7 +96,7 @@ DEFINE_RMW_SIZES(DEFINE_RMW2, sub)
 DEFINE_RMW_SIZES(DEFINE_RMW2, xor)
 DEFINE_RMW_SIZES(DEFINE_RMW1, inc)
 DEFINE_RMW_SIZES(DEFINE_RMW1, dec)
-DEFINE_RMW_SIZES(DEFINE_RMW1, not)
+DEFINE_RMW_SIZES(DEFINE_RMW1, not )
 DEFINE_RMW_SIZES(DEFINE_RMW1, neg)
 DEFINE_RMW2(bts, 16, "w")
 DEFINE_RMW2(bts, 32, "l")
@@ -115,17 +116,17 @@ DEFINE_XCHG(64, "q")
 	{                                                                                          \
 		rmw_##op##8, rmw_##op##16, rmw_##op##32, rmw_##op##64                              \
 	}
-static rmw_fn *const rmw_alu[7][4] = {RMW_ROW(add), RMW_ROW(or), RMW_ROW(adc), RMW_ROW(sbb),
+static rmw_fn *const rmw_alu[7][4] = {RMW_ROW(add), RMW_ROW(or),  RMW_ROW(adc), RMW_ROW(sbb),
 				      RMW_ROW(and), RMW_ROW(sub), RMW_ROW(xor)};
-static rmw_fn *const rmw_unary[4][4] = {RMW_ROW(inc), RMW_ROW(dec), RMW_ROW(not), RMW_ROW(neg)};
+static rmw_fn *const rmw_unary[4][4] = {RMW_ROW(inc), RMW_ROW(dec), RMW_ROW(not ), RMW_ROW(neg)};
 static rmw_fn *const rmw_bit[4][4] = {
-	{0},
-	{NULL, rmw_bts16, rmw_bts32, rmw_bts64},
-	{NULL, rmw_btr16, rmw_btr32, rmw_btr64},
-	{NULL, rmw_btc16, rmw_btc32, rmw_btc64},
+    {0},
+    {NULL, rmw_bts16, rmw_bts32, rmw_bts64},
+    {NULL, rmw_btr16, rmw_btr32, rmw_btr64},
+    {NULL, rmw_btc16, rmw_btc32, rmw_btc64},
 };
 static rmw_fn *const rmw_xchg[4] = RMW_ROW(xchg), *const rmw_xadd[4] = RMW_ROW(xadd),
-		       *const rmw_cmpxchg[4] = RMW_ROW(cmpxchg);
+		     *const rmw_cmpxchg[4] = RMW_ROW(cmpxchg);
 
 /* @r->af is what flags were; the caller commits af, rax and src afterwards. */
 static void rmw_mem(struct ivcpu *v, uint64_t lin, unsigned int size, rmw_fn *fn, struct rmw *r)
@@ -299,10 +300,11 @@ static void h_cmpxchg8b(struct ivcpu *v, const struct x86_insn *i)
 	v->c.rflags = (v->c.rflags & ~(uint64_t)FL_ZF) | (r.af ? FL_ZF : 0);
 }
 
-/* --- bits -------------------------------------------------------------------------------------------- */
+/* --- bits
+ * -------------------------------------------------------------------------------------------- */
 
-/* BT and its kin: row 0 BT, 1 BTS, 2 BTR, 3 BTC.  With a register as bit number a memory operand is a
- * bit string: the number's signed quotient moves the address. */
+/* BT and its kin: row 0 BT, 1 BTS, 2 BTR, 3 BTC.  With a register as bit number a memory operand is
+ * a bit string: the number's signed quotient moves the address. */
 static void h_bt(struct ivcpu *v, const struct x86_insn *i)
 {
 	bool by_imm = i->opcode == 0xba;
@@ -340,9 +342,15 @@ static void h_bt(struct ivcpu *v, const struct x86_insn *i)
 #define SCAN(op)                                                                                   \
 	do {                                                                                       \
 		switch (i->opsize) {                                                               \
-		case 2: __asm__(FLAGS_IN op "w %w2, %w1" FLAGS_OUT : "+&a"(f), "+&r"(d) : "r"(x)); break; \
-		case 4: __asm__(FLAGS_IN op "l %k2, %k1" FLAGS_OUT : "+&a"(f), "+&r"(d) : "r"(x)); break; \
-		default: __asm__(FLAGS_IN op "q %2, %1" FLAGS_OUT : "+&a"(f), "+&r"(d) : "r"(x)); break; \
+		case 2:                                                                            \
+			__asm__(FLAGS_IN op "w %w2, %w1" FLAGS_OUT : "+&a"(f), "+&r"(d) : "r"(x)); \
+			break;                                                                     \
+		case 4:                                                                            \
+			__asm__(FLAGS_IN op "l %k2, %k1" FLAGS_OUT : "+&a"(f), "+&r"(d) : "r"(x)); \
+			break;                                                                     \
+		default:                                                                           \
+			__asm__(FLAGS_IN op "q %2, %1" FLAGS_OUT : "+&a"(f), "+&r"(d) : "r"(x));   \
+			break;                                                                     \
 		}                                                                                  \
 	} while (0)
 
@@ -370,9 +378,21 @@ static void h_bsr(struct ivcpu *v, const struct x86_insn *i)
 #define SHIFT_DOUBLE(op)                                                                           \
 	do {                                                                                       \
 		switch (i->opsize) {                                                               \
-		case 2: __asm__(FLAGS_IN op "w %%cl, %w3, %w1" FLAGS_OUT : "+&a"(f), "+&r"(x) : "c"(n), "r"(y)); break; \
-		case 4: __asm__(FLAGS_IN op "l %%cl, %k3, %k1" FLAGS_OUT : "+&a"(f), "+&r"(x) : "c"(n), "r"(y)); break; \
-		default: __asm__(FLAGS_IN op "q %%cl, %3, %1" FLAGS_OUT : "+&a"(f), "+&r"(x) : "c"(n), "r"(y)); break; \
+		case 2:                                                                            \
+			__asm__(FLAGS_IN op "w %%cl, %w3, %w1" FLAGS_OUT                           \
+				: "+&a"(f), "+&r"(x)                                               \
+				: "c"(n), "r"(y));                                                 \
+			break;                                                                     \
+		case 4:                                                                            \
+			__asm__(FLAGS_IN op "l %%cl, %k3, %k1" FLAGS_OUT                           \
+				: "+&a"(f), "+&r"(x)                                               \
+				: "c"(n), "r"(y));                                                 \
+			break;                                                                     \
+		default:                                                                           \
+			__asm__(FLAGS_IN op "q %%cl, %3, %1" FLAGS_OUT                             \
+				: "+&a"(f), "+&r"(x)                                               \
+				: "c"(n), "r"(y));                                                 \
+			break;                                                                     \
 		}                                                                                  \
 	} while (0)
 
@@ -413,20 +433,29 @@ static void h_bswap(struct ivcpu *v, const struct x86_insn *i)
 	v->c.gpr[i->rm] = x;
 }
 
-/* --- multiply and divide ------------------------------------------------------------------------------ */
+/* --- multiply and divide
+ * ------------------------------------------------------------------------------ */
 
 #define WIDE(op, sfx, mod)                                                                         \
-	__asm__(FLAGS_IN "movq %4, %%rax\n\t" op sfx " %" mod "3\n\tmovq %%rax, %1" FLAGS_OUT       \
+	__asm__(FLAGS_IN "movq %4, %%rax\n\t" op sfx " %" mod "3\n\tmovq %%rax, %1" FLAGS_OUT      \
 		: "+&a"(f), "=&r"(lo), "+&d"(hi)                                                   \
 		: "r"(x), "r"(a)                                                                   \
 		: "cc")
 #define WIDE_SIZES(op)                                                                             \
 	do {                                                                                       \
 		switch (i->opsize) {                                                               \
-		case 1: WIDE(op, "b", "b"); break;                                                 \
-		case 2: WIDE(op, "w", "w"); break;                                                 \
-		case 4: WIDE(op, "l", "k"); break;                                                 \
-		default: WIDE(op, "q", ""); break;                                                 \
+		case 1:                                                                            \
+			WIDE(op, "b", "b");                                                        \
+			break;                                                                     \
+		case 2:                                                                            \
+			WIDE(op, "w", "w");                                                        \
+			break;                                                                     \
+		case 4:                                                                            \
+			WIDE(op, "l", "k");                                                        \
+			break;                                                                     \
+		default:                                                                           \
+			WIDE(op, "q", "");                                                         \
+			break;                                                                     \
 		}                                                                                  \
 	} while (0)
 
@@ -439,10 +468,18 @@ static void h_muldiv(struct ivcpu *v, const struct x86_insn *i)
 	if (op >= 6 && div_faults(a, hi, x, i->opsize, op == 7))
 		raise_fault(v, VEC_DE);
 	switch (op) {
-	case 4: WIDE_SIZES("mul"); break;
-	case 5: WIDE_SIZES("imul"); break;
-	case 6: WIDE_SIZES("div"); break;
-	default: WIDE_SIZES("idiv"); break;
+	case 4:
+		WIDE_SIZES("mul");
+		break;
+	case 5:
+		WIDE_SIZES("imul");
+		break;
+	case 6:
+		WIDE_SIZES("div");
+		break;
+	default:
+		WIDE_SIZES("idiv");
+		break;
 	}
 	v->c.gpr[RAX] = lo;
 	if (i->opsize > 1)
@@ -450,7 +487,8 @@ static void h_muldiv(struct ivcpu *v, const struct x86_insn *i)
 	flags_set(v, (uint16_t)f);
 }
 
-/* --- flags and odd ones -------------------------------------------------------------------------------- */
+/* --- flags and odd ones
+ * -------------------------------------------------------------------------------- */
 
 static void h_lahf(struct ivcpu *v, const struct x86_insn *i)
 {
@@ -559,7 +597,8 @@ static void h_out(struct ivcpu *v, const struct x86_insn *i)
 	exit_io_write(v, port, i->opsize, gpr_get(v, RAX, i->opsize, true));
 }
 
-/* --- choosing --------------------------------------------------------------------------------------------- */
+/* --- choosing
+ * --------------------------------------------------------------------------------------------- */
 
 static slow_fn *int_by_mnemonic(const struct x86_insn *i)
 {
@@ -567,34 +606,58 @@ static slow_fn *int_by_mnemonic(const struct x86_insn *i)
 	case ZYDIS_MNEMONIC_BT:
 	case ZYDIS_MNEMONIC_BTS:
 	case ZYDIS_MNEMONIC_BTR:
-	case ZYDIS_MNEMONIC_BTC: return h_bt;
-	case ZYDIS_MNEMONIC_BSF: return h_bsf;
-	case ZYDIS_MNEMONIC_BSR: return h_bsr;
+	case ZYDIS_MNEMONIC_BTC:
+		return h_bt;
+	case ZYDIS_MNEMONIC_BSF:
+		return h_bsf;
+	case ZYDIS_MNEMONIC_BSR:
+		return h_bsr;
 	case ZYDIS_MNEMONIC_SHLD:
-	case ZYDIS_MNEMONIC_SHRD: return h_shiftd;
-	case ZYDIS_MNEMONIC_BSWAP: return h_bswap;
+	case ZYDIS_MNEMONIC_SHRD:
+		return h_shiftd;
+	case ZYDIS_MNEMONIC_BSWAP:
+		return h_bswap;
 	case ZYDIS_MNEMONIC_MUL:
 	case ZYDIS_MNEMONIC_IMUL:
 	case ZYDIS_MNEMONIC_DIV:
-	case ZYDIS_MNEMONIC_IDIV: return h_muldiv;
-	case ZYDIS_MNEMONIC_XCHG: return h_xchg;
-	case ZYDIS_MNEMONIC_XADD: return h_xadd;
-	case ZYDIS_MNEMONIC_CMPXCHG: return h_cmpxchg;
-	case ZYDIS_MNEMONIC_CMPXCHG8B: return h_cmpxchg8b;
-	case ZYDIS_MNEMONIC_CMPXCHG16B: return h_cmpxchg16b;
-	case ZYDIS_MNEMONIC_LAHF: return h_lahf;
-	case ZYDIS_MNEMONIC_SAHF: return h_sahf;
-	case ZYDIS_MNEMONIC_CMC: return h_cmc;
-	case ZYDIS_MNEMONIC_CLC: return h_clc;
-	case ZYDIS_MNEMONIC_STC: return h_stc;
-	case ZYDIS_MNEMONIC_CLD: return h_cld;
-	case ZYDIS_MNEMONIC_STD: return h_std;
-	case ZYDIS_MNEMONIC_SALC: return h_salc;
-	case ZYDIS_MNEMONIC_XLAT: return h_xlat;
-	case ZYDIS_MNEMONIC_BOUND: return h_bound;
-	case ZYDIS_MNEMONIC_IN: return h_in;
-	case ZYDIS_MNEMONIC_OUT: return h_out;
-	case ZYDIS_MNEMONIC_MFENCE: return h_mfence;
+	case ZYDIS_MNEMONIC_IDIV:
+		return h_muldiv;
+	case ZYDIS_MNEMONIC_XCHG:
+		return h_xchg;
+	case ZYDIS_MNEMONIC_XADD:
+		return h_xadd;
+	case ZYDIS_MNEMONIC_CMPXCHG:
+		return h_cmpxchg;
+	case ZYDIS_MNEMONIC_CMPXCHG8B:
+		return h_cmpxchg8b;
+	case ZYDIS_MNEMONIC_CMPXCHG16B:
+		return h_cmpxchg16b;
+	case ZYDIS_MNEMONIC_LAHF:
+		return h_lahf;
+	case ZYDIS_MNEMONIC_SAHF:
+		return h_sahf;
+	case ZYDIS_MNEMONIC_CMC:
+		return h_cmc;
+	case ZYDIS_MNEMONIC_CLC:
+		return h_clc;
+	case ZYDIS_MNEMONIC_STC:
+		return h_stc;
+	case ZYDIS_MNEMONIC_CLD:
+		return h_cld;
+	case ZYDIS_MNEMONIC_STD:
+		return h_std;
+	case ZYDIS_MNEMONIC_SALC:
+		return h_salc;
+	case ZYDIS_MNEMONIC_XLAT:
+		return h_xlat;
+	case ZYDIS_MNEMONIC_BOUND:
+		return h_bound;
+	case ZYDIS_MNEMONIC_IN:
+		return h_in;
+	case ZYDIS_MNEMONIC_OUT:
+		return h_out;
+	case ZYDIS_MNEMONIC_MFENCE:
+		return h_mfence;
 	case ZYDIS_MNEMONIC_LFENCE:
 	case ZYDIS_MNEMONIC_SFENCE:
 	case ZYDIS_MNEMONIC_NOP:
@@ -605,16 +668,19 @@ static slow_fn *int_by_mnemonic(const struct x86_insn *i)
 	case ZYDIS_MNEMONIC_PREFETCHNTA:
 	case ZYDIS_MNEMONIC_PREFETCHT0:
 	case ZYDIS_MNEMONIC_PREFETCHT1:
-	case ZYDIS_MNEMONIC_PREFETCHT2: return h_nothing;
+	case ZYDIS_MNEMONIC_PREFETCHT2:
+		return h_nothing;
 	case ZYDIS_MNEMONIC_CLFLUSH:
 	case ZYDIS_MNEMONIC_CLFLUSHOPT:
-	case ZYDIS_MNEMONIC_CLWB: return h_clflush;
+	case ZYDIS_MNEMONIC_CLWB:
+		return h_clflush;
 	case ZYDIS_MNEMONIC_AAA:
 	case ZYDIS_MNEMONIC_AAS:
 	case ZYDIS_MNEMONIC_DAA:
 	case ZYDIS_MNEMONIC_DAS:
 	case ZYDIS_MNEMONIC_AAM:
-	case ZYDIS_MNEMONIC_AAD: return h_decimal;
+	case ZYDIS_MNEMONIC_AAD:
+		return h_decimal;
 	}
 	return NULL;
 }

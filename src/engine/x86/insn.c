@@ -16,9 +16,9 @@ static void decoder_init(ZydisDecoder *d, enum insn_bits bits)
 		ZydisMachineMode mode;
 		ZydisStackWidth width;
 	} by_bits[] = {
-		[INSN_16] = {ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16},
-		[INSN_32] = {ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32},
-		[INSN_64] = {ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64},
+	    [INSN_16] = {ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16},
+	    [INSN_32] = {ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32},
+	    [INSN_64] = {ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64},
 	};
 
 	ZydisDecoderInit(d, by_bits[bits].mode, by_bits[bits].width);
@@ -38,17 +38,39 @@ static uint8_t read_prefixes(const ZydisDecodedInstruction *z, struct x86_insn *
 		uint8_t old = seg;
 
 		switch (z->raw.prefixes[k].value) {
-		case 0xf0: i->prefixes |= PFX_LOCK; break;
-		case 0xf3: i->prefixes = (i->prefixes & ~PFX_REPNE) | PFX_REP; break;
-		case 0xf2: i->prefixes = (i->prefixes & ~PFX_REP) | PFX_REPNE; break;
-		case 0x66: i->prefixes |= PFX_OPSIZE; break;
-		case 0x67: i->prefixes |= PFX_ADDRSIZE; break;
-		case 0x26: seg = SEG_ES; break;
-		case 0x2e: seg = SEG_CS; break;
-		case 0x36: seg = SEG_SS; break;
-		case 0x3e: seg = SEG_DS; break;
-		case 0x64: seg = SEG_FS; break;
-		case 0x65: seg = SEG_GS; break;
+		case 0xf0:
+			i->prefixes |= PFX_LOCK;
+			break;
+		case 0xf3:
+			i->prefixes = (i->prefixes & ~PFX_REPNE) | PFX_REP;
+			break;
+		case 0xf2:
+			i->prefixes = (i->prefixes & ~PFX_REP) | PFX_REPNE;
+			break;
+		case 0x66:
+			i->prefixes |= PFX_OPSIZE;
+			break;
+		case 0x67:
+			i->prefixes |= PFX_ADDRSIZE;
+			break;
+		case 0x26:
+			seg = SEG_ES;
+			break;
+		case 0x2e:
+			seg = SEG_CS;
+			break;
+		case 0x36:
+			seg = SEG_SS;
+			break;
+		case 0x3e:
+			seg = SEG_DS;
+			break;
+		case 0x64:
+			seg = SEG_FS;
+			break;
+		case 0x65:
+			seg = SEG_GS;
+			break;
 		}
 		if (i->bits == INSN_64 && seg < SEG_FS)
 			seg = old;
@@ -208,7 +230,7 @@ void insn_format(const struct x86_insn *i, uint64_t rip, char *buf, size_t len)
 	decoder_init(&d, i->bits);
 	if (!ZYAN_SUCCESS(ZydisFormatterInit(&f, ZYDIS_FORMATTER_STYLE_INTEL)) ||
 	    !ZYAN_SUCCESS(ZydisDecoderDecodeFull(&d, i->raw, i->len, &z, ops)) ||
-	    !ZYAN_SUCCESS(ZydisFormatterFormatInstruction(
-		    &f, &z, ops, z.operand_count_visible, buf, len, rip, ZYAN_NULL)))
+	    !ZYAN_SUCCESS(ZydisFormatterFormatInstruction(&f, &z, ops, z.operand_count_visible, buf,
+							  len, rip, ZYAN_NULL)))
 		snprintf(buf, len, "(bad)");
 }

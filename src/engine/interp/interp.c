@@ -1,0 +1,663 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/interp/interp.c - the run loop, faults and exits, the engine's operations
+ *
+ * Between two blocks, in the order of SDM vol. 3, 6.9: requests and kicks; traps of the instruction
+ * before; NMI; the interrupt window; code breakpoints; then the next block.
+ *
+ * While anything needs a look after every instruction (TF, shadows, breakpoints, single-step, an
+ * instruction being started again) blocks of one instruction run and the loop sees each.
+ */
+#include "engine/interp/hot.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <x86intrin.h>
+
+/* --- raising ------------------------------------------------------------------------------------
+ */
+
+void raise_fault(struct ivcpu *v, unsigned int vector)
+{
+	v->fault.vector = (uint8_t)vector;
+	v->fault.has_error = false;
+	v->fault.error = 0;
+	v->fault.is_exit = false;
+	siglongjmp(*v->fault_jmp, 1);
+}
+
+void raise_fault_error(struct ivcpu *v, unsigned int vector, uint32_t error)
+{
+	v->fault.vector = (uint8_t)vector;
+	v->fault.has_error = true;
+	v->fault.error = error;
+	v->fault.is_exit = false;
+	siglongjmp(*v->fault_jmp, 1);
+}
+
+void raise_exit(struct ivcpu *v)
+{
+	v->fault.is_exit = true;
+	siglongjmp(*v->fault_jmp, 1);
+}
+
+/* --- the replay log
+ * -------------------------------------------------------------------------------- */
+
+static uint64_t *exit_addr64(struct vm_exit *x)
+{
+	return &x->gpa;
+}
+
+/* Finds this access's answer in the log, or leaves to ask for it. */
+static const struct replay_entry *replay(struct ivcpu *v, enum exit_reason reason, uint64_t addr,
+					 unsigned int size, bool write, uint64_t data)
+{
+	struct replay *r = &v->replay;
+	struct vm_exit *x = v->exit;
+	struct replay_entry *e;
+
+	if (r->at < r->n) {
+		e = &r->log[r->at];
+		if (e->reason == reason && e->addr == addr && e->size == size &&
+		    e->write == write) {
+			r->at++;
+			return e;
+		}
+		/* Memory changed under the instruction and it took another way: the rest is void.
+		 */
+		r->n = r->at;
+	}
+	if (r->n == REPLAY_MAX) {
+		guest_warn("an instruction makes more than %d device accesses", REPLAY_MAX);
+		raise_gp(v, 0);
+	}
+	r->log[r->n] = (struct replay_entry){
+	    .reason = (uint8_t)reason, .size = (uint8_t)size, .write = write, .addr = addr};
+	r->open = true;
+	*x = (struct vm_exit){
+	    .reason = reason, .write = write, .size = (uint8_t)size, .data = write ? data : 0};
+	if (reason == EXIT_IO)
+		x->port = (uint16_t)addr;
+	else if (reason == EXIT_MSR)
+		x->msr = (uint32_t)addr;
+	else
+		*exit_addr64(x) = addr;
+	raise_exit(v);
+}
+
+/* The answer to the exit before arrives with the next run. */
+static void replay_answer(struct ivcpu *v, const struct vm_exit *x)
+{
+	struct replay *r = &v->replay;
+
+	r->at = 0;
+	if (!r->open)
+		return;
+	r->open = false;
+	r->log[r->n].data = x->data;
+	r->log[r->n].fault = x->fault;
+	r->n++;
+}
+
+void replay_commit(struct ivcpu *v)
+{
+	v->replay.n = v->replay.at = 0;
+	v->replay.open = false;
+}
+
+static uint64_t size_trunc(uint64_t x, unsigned int size)
+{
+	return size < 8 ? x & (BIT(8 * size) - 1) : x;
+}
+
+uint64_t exit_io_read(struct ivcpu *v, uint16_t port, unsigned int size)
+{
+	return size_trunc(replay(v, EXIT_IO, port, size, false, 0)->data, size);
+}
+
+void exit_io_write(struct ivcpu *v, uint16_t port, unsigned int size, uint64_t x)
+{
+	(void)replay(v, EXIT_IO, port, size, true, size_trunc(x, size));
+}
+
+uint64_t exit_mmio_read(struct ivcpu *v, uint64_t pa, unsigned int size)
+{
+	return size_trunc(replay(v, EXIT_MMIO, pa, size, false, 0)->data, size);
+}
+
+void exit_mmio_write(struct ivcpu *v, uint64_t pa, unsigned int size, uint64_t x)
+{
+	(void)replay(v, EXIT_MMIO, pa, size, true, size_trunc(x, size));
+}
+
+uint64_t exit_msr_read(struct ivcpu *v, uint32_t msr)
+{
+	const struct replay_entry *e = replay(v, EXIT_MSR, msr, 8, false, 0);
+
+	if (e->fault)
+		raise_gp(v, 0);
+	return e->data;
+}
+
+void exit_msr_write(struct ivcpu *v, uint32_t msr, uint64_t x)
+{
+	if (replay(v, EXIT_MSR, msr, 8, true, x)->fault)
+		raise_gp(v, 0);
+}
+
+uint64_t exit_cr8_read(struct ivcpu *v)
+{
+	return replay(v, EXIT_CR8, 0, 8, false, 0)->data & 15;
+}
+
+void exit_cr8_write(struct ivcpu *v, uint64_t x)
+{
+	(void)replay(v, EXIT_CR8, 0, 8, true, x);
+}
+
+/* --- derived state
+ * ------------------------------------------------------------------------------------ */
+
+static enum interp_mode mode_of(const struct cpu *c)
+{
+	if (!(c->cr0 & CR0_PE))
+		return MODE_REAL;
+	if (c->efer & EFER_LMA)
+		return c->seg[SEG_CS].attr & SEG_L ? MODE_LONG : MODE_COMPAT;
+	return c->rflags & FL_VM ? MODE_V86 : MODE_PROT;
+}
+
+static bool has_data_bp(const struct cpu *c)
+{
+	for (unsigned int n = 0; n < 4; n++) {
+		if ((c->dr7 >> (2 * n) & 3) && (c->dr7 >> (16 + 4 * n) & 1))
+			return true;
+	}
+	return false;
+}
+
+void interp_mode_changed(struct ivcpu *v)
+{
+	const struct cpu *c = &v->c;
+	bool slow_data, big = c->seg[SEG_CS].attr & SEG_DB;
+
+	v->mode = mode_of(c);
+	v->bits = v->mode == MODE_LONG ? INSN_64 : big ? INSN_32 : INSN_16;
+	v->cpl = v->mode == MODE_REAL ? 0 : v->mode == MODE_V86 ? 3 : (uint8_t)cpu_cpl(c);
+	if (v->mode == MODE_LONG)
+		v->stack_bits = 64;
+	else
+		v->stack_bits = c->seg[SEG_SS].attr & SEG_DB ? 32 : 16;
+	v->rip_mask = v->mode == MODE_LONG ? UINT64_MAX : UINT32_MAX;
+	if (v->cpl == 3)
+		v->tlb_set = TLB_USER;
+	else
+		v->tlb_set = (c->cr4 & CR4_SMAP) && (c->rflags & FL_AC) ? TLB_SUPER_AC : TLB_SUPER;
+	v->tlb = v->tlb_sets[v->tlb_set];
+	v->block_key = (uint32_t)v->bits | (uint32_t)v->mode << 2 | (uint32_t)v->stack_bits << 9;
+	if (v->mode == MODE_LONG || c->seg[SEG_CS].limit == UINT32_MAX)
+		v->block_key |= KEY_CS_FLAT;
+	v->data_bp = has_data_bp(c);
+	slow_data = v->data_bp || (v->cpl == 3 && (c->cr0 & CR0_AM) && (c->rflags & FL_AC));
+	if (slow_data != v->slow_data) {
+		v->slow_data = slow_data;
+		tlb_flush_all(v);
+	}
+}
+
+/* --- requests
+ * ------------------------------------------------------------------------------------------- */
+
+void serve_requests(struct ivcpu *v)
+{
+	uint32_t req = atomic_exchange(&v->requests, 0);
+
+	if (req & IREQ_FLUSH_WRITES)
+		tlb_sync_writes(v);
+}
+
+static void request(struct ivcpu *v)
+{
+	v->kick = true;
+	v->kicked = true;
+}
+
+/* --- the run loop
+ * ----------------------------------------------------------------------------------------- */
+
+/* An instruction left by an exit in its middle and will be started again. */
+static bool in_flight(const struct ivcpu *v)
+{
+	return v->replay.n || v->replay.open;
+}
+
+static bool irq_ready(const struct ivcpu *v)
+{
+	const struct cpu *c = &v->c;
+
+	return (c->rflags & FL_IF) && !c->int_shadow && !c->event_pending && !c->pending_dbg &&
+	       !in_flight(v) && (c->mp_state == CPU_RUNNABLE || c->mp_state == CPU_HALTED);
+}
+
+static bool nmi_ready(const struct ivcpu *v)
+{
+	const struct cpu *c = &v->c;
+
+	return c->nmi_pending && !c->nmi_masked && c->int_shadow != 2 && !c->event_pending;
+}
+
+static bool leave_with(struct ivcpu *v, enum exit_reason reason)
+{
+	*v->exit = (struct vm_exit){.reason = reason};
+	return true;
+}
+
+/* Before the next instruction; true when an exit is due. */
+static bool between(struct ivcpu *v)
+{
+	struct cpu *c = &v->c;
+
+	if (v->kicked) {
+		v->kicked = false;
+		serve_requests(v);
+	}
+	if (in_flight(v))
+		return false;
+	if (v->kick) {
+		v->kick = false;
+		return leave_with(v, EXIT_KICK);
+	}
+	if (c->mp_state == CPU_HALTED && (c->event_pending || nmi_ready(v)))
+		c->mp_state = CPU_RUNNABLE;
+	if (v->want_irq && irq_ready(v))
+		return leave_with(v, EXIT_IRQ_WINDOW);
+	if (c->mp_state != CPU_RUNNABLE)
+		return leave_with(v, EXIT_HLT);
+	if (c->event_pending) {
+		c->event_pending = 0;
+		event_deliver(v, c->event_vector, c->event_type, c->event_has_error,
+			      c->event_error);
+		replay_commit(v);
+	} else if (c->pending_dbg && !c->int_shadow) {
+		debug_after_insn(v, false);
+	} else if (nmi_ready(v)) {
+		c->nmi_pending = 0;
+		event_deliver(v, VEC_NMI, 2, false, 0);
+		replay_commit(v);
+	} else {
+		return false;
+	}
+	return between(v);
+}
+
+static bool code_bp(const struct cpu *c)
+{
+	return c->dr7 & 0xff;
+}
+
+/* Must every instruction be seen? */
+static bool needs_step(const struct ivcpu *v)
+{
+	const struct cpu *c = &v->c;
+
+	return (c->rflags & (FL_TF | FL_RF)) || c->int_shadow || v->single_step || in_flight(v) ||
+	       code_bp(c) || v->data_bp;
+}
+
+static void run_block(struct ivcpu *v, struct block *b)
+{
+	const struct uop *u = b->u;
+
+	v->af = flags_to_af(v->c.rflags);
+	v->link_from = NULL;
+	v->uop = u;
+	v->running = true;
+	v->hot = true;
+#if INTERP_THREADED
+	(void)u->fn(v, u);
+#else
+	while (u)
+		u = u->fn(v, u);
+#endif
+	v->hot = false;
+	v->running = false;
+	v->c.rflags = (v->c.rflags & ~(uint64_t)FL_ARITH) | flags_from_af(v->af);
+}
+
+/* Gives the branch that led here, and the jump cache, what was found. */
+static void remember(struct ivcpu *v, struct uop *from, uint32_t flushes, struct block *b)
+{
+	const struct block *fb;
+
+	if (b->crosses || !(b->key & KEY_CS_FLAT))
+		return;
+	jump_cache_enter(v, v->c.rip, b);
+	if (!from || flushes != v->flushes || v->link_rip != v->c.rip)
+		return;
+	fb = container_of(from - from->idx, struct block, u[0]);
+	if (fb->key == b->key && (fb->pa ^ b->pa) >> 12 == 0)
+		from->link = b;
+}
+
+/* One instruction, with all that is to be looked at around it. */
+static bool run_step(struct ivcpu *v)
+{
+	struct cpu *c = &v->c;
+	bool tf = c->rflags & FL_TF;
+	uint64_t cs_base = v->mode == MODE_LONG ? 0 : c->seg[SEG_CS].base;
+
+	if (code_bp(c) && !in_flight(v) && debug_before_insn(v, cs_base + c->rip)) {
+		replay_commit(v);
+		return false;
+	}
+	v->shadow = c->int_shadow;
+	v->resume = c->rflags & FL_RF;
+	v->run_key = v->block_key | KEY_STEP;
+	v->stepping = true;
+	v->stop = true;
+	c->int_shadow = 0;
+	c->rflags &= ~(uint64_t)FL_RF;
+	run_block(v, block_find(v));
+	v->stepping = false;
+	replay_commit(v);
+	if (tf || c->pending_dbg)
+		debug_after_insn(v, tf);
+	return v->single_step && leave_with(v, EXIT_DEBUG);
+}
+
+/* Returns when an exit is due; faults come back by longjmp to interp_run. */
+static void run_loop(struct ivcpu *v)
+{
+	while (!between(v)) {
+		struct uop *from = v->link_from;
+		uint32_t flushes = v->flushes;
+		struct block *b;
+
+		if (needs_step(v)) {
+			v->link_from = NULL;
+			if (run_step(v))
+				return;
+			continue;
+		}
+		v->stop = false;
+		v->run_key = v->block_key;
+		b = block_find(v);
+		remember(v, from, flushes, b);
+		run_block(v, b);
+	}
+}
+
+/* What a raise leaves: exact rip and flags; true when the run is over. */
+static bool land(struct ivcpu *v)
+{
+	struct cpu *c = &v->c;
+
+	if (v->hot) {
+		c->rip = (v->page_rip + v->uop->off) & v->rip_mask;
+		c->rflags = (c->rflags & ~(uint64_t)FL_ARITH) | flags_from_af(v->af);
+	}
+	if (v->running)
+		v->insns += v->uop->idx;
+	v->hot = v->running = false;
+	v->link_from = NULL;
+	v->rmw_size = 0;
+	interp_mode_changed(v); /* sys_ld may have been left in its middle */
+	if (v->stepping && v->replay.open) {
+		/* The same instruction comes again, under the same conditions. */
+		c->int_shadow = v->shadow;
+		c->rflags |= v->resume;
+	}
+	v->stepping = false;
+	if (v->fault.is_exit) {
+		v->answer_rax = v->exit->reason == EXIT_HYPERCALL;
+		if (!v->replay.open)
+			replay_commit(v);
+		return true;
+	}
+	replay_commit(v);
+	event_deliver(v, v->fault.vector, 3, v->fault.has_error, v->fault.error);
+	replay_commit(v);
+	if (v->single_step)
+		return leave_with(v, EXIT_DEBUG);
+	return false;
+}
+
+static void interp_run(struct vcpu *vcpu, struct vm_exit *x)
+{
+	struct ivcpu *v = container_of(vcpu, struct ivcpu, vcpu);
+	sigjmp_buf here;
+
+	if (v->answer_rax)
+		v->c.gpr[RAX] = x->data;
+	v->answer_rax = false;
+	replay_answer(v, x);
+	v->exit = x;
+	if (v->gmem_epoch != v->vcpu.en->mem->epoch) {
+		v->gmem_epoch = v->vcpu.en->mem->epoch;
+		tlb_flush_all(v);
+		blocks_flush(v);
+	}
+	v->link_from = NULL;
+	v->fault_jmp = &here;
+	if (sigsetjmp(here, 0) == 0 || !land(v))
+		run_loop(v);
+	v->exit = NULL;
+	v->fault_jmp = NULL;
+}
+
+/* --- a vCPU
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+static int interp_vcpu_new(struct engine *en, unsigned int index, struct vcpu **ret, struct err *e)
+{
+	struct interp *in = container_of(en, struct interp, en);
+	struct ivcpu *v = NULL;
+	int r;
+
+	if (index >= en->n_cpus)
+		return err_msg(e, -EINVAL, "vCPU %u: the machine has %u", index, en->n_cpus);
+	r = posix_memalign((void **)&v, 64, ALIGN_UP(sizeof(*v), 64));
+	if (r)
+		return err_set(e, -r, "vCPU");
+	memset(v, 0, sizeof(*v));
+	v->vcpu.en = en;
+	v->vcpu.index = index;
+	v->gmem_epoch = en->mem->epoch;
+	r = blocks_new(&v->blocks, e);
+	if (r == 0)
+		r = vec_init(v, e);
+	if (r < 0) {
+		blocks_free(v->blocks);
+		free(v);
+		return r;
+	}
+	cpu_reset(&v->c, index);
+	tlb_flush_all(v);
+	interp_mode_changed(v);
+	pthread_mutex_lock(&in->lock);
+	in->cpus[index] = v;
+	pthread_mutex_unlock(&in->lock);
+	*ret = &v->vcpu;
+	return 0;
+}
+
+static struct ivcpu *to_ivcpu(struct vcpu *vcpu)
+{
+	return container_of(vcpu, struct ivcpu, vcpu);
+}
+
+static void interp_vcpu_free(struct vcpu *vcpu)
+{
+	struct ivcpu *v = to_ivcpu(vcpu);
+	struct interp *in = vcpu_interp(v);
+
+	pthread_mutex_lock(&in->lock);
+	in->cpus[vcpu->index] = NULL;
+	pthread_mutex_unlock(&in->lock);
+	vec_fini(v);
+	blocks_free(v->blocks);
+	free(v);
+}
+
+static void interp_kick(struct vcpu *vcpu)
+{
+	request(to_ivcpu(vcpu));
+}
+
+static void interp_get_state(struct vcpu *vcpu, struct cpu *ret)
+{
+	*ret = to_ivcpu(vcpu)->c;
+}
+
+/* State from outside is taken only in the form that the rest relies on. */
+static int interp_set_state(struct vcpu *vcpu, const struct cpu *c, struct err *e)
+{
+	struct ivcpu *v = to_ivcpu(vcpu);
+
+	if (c->mp_state > CPU_HALTED)
+		return err_msg(e, -EINVAL, "CPU state: unknown processor state %u", c->mp_state);
+	if ((c->cr0 & CR0_PG) && !(c->cr0 & CR0_PE))
+		return err_msg(e, -EINVAL, "CPU state: paging without protected mode");
+	v->c = *c;
+	v->c.rflags = (v->c.rflags & 0x3f7fd5) | FL_ONE;
+	v->replay.n = v->replay.at = 0;
+	v->replay.open = false;
+	v->answer_rax = false;
+	tlb_flush_all(v);
+	interp_mode_changed(v);
+	return 0;
+}
+
+static bool interp_irq_ready(struct vcpu *vcpu)
+{
+	return irq_ready(to_ivcpu(vcpu));
+}
+
+static void interp_interrupt(struct vcpu *vcpu, uint8_t vector)
+{
+	struct cpu *c = &to_ivcpu(vcpu)->c;
+
+	c->event_pending = 1;
+	c->event_vector = vector;
+	c->event_type = 0;
+	c->event_has_error = 0;
+	c->event_len = 0;
+	if (c->mp_state == CPU_HALTED)
+		c->mp_state = CPU_RUNNABLE;
+}
+
+static void interp_want_irq(struct vcpu *vcpu, bool want)
+{
+	to_ivcpu(vcpu)->want_irq = want;
+}
+
+static void interp_nmi(struct vcpu *vcpu)
+{
+	to_ivcpu(vcpu)->c.nmi_pending = 1;
+}
+
+static uint64_t interp_tsc(struct vcpu *vcpu)
+{
+	return __rdtsc() + to_ivcpu(vcpu)->c.tsc_offset;
+}
+
+static int interp_single_step(struct vcpu *vcpu, bool on, struct err *e)
+{
+	to_ivcpu(vcpu)->single_step = on;
+	return 0;
+}
+
+static uint64_t interp_insn_count(struct vcpu *vcpu)
+{
+	return to_ivcpu(vcpu)->insns;
+}
+
+/* --- the engine
+ * --------------------------------------------------------------------------------------------------
+ */
+
+static void lines_free(struct interp *in)
+{
+	for (unsigned int i = 0; i < GMEM_MAX_SLOTS; i++) {
+		free((void *)in->code_lines[i]);
+		in->code_lines[i] = NULL;
+	}
+}
+
+/* Sparse: the host gives pages as code is decoded. */
+static int lines_make(struct interp *in, struct err *e)
+{
+	struct gmem *m = in->en.mem;
+
+	lines_free(in);
+	for (unsigned int i = 0; i < m->n_slots; i++) {
+		in->code_lines[i] =
+		    calloc(m->slots[i].size >> GMEM_PAGE_SHIFT, sizeof(*in->code_lines[i]));
+		if (!in->code_lines[i])
+			return err_set(e, -ENOMEM, "code marks");
+		/* Marks from before have no lines: take them off. */
+		gmem_dirty(m, m->slots[i].gpa, m->slots[i].size);
+	}
+	return 0;
+}
+
+static void interp_free(struct engine *en)
+{
+	struct interp *in = container_of(en, struct interp, en);
+
+	lines_free(in);
+	pthread_mutex_destroy(&in->lock);
+	pthread_mutex_destroy(&in->split);
+	free(in->cpus);
+	free(in);
+}
+
+static int interp_create(struct gmem *mem, unsigned int n_cpus, struct engine **ret, struct err *e)
+{
+	struct interp *in = xnew(struct interp);
+	int r;
+
+	in->en.ops = &interp_ops;
+	in->en.mem = mem;
+	in->en.n_cpus = n_cpus;
+	in->cpus = xcalloc(n_cpus, sizeof(struct ivcpu *));
+	pthread_mutex_init(&in->lock, NULL);
+	pthread_mutex_init(&in->split, NULL);
+	cpu_model_soft(&in->en.model, n_cpus);
+	r = lines_make(in, e);
+	if (r < 0) {
+		interp_free(&in->en);
+		return r;
+	}
+	*ret = &in->en;
+	return 0;
+}
+
+static int interp_memory_changed(struct engine *en, struct err *e)
+{
+	return lines_make(container_of(en, struct interp, en), e);
+}
+
+const struct engine_ops interp_ops = {
+    .name = "interp",
+    .create = interp_create,
+    .free = interp_free,
+    .memory_changed = interp_memory_changed,
+    .vcpu_new = interp_vcpu_new,
+    .vcpu_free = interp_vcpu_free,
+    .run = interp_run,
+    .kick = interp_kick,
+    .get_state = interp_get_state,
+    .set_state = interp_set_state,
+    .irq_ready = interp_irq_ready,
+    .interrupt = interp_interrupt,
+    .want_irq = interp_want_irq,
+    .nmi = interp_nmi,
+    .tsc = interp_tsc,
+    .single_step = interp_single_step,
+    .insn_count = interp_insn_count,
+};
