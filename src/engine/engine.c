@@ -7,12 +7,15 @@
 #include <errno.h>
 #include <stdio.h>
 
-/* The engines there are; rows of kinds that this build has none for are absent. */
+/* Slower than this, hardware virtualization is none: our own engine wins. */
+#define KVM_MAX_SLOWDOWN 20.0
+
 static const struct {
 	enum engine_kind kind;
 	const struct engine_ops *ops;
 } engines[] = {
-    {ENGINE_INTERP, &interp_ops},
+	{ENGINE_KVM, &kvm_ops},
+	{ENGINE_INTERP, &interp_ops},
 };
 
 static const struct engine_ops *engine_find(enum engine_kind kind)
@@ -24,22 +27,42 @@ static const struct engine_ops *engine_find(enum engine_kind kind)
 	return NULL;
 }
 
+/* What AUTO means on this host, and why in words. */
+static enum engine_kind choose(char reason[200])
+{
+	struct err probe = {0};
+	double slowdown = kvm_probe_slowdown(&probe);
+
+	if (slowdown < 0) {
+		snprintf(reason, 200, "%.180s", probe.msg);
+		return ENGINE_INTERP;
+	}
+	if (slowdown >= KVM_MAX_SLOWDOWN) {
+		snprintf(reason, 200, "/dev/kvm runs guest kernel code %.0fx slower than this CPU",
+			 slowdown);
+		return ENGINE_INTERP;
+	}
+	snprintf(reason, 200, "/dev/kvm runs guest kernel code at hardware speed");
+	return ENGINE_KVM;
+}
+
 int engine_new(enum engine_kind kind, struct gmem *mem, unsigned int n_cpus, struct engine **ret,
 	       char why[256], struct err *e)
 {
-	const char *reason = "asked for";
+	const struct engine_ops *ops;
+	char reason[200] = "asked for";
 
 	if (n_cpus < 1 || n_cpus > 64)
 		return err_msg(e, -EINVAL, "cpus: %u is not between 1 and 64", n_cpus);
-	if (kind == ENGINE_AUTO || kind == ENGINE_SOFT) {
-		if (kind == ENGINE_AUTO)
-			reason = "this build has no KVM engine";
+	if (kind == ENGINE_AUTO)
+		kind = choose(reason);
+	else if (kind == ENGINE_SOFT)
 		kind = ENGINE_INTERP;
-	}
-	if (!engine_find(kind))
-		return err_msg(e, -ENOSYS, "engine kvm: this build has no KVM engine");
-	snprintf(why, 256, "%s: %s", engine_find(kind)->name, reason);
-	return engine_find(kind)->create(mem, n_cpus, ret, e);
+	ops = engine_find(kind);
+	if (!ops)
+		return err_msg(e, -ENOSYS, "engine: kind %d is not in this build", kind);
+	snprintf(why, 256, "%s: %s", ops->name, reason);
+	return ops->create(mem, n_cpus, ret, e);
 }
 
 void engine_free(struct engine *en)

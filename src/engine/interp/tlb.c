@@ -131,11 +131,10 @@ static void tlb_enter(struct ivcpu *v, enum tlb_set set, uint64_t lin, enum acce
 		note_large(v, lin, r->page);
 	if (acc == ACC_EXEC || r->exec)
 		e->tag[ACC_EXEC] = tag;
-	if (!r->read || v->slow_data)
+	/* Code need not be readable: SMAP. */
+	if (acc == ACC_EXEC || v->slow_data)
 		return;
 	e->tag[ACC_READ] = tag;
-	if (acc == ACC_EXEC)
-		return; /* looking at the marks for writes is left to who writes */
 	/* While dirty pages are logged every write takes the slow path. */
 	if ((acc == ACC_WRITE || r->write) && !(s->flags & GMEM_ROM) && !s->dirty &&
 	    !gmem_code_gen(v->vcpu.en->mem, pa))
