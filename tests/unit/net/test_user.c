@@ -178,7 +178,8 @@ static void tcp_send(struct tcp *t, unsigned int flags, const void *data, size_t
 	tcp[12] = TCP_LEN / 4 << 4;
 	tcp[13] = (uint8_t)flags;
 	put16(tcp + 14, 60000);
-	memcpy(tcp + TCP_LEN, data, len);
+	if (len)
+		memcpy(tcp + TCP_LEN, data, len);
 	send_ip(frame, IPPROTO_TCP, GUEST_IP, HOST_IP, TCP_LEN + len);
 	t->seq += (uint32_t)len + !!(flags & (TCP_SYN | TCP_FIN));
 }
