@@ -6,7 +6,7 @@
 
 #include "virtio/virtio.h"
 
-#define DRV_QUEUES 4
+#define DRV_QUEUES 8
 
 struct drv_queue {
 	uint64_t desc, avail, used; /* gpa */
