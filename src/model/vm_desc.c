@@ -163,6 +163,8 @@ void vm_desc_format(const struct vm_desc *d, struct strbuf *out)
 	json_object_set_new(o, "rng", json_boolean(d->rng));
 	json_object_set_new(o, "balloon", json_boolean(d->balloon));
 	json_object_set_new(o, "sandbox", json_boolean(d->sandbox));
+	if (d->test_devices)
+		json_object_set_new(o, "test_devices", json_true());
 	put_string(o, "on_reboot", vm_on_reboot_names[d->on_reboot]);
 	put_string(o, "on_crash", "exit");
 	text = json_dumps(o, JSON_INDENT(2));

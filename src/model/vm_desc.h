@@ -20,7 +20,7 @@
 #define VM_DESC_MAX_DEVS    8 /* of each kind: disks, nets, shares */
 #define VM_DESC_MAX_PUBLISH 64
 #define VM_DESC_MIN_MEMORY  (UINT64_C(8) << 20)
-#define VM_DESC_MAX_MEMORY  (UINT64_C(1) << 40)
+#define VM_DESC_MAX_MEMORY  (UINT64_C(512) << 30)
 #define VM_DESC_MAX_TEXT    (1u << 20)
 #define VM_DESC_MAX_APPEND  65536 /* the kernel has its own, lower limit: machine/boot_linux.c */
 
@@ -79,6 +79,7 @@ struct vm_desc {
 	struct vm_chardev_desc serial, console;
 	char *control; /* socket path; NULL = none */
 	bool rng, balloon, sandbox;
+	bool test_devices; /* isa-debug-exit, pc-testdev, fw_cfg: what kvm-unit-tests expect */
 	enum vm_on_reboot on_reboot;
 };
 
