@@ -128,7 +128,6 @@ enum {
 	BOOT_ARCH_NO_RTC = 1 << 5
 };
 
-/* The hardware is always in ACPI mode: SMI_CMD is 0 and SCI_EN reads as one. */
 static uint32_t add_fadt(const struct acpi_config *c, struct strbuf *b, uint32_t facs,
 			 uint32_t dsdt)
 {

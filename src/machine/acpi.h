@@ -27,15 +27,20 @@ struct acpi_config {
 	uint8_t sci;      /* GSI, level, active high */
 	uint8_t s5_type;  /* SLP_TYP of soft-off */
 	uint8_t slots;    /* PCI slots with INTx: GSI acpi_intx_gsi() */
+	uint8_t smi_cmd;  /* port to enter and leave ACPI mode; 0 = always in it */
+	uint8_t acpi_enable, acpi_disable;
 	bool i8042, rtc, serial;
 	uint16_t serial_port;
 	uint8_t serial_irq;
 };
 
-/* INTx pins go to GSI 16-23, turned by one for each slot. */
+/*
+ * Where an INTx pin (0 = INTA) goes; as ICH9's PIRQs do it (device/ich9_lpc.h): slots below 25 take
+ * turns on PIRQ E-H, the others go straight to A-D.
+ */
 static inline unsigned int acpi_intx_gsi(unsigned int slot, unsigned int pin)
 {
-	return 16 + ((slot + pin) & 7);
+	return slot < 25 ? 20 + ((slot + pin) & 3) : 16 + (pin & 3);
 }
 
 /* @tables is to be stored at ACPI_GPA, @rsdp at RSDP_GPA; -E2BIG when they do not fit. */

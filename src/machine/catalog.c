@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * machine/catalog.c - the table of device models: from the description's entries to PCI functions
+ *
+ * The one place that names virtio device types.  Each row plugs every device of its kind that the
+ * description asks for; slots are given in the table's order, so a description always makes the
+ * same machine.
+ */
+#include "base/exit.h"
+#include "block/block.h"
+#include "machine/machine_priv.h"
+#include "net/net.h"
+#include "virtio/balloon.h"
+#include "virtio/blk.h"
+#include "virtio/console.h"
+#include "virtio/net.h"
+#include "virtio/pci.h"
+#include "virtio/rng.h"
+#include "virtio/vsock.h"
+
+#include <errno.h>
+
+struct plugger {
+	struct machine *m;
+	unsigned int slot; /* the next one */
+};
+
+/* Takes @d over, also on failure. */
+static int plug(struct plugger *p, struct virtio_dev *d, struct err *e)
+{
+	struct pci_dev *pci;
+	int r;
+
+	if (p->slot >= MACHINE_SLOT_END) {
+		d->ops->free(d);
+		return err_msg(e, -ENOSPC, "too many devices: all PCI slots are taken");
+	}
+	r = virtio_pci_new(d, &pci, e);
+	if (r < 0) {
+		d->ops->free(d);
+		return r;
+	}
+	r = pci_plug(p->m->pci, pci, p->slot << 3, e);
+	if (r < 0) {
+		pci->ops->free(pci);
+		return r;
+	}
+	p->slot++;
+	return 0;
+}
+
+static int plug_disk(struct plugger *p, const struct vm_disk *k, struct err *e)
+{
+	struct blk_spec spec = {
+	    .path = k->path,
+	    .format = k->format,
+	    .read_only = k->read_only,
+	    .overlay = k->overlay,
+	};
+	struct virtio_dev *d;
+	struct blk *blk;
+	int r;
+
+	r = blk_open(&spec, p->m->cfg.loop, &blk, e);
+	if (r < 0)
+		return r;
+	r = virtio_blk_new(p->m->mem, blk, k->serial[0] ? k->serial : NULL, &d, e);
+	if (r < 0) {
+		blk_close(blk);
+		return r;
+	}
+	return plug(p, d, e);
+}
+
+static int plug_disks(struct plugger *p, struct err *e)
+{
+	const struct vm_desc *desc = p->m->desc;
+
+	for (size_t i = 0; i < desc->n_disks; i++) {
+		struct err why = {0};
+		int r = plug_disk(p, &desc->disks[i], &why);
+
+		if (r < 0) {
+			err_msg(e, r, "disk '%s': %s", desc->disks[i].path, why.msg);
+			return err_exit(e, r, why.exit_code ? why.exit_code : EXIT_BAD_DISK);
+		}
+	}
+	return 0;
+}
+
+/* An address that stays the same from run to run: locally administered, from the machine's name. */
+static void derive_mac(const struct machine *m, size_t index, uint8_t mac[6])
+{
+	uint32_t hash = 2166136261u;
+
+	for (const char *s = m->desc->name; *s; s++)
+		hash = (hash ^ (uint8_t)*s) * 16777619u;
+	memcpy(mac, "\x52\x54\x00", 3);
+	mac[3] = (uint8_t)(hash >> 16);
+	mac[4] = (uint8_t)(hash >> 8);
+	mac[5] = (uint8_t)(hash + index);
+}
+
+static int plug_net(struct plugger *p, size_t index, struct err *e)
+{
+	const struct vm_net *n = &p->m->desc->nets[index];
+	struct net_publish publish[VM_DESC_MAX_PUBLISH];
+	struct net_user_spec spec = {
+	    .hostname = n->hostname,
+	    .publish = publish,
+	    .n_publish = n->n_publish,
+	    .restrict_host = n->restrict_host,
+	};
+	struct virtio_dev *d;
+	struct net *net;
+	uint8_t mac[6];
+	int r;
+
+	for (size_t i = 0; i < n->n_publish; i++) {
+		publish[i].udp = n->publish[i].udp;
+		publish[i].host_port = n->publish[i].host_port;
+		publish[i].guest_port = n->publish[i].guest_port;
+		memcpy(publish[i].host_addr, n->publish[i].host_addr, sizeof(publish[i].host_addr));
+	}
+	if (n->has_mac)
+		memcpy(mac, n->mac, sizeof(mac));
+	else
+		derive_mac(p->m, index, mac);
+	r = net_user_open(&spec, p->m->cfg.loop, &net, e);
+	if (r < 0)
+		return r;
+	d = virtio_net_new(p->m->mem, p->m->cfg.loop, net, mac);
+	if (!d)
+		return err_set(e, -ENOMEM, "make a network card");
+	return plug(p, d, e);
+}
+
+static int plug_nets(struct plugger *p, struct err *e)
+{
+	for (size_t i = 0; i < p->m->desc->n_nets; i++) {
+		int r = plug_net(p, i, e);
+
+		if (r < 0)
+			return err_wrap(e, r, "network");
+	}
+	return 0;
+}
+
+static int plug_console(struct plugger *p, struct err *e)
+{
+	struct virtio_console_port port = {.console = true, .chr = p->m->cfg.console};
+	struct virtio_dev *d;
+
+	if (p->m->desc->console.type == VM_CHARDEV_NONE)
+		return 0;
+	d = virtio_console_new(p->m->mem, &port, 1);
+	return d ? plug(p, d, e) : err_set(e, -ENOMEM, "make the console");
+}
+
+static int plug_vsock(struct plugger *p, struct err *e)
+{
+	struct virtio_dev *d;
+	int r;
+
+	if (!p->m->desc->vsock_cid)
+		return 0;
+	r = virtio_vsock_new(p->m->mem, p->m->cfg.loop, p->m->desc->vsock_cid,
+			     p->m->desc->vsock_socket, &d, e);
+	if (r < 0)
+		return err_wrap(e, r, "vsock");
+	return plug(p, d, e);
+}
+
+static int plug_rng(struct plugger *p, struct err *e)
+{
+	struct virtio_dev *d;
+
+	if (!p->m->desc->rng)
+		return 0;
+	d = virtio_rng_new(p->m->mem);
+	return d ? plug(p, d, e) : err_set(e, -ENOMEM, "make the entropy device");
+}
+
+static int plug_balloon(struct plugger *p, struct err *e)
+{
+	struct virtio_dev *d;
+	int r;
+
+	if (!p->m->desc->balloon)
+		return 0;
+	d = virtio_balloon_new(p->m->mem);
+	if (!d)
+		return err_set(e, -ENOMEM, "make the balloon");
+	r = plug(p, d, e);
+	if (r == 0)
+		p->m->balloon = d;
+	return r;
+}
+
+static const struct {
+	const char *name;
+	int (*plug)(struct plugger *p, struct err *e);
+} models[] = {
+    {"virtio-blk", plug_disks},   {"virtio-net", plug_nets}, {"virtio-console", plug_console},
+    {"virtio-vsock", plug_vsock}, {"virtio-rng", plug_rng},  {"virtio-balloon", plug_balloon},
+};
+
+int catalog_plug(struct machine *m, struct err *e)
+{
+	struct plugger p = {.m = m, .slot = 1};
+
+	for (size_t i = 0; i < ARRAY_SIZE(models); i++) {
+		int r = models[i].plug(&p, e);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}

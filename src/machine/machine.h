@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * machine/machine.h - one virtual machine: its life from description to shutdown
+ *
+ *	machine_new    engine, memory, board, devices, vCPU threads (parked), kernel loaded
+ *	machine_start  lets the vCPUs run
+ *	machine_pause, resume, reset, powerdown, nmi
+ *	machine_free   stops the vCPUs and releases everything
+ *
+ * Threads: one a vCPU, plus the loop's, in which all of these functions are called and all events
+ *are reported.  What needs the vCPUs to stand still (reset, pause) is asked for and happens when
+ *the last one has parked; the loop is never blocked by them.  Nothing is global: several machines
+ *fit in one process.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/loop.h"
+#include "base/strbuf.h"
+#include "device/chardev.h"
+#include "model/vm_desc.h"
+
+struct machine;
+
+enum machine_event {
+	MACHINE_POWEROFF,  /* soft-off; the vCPUs are held */
+	MACHINE_REBOOT,    /* the guest asked for a reset and on_reboot is exit; held */
+	MACHINE_RESTARTED, /* the guest asked for a reset and got it */
+	MACHINE_CRASHED,   /* triple fault, or the guest said that it panicked; held */
+	MACHINE_FAILED,    /* the host could not go on; held */
+	MACHINE_EXITED,    /* isa-debug-exit, value in code; held */
+	MACHINE_PAUSED,
+	MACHINE_RESUMED,
+};
+
+struct machine_config {
+	const struct vm_desc *desc; /* must outlive the machine */
+	struct loop *loop;
+	struct chardev *serial, *console; /* NULL = not plugged in */
+	/* In the loop's thread. */
+	void (*event)(void *opaque, enum machine_event ev, unsigned int code, const char *text);
+	/* In each vCPU's thread, before it first runs guest code; may be NULL.  A failure keeps the
+	 * machine from starting. */
+	int (*vcpu_enter)(void *opaque, struct err *e);
+	void *opaque;
+};
+
+/* Errors carry the exit status (EXIT_BAD_KERNEL, EXIT_BAD_MEMORY, EXIT_NO_ENGINE...). */
+must_check int machine_new(const struct machine_config *cfg, struct machine **ret, struct err *e);
+void machine_free(struct machine *m);
+must_check int machine_start(struct machine *m, struct err *e);
+
+void machine_pause(struct machine *m);
+void machine_resume(struct machine *m);
+/* As the reset button: always restarts, whatever on_reboot says. */
+void machine_reset(struct machine *m);
+/* As the power button. */
+void machine_powerdown(struct machine *m);
+void machine_nmi(struct machine *m);
+/* Target of the balloon: how much memory the guest shall keep.  -ENODEV without a balloon. */
+must_check int machine_balloon(struct machine *m, uint64_t bytes, struct err *e);
+
+/* "running", "paused", "stopped". */
+const char *machine_state(const struct machine *m);
+/* What the engine is and why it was chosen. */
+const char *machine_engine(const struct machine *m, const char **why);
+/* Exits by kind, instructions, MIPS: lines for --verbose. */
+void machine_stats(struct machine *m, struct strbuf *out);

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * machine/machine_priv.h - the machine's inside, for boards and the catalog
+ */
+#pragma once
+
+#include "bus/irq.h"
+#include "bus/pci.h"
+#include "device/apic_bus.h"
+#include "device/device.h"
+#include "machine/acpi.h"
+#include "machine/boot.h"
+#include "machine/machine.h"
+#include "machine/vcpu.h"
+
+#define MACHINE_CHIPS 24
+#define INTX_LINES    8
+
+#define MACHINE_SLOT_END 31 /* the LPC bridge's */
+
+/* PCI's INTx on boards without an LPC bridge (board_micro.c). */
+struct intx_router {
+	pthread_mutex_t lock;
+	uint64_t high[16];     /* sources, devfn << 2 | pin */
+	unsigned int count[8]; /* high sources of GSI 16-23 */
+};
+
+struct board_ops {
+	const char *name;
+	struct acpi_config acpi; /* which parts it has; machine_new fills in the rest */
+	/* Chips and the PCI bus on m->bus. */
+	int (*build)(struct machine *m, struct err *e);
+	/* After each reset: what firmware programs into the board's registers; may be NULL. */
+	void (*firmware)(struct machine *m);
+};
+
+extern const struct board_ops board_q35;
+extern const struct board_ops board_micro;
+
+enum machine_status { STATE_NEW, STATE_RUNNING, STATE_PAUSED, STATE_STOPPED };
+
+struct machine {
+	struct machine_config cfg;
+	const struct vm_desc *desc;
+	const struct board_ops *board;
+	struct acpi_config acpi;
+	struct gmem *mem;
+	struct engine *engine;
+	char why[256];
+	struct bus *bus;
+	struct pci_bus *pci;
+	struct apic_bus *apics; /* NULL when the engine has the local APICs */
+	struct msi_sink msi;
+	struct device *chips[MACHINE_CHIPS]; /* reset in this order, freed in reverse */
+	unsigned int n_chips;
+	uint64_t low_top; /* RAM below 4 GiB ends here at the latest */
+	struct irq_or isa_or[16];
+	struct irq isa_irq[16]; /* input 0 of each: PIC and IOAPIC together */
+	bool has_lines;
+	struct irq pic_line[16], ioapic_pin[24];
+	struct intx_router intx;
+	struct device *pic, *ioapic, *pm, *pit, *rtc; /* among the chips */
+	struct pci_dev *host_bridge;
+	struct virtio_dev *balloon;
+	struct boot_config boot;
+	uint64_t start_ns;
+
+	struct lapic *lapics[VM_DESC_MAX_CPUS];
+	struct vcpu_thread *cpus;
+	unsigned int n_cpus;
+
+	/* Requests from any thread; bits by enum machine_want. */
+	_Atomic uint32_t requests, request_arg;
+	pthread_mutex_t text_lock;
+	char text[256]; /* why it failed or crashed */
+	struct loop_work work;
+	/* the loop's */
+	enum machine_status state;
+	bool want_pause;
+	uint32_t pending;
+};
+
+enum machine_want {
+	WANT_FAILED = 1 << 0,
+	WANT_CRASHED = 1 << 1,
+	WANT_POWEROFF = 1 << 2,
+	WANT_EXIT = 1 << 3,
+	WANT_GUEST_RESET = 1 << 4,
+	WANT_RESET = 1 << 5,
+	WANT_SETTLE = 1 << 6, /* pause or stop was asked for */
+};
+
+/* From any thread: holds every vCPU at once and lets the loop act when they have parked. */
+void machine_want(struct machine *m, enum machine_want what, uint32_t arg, const char *text);
+struct request_sink machine_request_sink(struct machine *m);
+
+/* machine_run.c */
+void machine_settle(void *machine);
+/* Reset of everything, tables, kernel, start state of each vCPU; all vCPUs are parked. */
+int machine_power_on(struct machine *m, struct err *e);
+
+/* board.c: parts the boards share.  Chips are attached to the bus and owned by the machine. */
+void board_add_chip(struct machine *m, struct device *d);
+int board_add_interrupts(struct machine *m, struct err *e);           /* PIC, IOAPIC, lines */
+int board_add_pci(struct machine *m, struct irq intx, struct err *e); /* bus with ECAM */
+/* Another device's input of an ISA line (1-31; 0 is isa_irq). */
+struct irq board_isa_input(struct machine *m, unsigned int line, unsigned int input);
+/* set() of a line straight to an IOAPIC pin. */
+void board_gsi_set(void *machine, unsigned int pin, bool level);
+/* PIC line that stands in for a GSI of PCI's. */
+static inline uint8_t board_pic_line(unsigned int gsi)
+{
+	return gsi & 1 ? 11 : 10;
+}
+void board_fini(struct machine *m);
+/* Interrupt line and pin registers, as firmware leaves them. */
+void board_assign_intx(struct machine *m);
+void board_eoi(void *machine, uint8_t vector);
+int board_pic_ack(void *machine);
+void board_power_button(struct machine *m);
+
+/* chips.c: chips by function, each with the board's usual address and line. */
+int chips_add_timers(struct machine *m, struct err *e); /* PIT, RTC, port 61h */
+int chips_add_hpet(struct machine *m, struct err *e);
+int chips_add_serial(struct machine *m, struct err *e);
+int chips_add_keyboard(struct machine *m, struct err *e);
+int chips_add_power(struct machine *m, struct err *e); /* PM block, reset register */
+int chips_add_debug(struct machine *m, struct err *e); /* ports that tests and panics use */
+
+/* catalog.c: plugs every device of the description. */
+int catalog_plug(struct machine *m, struct err *e);
+
+/* tables.c: ACPI, SMBIOS, the memory map; again after a reset. */
+int machine_load_tables(struct machine *m, struct err *e);
+/* What firmware would have set up on a processor: MTRRs. */
+void machine_firmware_state(const struct machine *m, struct cpu *c);

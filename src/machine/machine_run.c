@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * machine/machine_run.c - one virtual machine: running, pausing, resetting, ending
+ *
+ * Whoever wants something - the user in the loop's thread, a chip in a vCPU's thread - sets a bit,
+ * holds every vCPU and posts machine_settle to the loop.  Each vCPU that parks posts it, too.  When
+ * all have parked, the loop acts and, unless the machine is paused or over, lets them go.
+ */
+#include "base/clock.h"
+#include "device/lapic.h"
+#include "machine/machine_priv.h"
+#include "virtio/balloon.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+/* --- asking
+ * ----------------------------------------------------------------------------------------- */
+
+static void hold_all(struct machine *m)
+{
+	for (unsigned int i = 0; i < m->n_cpus; i++)
+		vcpu_hold(&m->cpus[i]);
+}
+
+void machine_want(struct machine *m, enum machine_want what, uint32_t arg, const char *text)
+{
+	pthread_mutex_lock(&m->text_lock);
+	if (text && !m->text[0])
+		snprintf(m->text, sizeof(m->text), "%s", text);
+	pthread_mutex_unlock(&m->text_lock);
+	if (what == WANT_EXIT || what == WANT_CRASHED)
+		m->request_arg = arg;
+	/* The bit first: machine_settle looks at it again after it let the vCPUs go. */
+	atomic_fetch_or(&m->requests, (uint32_t)what);
+	hold_all(m);
+	loop_post(m->cfg.loop, &m->work);
+}
+
+static void on_request(void *opaque, enum machine_request what, uint32_t arg)
+{
+	struct machine *m = opaque;
+
+	switch (what) {
+	case REQUEST_RESET:
+		machine_want(m, WANT_GUEST_RESET, 0, NULL);
+		break;
+	case REQUEST_POWEROFF:
+		machine_want(m, WANT_POWEROFF, 0, NULL);
+		break;
+	case REQUEST_CRASHED:
+		machine_want(m, WANT_CRASHED, arg, "the guest's kernel panicked");
+		break;
+	case REQUEST_EXIT:
+		machine_want(m, WANT_EXIT, arg, NULL);
+		break;
+	}
+}
+
+struct request_sink machine_request_sink(struct machine *m)
+{
+	return (struct request_sink){.request = on_request, .opaque = m};
+}
+
+/* --- acting, in the loop's thread
+ * ---------------------------------------------------------------------- */
+
+static bool all_parked(struct machine *m)
+{
+	for (unsigned int i = 0; i < m->n_cpus; i++)
+		if (!vcpu_is_parked(&m->cpus[i]))
+			return false;
+	return true;
+}
+
+static void report(struct machine *m, enum machine_event ev, unsigned int code, const char *text)
+{
+	if (m->cfg.event)
+		m->cfg.event(m->cfg.opaque, ev, code, text);
+}
+
+int machine_power_on(struct machine *m, struct err *e)
+{
+	struct cpu bsp = {0};
+	int r;
+
+	for (unsigned int i = 0; i < m->n_chips; i++)
+		device_reset(m->chips[i]);
+	pci_bus_reset(m->pci);
+	for (unsigned int i = 0; i < m->n_cpus; i++)
+		if (m->lapics[i])
+			lapic_reset(m->lapics[i]);
+	if (m->lapics[0])
+		lapic_virtual_wire(m->lapics[0]);
+	if (m->board->firmware)
+		m->board->firmware(m);
+	board_assign_intx(m);
+	cpu_reset(&bsp, 0);
+	r = machine_load_tables(m, e);
+	if (r == 0)
+		r = boot_load(&m->boot, &bsp, e);
+	if (r < 0)
+		return r;
+	for (unsigned int i = 0; i < m->n_cpus; i++) {
+		struct cpu c = bsp;
+
+		if (i)
+			cpu_reset(&c, i);
+		machine_firmware_state(m, &c);
+		vcpu_set_state(&m->cpus[i], &c);
+	}
+	return 0;
+}
+
+static void stop_with(struct machine *m, enum machine_event ev, unsigned int code)
+{
+	char text[sizeof(m->text)];
+
+	pthread_mutex_lock(&m->text_lock);
+	memcpy(text, m->text, sizeof(text));
+	pthread_mutex_unlock(&m->text_lock);
+	m->state = STATE_STOPPED;
+	report(m, ev, code, text);
+}
+
+static void restart(struct machine *m, bool by_guest)
+{
+	struct err e = {0};
+
+	if (machine_power_on(m, &e) < 0) {
+		snprintf(m->text, sizeof(m->text), "reset: %.200s", e.msg);
+		stop_with(m, MACHINE_FAILED, 0);
+		return;
+	}
+	if (by_guest)
+		report(m, MACHINE_RESTARTED, 0, "");
+}
+
+/* The gravest wish wins. */
+static void act(struct machine *m, uint32_t want)
+{
+	if (want & WANT_FAILED)
+		stop_with(m, MACHINE_FAILED, 0);
+	else if (want & WANT_CRASHED)
+		stop_with(m, MACHINE_CRASHED, m->request_arg);
+	else if (want & WANT_EXIT)
+		stop_with(m, MACHINE_EXITED, m->request_arg);
+	else if (want & WANT_POWEROFF)
+		stop_with(m, MACHINE_POWEROFF, 0);
+	else if ((want & WANT_GUEST_RESET) && m->desc->on_reboot == VM_REBOOT_EXIT)
+		stop_with(m, MACHINE_REBOOT, 0);
+	else if (want & (WANT_GUEST_RESET | WANT_RESET))
+		restart(m, (want & WANT_GUEST_RESET) != 0);
+}
+
+static void pause_or_go(struct machine *m)
+{
+	enum machine_status was = m->state;
+
+	if (m->want_pause) {
+		m->state = STATE_PAUSED;
+		if (was != STATE_PAUSED)
+			report(m, MACHINE_PAUSED, 0, "");
+		return;
+	}
+	m->state = STATE_RUNNING;
+	for (unsigned int i = 0; i < m->n_cpus; i++)
+		vcpu_release(&m->cpus[i]);
+	if (m->requests)
+		hold_all(m);
+	if (was == STATE_PAUSED)
+		report(m, MACHINE_RESUMED, 0, "");
+}
+
+void machine_settle(void *opaque)
+{
+	struct machine *m = opaque;
+
+	m->pending |= atomic_exchange(&m->requests, 0);
+	if (!m->pending || m->state == STATE_NEW || m->state == STATE_STOPPED || !all_parked(m))
+		return;
+	act(m, m->pending);
+	m->pending = 0;
+	if (m->state != STATE_STOPPED)
+		pause_or_go(m);
+}
+
+/* --- the user's doors
+ * ------------------------------------------------------------------------------------ */
+
+int machine_start(struct machine *m, struct err *e)
+{
+	m->start_ns = clock_now();
+	m->state = STATE_PAUSED;
+	m->want_pause = false;
+	m->state = STATE_RUNNING;
+	for (unsigned int i = 0; i < m->n_cpus; i++)
+		vcpu_release(&m->cpus[i]);
+	return 0;
+}
+
+void machine_pause(struct machine *m)
+{
+	m->want_pause = true;
+	machine_want(m, WANT_SETTLE, 0, NULL);
+}
+
+void machine_resume(struct machine *m)
+{
+	m->want_pause = false;
+	machine_want(m, WANT_SETTLE, 0, NULL);
+}
+
+void machine_reset(struct machine *m)
+{
+	machine_want(m, WANT_RESET, 0, NULL);
+}
+
+void machine_powerdown(struct machine *m)
+{
+	board_power_button(m);
+}
+
+void machine_nmi(struct machine *m)
+{
+	for (unsigned int i = 0; i < m->n_cpus; i++)
+		vcpu_nmi(&m->cpus[i]);
+}
+
+int machine_balloon(struct machine *m, uint64_t bytes, struct err *e)
+{
+	if (!m->balloon)
+		return err_msg(e, -ENODEV, "this machine has no balloon");
+	if (bytes > m->mem->ram_size)
+		return err_msg(e, -EINVAL, "%" PRIu64 " is more than the machine's memory", bytes);
+	balloon_set_target(m->balloon, m->mem->ram_size - bytes);
+	return 0;
+}
+
+const char *machine_state(const struct machine *m)
+{
+	static const char *const names[] = {
+	    [STATE_NEW] = "new",
+	    [STATE_RUNNING] = "running",
+	    [STATE_PAUSED] = "paused",
+	    [STATE_STOPPED] = "stopped",
+	};
+
+	return names[m->state];
+}

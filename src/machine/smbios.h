@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * machine/smbios.h - SMBIOS tables (DMTF DSP0134 3.4): what dmidecode shows of the machine
+ */
+#pragma once
+
+#include "base/strbuf.h"
+
+#define SMBIOS_GPA 0xf1000u
+
+/* Entry point and structures, to be stored at SMBIOS_GPA. */
+void smbios_build(const char *name, unsigned int n_cpus, uint64_t memory, struct strbuf *out);
