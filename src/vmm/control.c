@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vmm/control.c - the control socket: clients, lines, replies
+ *
+ * A client that sends a line longer than LINE_BYTES, or does not read its replies, is dropped.
+ */
+#include "vmm/control.h"
+
+#include "base/fd.h"
+#include "vmm/listen.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#define CLIENTS_MAX 16
+#define LINE_BYTES  65536u
+#define OUT_BYTES   (1u << 20)
+
+struct client {
+	struct list node;
+	struct control *c;
+	struct loop_fd watch;
+	int fd;
+	struct strbuf in, out;
+	bool dead;
+};
+
+struct control {
+	struct loop *loop;
+	const struct control_ops *ops;
+	void *opaque;
+	char *path;
+	int fd;
+	struct loop_fd watch;
+	struct list clients;
+	unsigned int n_clients;
+};
+
+static void client_free(struct client *k)
+{
+	loop_remove(k->c->loop, &k->watch);
+	list_remove(&k->node);
+	k->c->n_clients--;
+	close(k->fd);
+	strbuf_fini(&k->in);
+	strbuf_fini(&k->out);
+	free(k);
+}
+
+/* Its watch finds the end of the stream and frees it. */
+static void client_kill(struct client *k)
+{
+	k->dead = true;
+	shutdown(k->fd, SHUT_RDWR);
+}
+
+static void client_flush(struct client *k)
+{
+	while (k->out.len && !k->dead) {
+		ssize_t n = send(k->fd, k->out.data, k->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			break;
+		if (n < 0)
+			client_kill(k);
+		else
+			strbuf_consume(&k->out, (size_t)n);
+	}
+	loop_modify(k->c->loop, &k->watch, EPOLLIN | (k->out.len ? EPOLLOUT : 0u));
+}
+
+static void client_send(struct client *k, json_t *message)
+{
+	char *text = json_dumps(message, JSON_COMPACT);
+
+	if (text && k->out.len + strlen(text) < OUT_BYTES) {
+		strbuf_puts(&k->out, text);
+		strbuf_putc(&k->out, '\n');
+		client_flush(k);
+	} else {
+		client_kill(k);
+	}
+	free(text);
+}
+
+/* --- requests
+ * ------------------------------------------------------------------------------------------ */
+
+static const char *error_code(int r)
+{
+	switch (-r) {
+	case EINVAL:
+		return "invalid-argument";
+	case ENOSYS:
+		return "unknown-command";
+	case EBUSY:
+		return "wrong-state";
+	case ENODEV:
+		return "no-such-device";
+	default:
+		return "failed";
+	}
+}
+
+/* Takes over @value. */
+static void reply(struct client *k, json_t *id, const char *what, json_t *value)
+{
+	json_t *message = json_object();
+
+	if (id)
+		json_object_set(message, "id", id);
+	json_object_set_new(message, what, value);
+	client_send(k, message);
+	json_decref(message);
+}
+
+static void reply_error(struct client *k, json_t *id, const char *code, const char *text)
+{
+	json_t *o = json_object();
+
+	json_object_set_new(o, "code", json_string(code));
+	json_object_set_new(o, "message", json_string(text));
+	reply(k, id, "error", o);
+}
+
+static int run_request(struct client *k, json_t *request, json_t **ret, struct err *e)
+{
+	json_t *args = json_object_get(request, "arguments");
+	const char *command = json_string_value(json_object_get(request, "command"));
+	const char *key;
+	json_t *v, *empty = NULL;
+	int r;
+
+	json_object_foreach(request, key, v)
+	{
+		if (strcmp(key, "id") != 0 && strcmp(key, "command") != 0 &&
+		    strcmp(key, "arguments") != 0)
+			return err_msg(e, -EINVAL, "%.64s: unknown key", key);
+	}
+	if (!command)
+		return err_msg(e, -EINVAL, "command: must be a string");
+	if (args && !json_is_object(args))
+		return err_msg(e, -EINVAL, "arguments: must be an object");
+	if (!args)
+		args = empty = json_object();
+	r = k->c->ops->run(k->c->opaque, command, args, ret, e);
+	json_decref(empty);
+	return r;
+}
+
+static void handle_line(struct client *k, const char *line, size_t len)
+{
+	json_t *request, *id, *ret = NULL;
+	struct err e = {0};
+	json_error_t je;
+	int r;
+
+	request = json_loadb(line, len, JSON_REJECT_DUPLICATES, &je);
+	if (!json_is_object(request)) {
+		reply_error(k, NULL, "not-json", request ? "not an object" : je.text);
+		json_decref(request);
+		return;
+	}
+	id = json_object_get(request, "id");
+	r = run_request(k, request, &ret, &e);
+	if (r < 0)
+		reply_error(k, id, error_code(r), e.msg);
+	else
+		reply(k, id, "return", ret ? ret : json_object());
+	json_decref(request);
+}
+
+static void handle_lines(struct client *k)
+{
+	char *nl;
+
+	while (!k->dead && k->in.len && (nl = memchr(k->in.data, '\n', k->in.len))) {
+		size_t len = (size_t)(nl - k->in.data);
+		autofree char *line = malloc(len + 1);
+
+		if (!line) {
+			k->dead = true;
+			return;
+		}
+		memcpy(line, k->in.data, len);
+		strbuf_consume(&k->in, len + 1);
+		if (len)
+			handle_line(k, line, len);
+	}
+	if (k->in.len > LINE_BYTES)
+		k->dead = true;
+}
+
+static void on_client(void *opaque, uint32_t events)
+{
+	struct client *k = opaque;
+	char buf[4096];
+	ssize_t n;
+
+	if (events & EPOLLOUT)
+		client_flush(k);
+	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
+		n = recv(k->fd, buf, sizeof(buf), MSG_DONTWAIT);
+		if (n > 0) {
+			strbuf_add(&k->in, buf, (size_t)n);
+			handle_lines(k);
+		} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+			k->dead = true;
+		}
+	}
+	if (k->dead)
+		client_free(k);
+}
+
+static void on_connect(void *opaque, uint32_t events)
+{
+	struct control *c = opaque;
+	int fd = accept4(c->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct client *k;
+
+	if (fd < 0)
+		return;
+	if (c->n_clients >= CLIENTS_MAX) {
+		close(fd);
+		return;
+	}
+	k = xnew(struct client);
+	k->c = c;
+	k->fd = fd;
+	list_append(&c->clients, &k->node);
+	c->n_clients++;
+	if (loop_add(c->loop, &k->watch, fd, EPOLLIN, on_client, k) < 0)
+		client_free(k);
+}
+
+/* --- life
+ * --------------------------------------------------------------------------------------------------
+ */
+
+int control_new(struct loop *l, const char *path, const struct control_ops *ops, void *opaque,
+		struct control **ret, struct err *e)
+{
+	struct control *c = xnew(struct control);
+	int r;
+
+	c->loop = l;
+	c->ops = ops;
+	c->opaque = opaque;
+	list_init(&c->clients);
+	c->fd = listen_unix(path, e);
+	if (c->fd < 0) {
+		r = c->fd;
+		free(c);
+		return r;
+	}
+	c->path = xstrdup(path);
+	r = loop_add(l, &c->watch, c->fd, EPOLLIN, on_connect, c);
+	if (r < 0) {
+		control_free(c);
+		return err_set(e, r, "watch %s", path);
+	}
+	*ret = c;
+	return 0;
+}
+
+void control_event(struct control *c, json_t *event)
+{
+	struct list *at;
+
+	if (c)
+		list_for_each(at, &c->clients)
+		    client_send(container_of(at, struct client, node), event);
+	json_decref(event);
+}
+
+void control_free(struct control *c)
+{
+	struct list *at, *tmp;
+
+	if (!c)
+		return;
+	list_for_each_safe(at, tmp, &c->clients)
+	{
+		client_flush(container_of(at, struct client, node));
+		client_free(container_of(at, struct client, node));
+	}
+	if (c->watch.added)
+		loop_remove(c->loop, &c->watch);
+	close(c->fd);
+	unlink(c->path);
+	free(c->path);
+	free(c);
+}

@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vmm/vmm.c - one machine's process: console, control socket, sandbox, signals, exit status
+ */
+#include "vmm/vmm.h"
+
+#include "base/clock.h"
+#include "base/exit.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "machine/machine.h"
+#include "vmm/chardev.h"
+#include "vmm/control.h"
+#include "vmm/sandbox.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+
+#define POWERDOWN_PATIENCE (10 * NSEC_PER_SEC)
+
+struct vmm {
+	const struct vm_desc *desc;
+	const struct vmm_options *options;
+	struct loop *loop;
+	struct machine *machine;
+	struct chardev_backend *serial, *console;
+	struct control *control;
+	int signal_fd;
+	struct loop_fd signal_watch, parent_watch;
+	struct timer patience;
+	int signals; /* how many asked us to end */
+	int status;  /* exit status when the loop ends */
+	bool over;
+	uint64_t start;
+};
+
+static void finish(struct vmm *v, int status, const char *reason)
+{
+	if (v->over)
+		return;
+	v->over = true;
+	v->status = status;
+	control_event(v->control, json_pack("{ss ss}", "event", "shutdown", "reason", reason));
+	loop_stop(v->loop);
+}
+
+/* --- the machine's events
+ * --------------------------------------------------------------------------- */
+
+static void on_machine(void *opaque, enum machine_event ev, unsigned int code, const char *text)
+{
+	struct vmm *v = opaque;
+
+	switch (ev) {
+	case MACHINE_POWEROFF:
+		log_info("the guest powered off");
+		finish(v, EXIT_OK, "poweroff");
+		break;
+	case MACHINE_REBOOT:
+		log_info("the guest rebooted");
+		finish(v, EXIT_OK, "reset");
+		break;
+	case MACHINE_RESTARTED:
+		log_info("the guest rebooted");
+		control_event(v->control, json_pack("{ss}", "event", "reset"));
+		break;
+	case MACHINE_CRASHED:
+		log_error("the guest crashed: %s", text);
+		finish(v, EXIT_CRASHED, "crash");
+		break;
+	case MACHINE_FAILED:
+		log_error("%s", text);
+		finish(v, EXIT_FAIL, "error");
+		break;
+	case MACHINE_EXITED:
+		finish(v, (int)(code & 0xff), "exit");
+		break;
+	case MACHINE_PAUSED:
+		control_event(v->control, json_pack("{ss}", "event", "paused"));
+		break;
+	case MACHINE_RESUMED:
+		control_event(v->control, json_pack("{ss}", "event", "resumed"));
+		break;
+	}
+}
+
+static int on_vcpu_enter(void *opaque, struct err *e)
+{
+	return sandbox_vcpu(e);
+}
+
+/* --- commands
+ * ------------------------------------------------------------------------------------------- */
+
+static int no_arguments(json_t *args, struct err *e)
+{
+	const char *key;
+	json_t *a;
+
+	json_object_foreach(args, key, a) return err_msg(e, -EINVAL, "%.64s: unknown argument",
+							 key);
+	return 0;
+}
+
+static int run_status(struct vmm *v, json_t *args, json_t **ret, struct err *e)
+{
+	const char *why, *engine = machine_engine(v->machine, &why);
+
+	*ret = json_pack("{ss ss ss ss si sI sI}", "name", v->desc->name, "state",
+			 machine_state(v->machine), "engine", engine, "why", why, "cpus",
+			 (int)v->desc->cpus, "memory", (json_int_t)v->desc->memory, "uptime_ms",
+			 (json_int_t)((clock_now() - v->start) / NSEC_PER_MSEC));
+	return 0;
+}
+
+static int run_stop(struct vmm *v, json_t *args, json_t **ret, struct err *e)
+{
+	finish(v, EXIT_OK, "stop");
+	return 0;
+}
+
+static int run_powerdown(struct vmm *v, json_t *args, json_t **ret, struct err *e)
+{
+	machine_powerdown(v->machine);
+	return 0;
+}
+
+static int run_reset(struct vmm *v, json_t *args, json_t **ret, struct err *e)
+{
+	machine_reset(v->machine);
+	return 0;
+}
+
+static int run_pause(struct vmm *v, json_t *args, json_t **ret, struct err *e)
+{
+	machine_pause(v->machine);
+	return 0;
+}
+
+static int run_resume(struct vmm *v, json_t *args, json_t **ret, struct err *e)
+{
+	machine_resume(v->machine);
+	return 0;
+}
+
+static int run_nmi(struct vmm *v, json_t *args, json_t **ret, struct err *e)
+{
+	machine_nmi(v->machine);
+	return 0;
+}
+
+static int run_statistics(struct vmm *v, json_t *args, json_t **ret, struct err *e)
+{
+	autostrbuf struct strbuf text = {0};
+
+	machine_stats(v->machine, &text);
+	*ret = json_pack("{ss}", "text", text.data);
+	return 0;
+}
+
+static int run_balloon(struct vmm *v, json_t *args, json_t **ret, struct err *e)
+{
+	json_t *memory = json_object_get(args, "memory");
+
+	if (json_object_size(args) != 1 || !json_is_integer(memory) ||
+	    json_integer_value(memory) < 0)
+		return err_msg(e, -EINVAL, "memory: bytes the guest shall keep are needed");
+	return machine_balloon(v->machine, (uint64_t)json_integer_value(memory), e);
+}
+
+static const struct command {
+	const char *name;
+	int (*run)(struct vmm *v, json_t *args, json_t **ret, struct err *e);
+	bool has_args;
+} commands[] = {
+    {"balloon", run_balloon, true},
+    {"nmi", run_nmi, false},
+    {"pause", run_pause, false},
+    {"powerdown", run_powerdown, false},
+    {"query-stats", run_statistics, false},
+    {"reset", run_reset, false},
+    {"resume", run_resume, false},
+    {"status", run_status, false},
+    {"stop", run_stop, false},
+};
+
+static int run_command(void *opaque, const char *command, json_t *args, json_t **ret, struct err *e)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		int r;
+
+		if (strcmp(commands[i].name, command) != 0)
+			continue;
+		r = commands[i].has_args ? 0 : no_arguments(args, e);
+		return r < 0 ? r : commands[i].run(opaque, args, ret, e);
+	}
+	return err_msg(e, -ENOSYS, "unknown command '%.64s'", command);
+}
+
+static const struct control_ops control_ops = {.run = run_command};
+
+/* --- being asked to end
+ * ----------------------------------------------------------------------------------- */
+
+static void on_patience(void *opaque)
+{
+	struct vmm *v = opaque;
+
+	log_warn("the guest did not power off in time");
+	finish(v, EXIT_SIGNAL_BASE + SIGTERM, "stop");
+}
+
+/* The first signal presses the power button, the second one cuts the power. */
+static void on_signal(void *opaque, uint32_t events)
+{
+	struct vmm *v = opaque;
+	struct signalfd_siginfo si;
+
+	if (read(v->signal_fd, &si, sizeof(si)) != sizeof(si))
+		return;
+	if (v->signals++) {
+		finish(v, EXIT_SIGNAL_BASE + (int)si.ssi_signo, "stop");
+		return;
+	}
+	machine_powerdown(v->machine);
+	timer_set(&v->patience, clock_now() + POWERDOWN_PATIENCE);
+}
+
+static void on_escape(void *opaque)
+{
+	finish(opaque, EXIT_OK, "stop");
+}
+
+static void on_parent(void *opaque, uint32_t events)
+{
+	struct vmm *v = opaque;
+	char c;
+
+	if ((events & EPOLLIN) && read(v->options->parent_fd, &c, 1) == 1)
+		return;
+	loop_remove(v->loop, &v->parent_watch);
+	finish(v, EXIT_FAIL, "stop");
+}
+
+static int watch_signals(struct vmm *v, struct err *e)
+{
+	sigset_t set;
+	int r;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	v->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (v->signal_fd < 0)
+		return err_set(e, -errno, "signalfd");
+	r = loop_add(v->loop, &v->signal_watch, v->signal_fd, EPOLLIN, on_signal, v);
+	if (r == 0 && v->options->parent_fd >= 0)
+		r = loop_add(v->loop, &v->parent_watch, v->options->parent_fd, EPOLLIN, on_parent,
+			     v);
+	return r < 0 ? err_set(e, r, "watch signals") : 0;
+}
+
+/* --- life
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static int open_ends(struct vmm *v, struct err *e)
+{
+	struct chardev_config serial = {
+	    .desc = &v->desc->serial, .loop = v->loop, .on_escape = on_escape, .opaque = v};
+	struct chardev_config console = {
+	    .desc = &v->desc->console, .loop = v->loop, .on_escape = on_escape, .opaque = v};
+	int r;
+
+	r = loop_new(&v->loop, e);
+	if (r < 0)
+		return r;
+	timer_init(&v->patience, loop_timers(v->loop), on_patience, v);
+	serial.loop = console.loop = v->loop;
+	r = watch_signals(v, e);
+	if (r == 0)
+		r = chardev_backend_open(&serial, &v->serial, e);
+	if (r == 0)
+		r = chardev_backend_open(&console, &v->console, e);
+	if (r == 0 && v->desc->control)
+		r = control_new(v->loop, v->desc->control, &control_ops, v, &v->control, e);
+	return r;
+}
+
+static int make_machine(struct vmm *v, struct err *e)
+{
+	struct machine_config cfg = {
+	    .desc = v->desc,
+	    .loop = v->loop,
+	    .serial = chardev_backend_front(v->serial),
+	    .console = chardev_backend_front(v->console),
+	    .event = on_machine,
+	    .vcpu_enter = v->desc->sandbox ? on_vcpu_enter : NULL,
+	    .opaque = v,
+	};
+	const char *why;
+	int r = machine_new(&cfg, &v->machine, e);
+
+	if (r < 0)
+		return r;
+	machine_engine(v->machine, &why);
+	log_info("engine: %s", why);
+	return 0;
+}
+
+static int prepare(struct vmm *v, struct err *e)
+{
+	int r = 0;
+
+	if (v->desc->sandbox)
+		r = sandbox_enter(e);
+	if (r == 0)
+		r = open_ends(v, e);
+	if (r == 0)
+		r = make_machine(v, e);
+	if (r == 0 && v->desc->sandbox)
+		r = sandbox_opened(v->desc, e);
+	if (r == 0 && v->desc->sandbox)
+		r = sandbox_run(e);
+	return r;
+}
+
+static int start(struct vmm *v, struct err *e)
+{
+	if (v->options->ready_fd >= 0 && write_full(v->options->ready_fd, "ready\n", 6) < 0)
+		log_warn("--ready-fd: nobody reads it");
+	if (v->options->ready_fd >= 0)
+		close(v->options->ready_fd);
+	v->start = clock_now();
+	return machine_start(v->machine, e);
+}
+
+static void release(struct vmm *v)
+{
+	autostrbuf struct strbuf stats = {0};
+
+	if (v->machine && v->options->verbose)
+		machine_stats(v->machine, &stats);
+	machine_free(v->machine);
+	chardev_backend_close(v->serial);
+	chardev_backend_close(v->console);
+	control_free(v->control);
+	if (v->loop) {
+		timer_cancel(&v->patience);
+		loop_free(v->loop);
+	}
+	close_p(&v->signal_fd);
+	if (stats.len)
+		fputs(stats.data, stderr);
+}
+
+int vmm_run(const struct vm_desc *desc, const struct vmm_options *options)
+{
+	struct vmm v = {.desc = desc, .options = options, .signal_fd = -1};
+	struct err e = {0};
+	int r = prepare(&v, &e);
+
+	if (r == 0)
+		r = start(&v, &e);
+	if (r < 0) {
+		release(&v);
+		log_error("%s", e.msg);
+		return e.exit_code ? e.exit_code : EXIT_FAIL;
+	}
+	if (!v.over)
+		loop_run(v.loop);
+	release(&v);
+	return v.status;
+}
