@@ -139,6 +139,7 @@ static int create(struct gmem *mem, unsigned int n_cpus, struct engine **ret, st
 	int r;
 
 	k->vm_fd = k->sys_fd = -1;
+	k->en.ops = &kvm_ops;
 	k->en.mem = mem;
 	k->en.n_cpus = n_cpus;
 	r = kvm_open(&k->sys_fd, e);

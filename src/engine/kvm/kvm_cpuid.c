@@ -83,6 +83,8 @@ int kvm_cpuid_model(int sys_fd, unsigned int n_cpus, struct cpu_model *m, struct
 		struct kvm_cpuid_entry2 *x = &b->entry[i];
 
 		mask_leaf(x, n_cpus);
+		if (!x->eax && !x->ebx && !x->ecx && !x->edx)
+			continue; /* an absent leaf reads as zero too */
 		m->leaf[m->n_leaves++] = (struct cpuid_leaf){
 		    .function = x->function,
 		    .index = x->index,
