@@ -14,9 +14,9 @@
 #include <jansson.h>
 #include <sys/types.h>
 
-#define AGENT_CONFIG_PATH  "/insula/config.json"
-#define AGENT_MODULES_PATH "/insula/modules.list"
-#define AGENT_RUN_DIR      "/run/insula"
+#define AGENT_CONFIG_PATH    "/insula/config.json"
+#define AGENT_MODULES_PREFIX "/insula/modules."
+#define AGENT_RUN_DIR        "/run/insula"
 #define AGENT_DEFAULT_PATH                                                                         \
 	"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:" AGENT_RUN_DIR "/bin"
 
@@ -36,8 +36,9 @@ must_check int boot_early(struct err *e);
 must_check int boot_guest(const json_t *config, struct err *e);
 /* The mounts of boot_early, which move along to a new root; ends with NULL. */
 extern const char *const early_targets[];
-/* Loads the modules that AGENT_MODULES_PATH lists, in its order; returns how many failed. */
-unsigned int modules_load(void);
+/* Loads the modules that AGENT_MODULES_PREFIX@group lists, in its order: "list" always, "shares"
+ * and "filesystems" when there is use for them. */
+void modules_load(const char *group);
 /* Finds the root file system, mounts it and makes it the root directory. */
 must_check int root_enter(const json_t *config, struct err *e);
 /* Mounts each shared directory. */

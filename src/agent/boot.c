@@ -128,12 +128,11 @@ static void mount_late(void)
 int boot_guest(const json_t *config, struct err *e)
 {
 	const char *name = config_string(config, "hostname");
-	unsigned int failed;
 	int r;
 
-	failed = modules_load();
-	if (failed)
-		agent_log("%u kernel modules did not load", failed);
+	modules_load("list");
+	if (json_array_size(json_object_get(config, "shares")))
+		modules_load("shares");
 	keep_own_file();
 	r = root_enter(config, e);
 	if (r < 0)

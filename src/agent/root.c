@@ -30,24 +30,21 @@ static int module_load(const char *path)
 	return 0;
 }
 
-unsigned int modules_load(void)
+void modules_load(const char *group)
 {
+	autofree char *path = xasprintf(AGENT_MODULES_PREFIX "%s", group);
 	autostrbuf struct strbuf list = {0};
-	unsigned int failed = 0;
 	char *save = NULL;
 
-	if (read_file(AGENT_MODULES_PATH, 1 << 20, &list) < 0 || !list.len)
-		return 0;
+	if (read_file(path, 1 << 20, &list) < 0 || !list.len)
+		return;
 	for (char *m = strtok_r(list.data, "\n", &save); m; m = strtok_r(NULL, "\n", &save)) {
 		int r = module_load(m);
 
 		/* A driver without its device may refuse: that is its right. */
-		if (r < 0 && r != -ENODEV) {
+		if (r < 0 && r != -ENODEV)
 			agent_log("module %s: %s", m, strerror(-r));
-			failed++;
-		}
 	}
-	return failed;
 }
 
 void make_dirs(const char *path)
@@ -107,22 +104,31 @@ static bool looks_like_root(void)
 	return false;
 }
 
-/* Tries every disk file system that the kernel knows. */
+static bool mount_type(const char *dev, const char *type, unsigned long flags)
+{
+	if (mount(dev, NEW_ROOT, type, flags, NULL) < 0)
+		return false;
+	if (looks_like_root())
+		return true;
+	umount(NEW_ROOT);
+	return false;
+}
+
+/* Tries every disk file system that the kernel knows; first the one that our images have. */
 static bool mount_any_type(const char *dev, unsigned long flags)
 {
 	autostrbuf struct strbuf types = {0};
 	char *save = NULL;
 
+	if (mount_type(dev, "ext4", flags))
+		return true;
 	if (read_file("/proc/filesystems", 65536, &types) < 0 || !types.len)
 		return false;
 	for (char *t = strtok_r(types.data, "\n", &save); t; t = strtok_r(NULL, "\n", &save)) {
 		if (*t++ != '\t')
 			continue; /* "nodev" */
-		if (mount(dev, NEW_ROOT, t, flags, NULL) == 0) {
-			if (looks_like_root())
-				return true;
-			umount(NEW_ROOT);
-		}
+		if (strcmp(t, "ext4") != 0 && mount_type(dev, t, flags))
+			return true;
 	}
 	return false;
 }
@@ -200,6 +206,15 @@ static int switch_root(struct err *e)
 	return 0;
 }
 
+/* Less usual file systems' modules are slow to load: only when nothing else helps. */
+static bool mount_root(const char *disk, unsigned long flags)
+{
+	if (mount_disk(disk, flags))
+		return true;
+	modules_load("filesystems");
+	return mount_disk(disk, flags) || mount_disk(disk, flags | MS_RDONLY);
+}
+
 int root_enter(const json_t *config, struct err *e)
 {
 	bool read_only = json_is_true(json_object_get(config, "readonly"));
@@ -212,8 +227,7 @@ int root_enter(const json_t *config, struct err *e)
 			return err_msg(e, -ENODEV, "no virtio disk to take the root from");
 		nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
 	}
-	if (!mount_disk(disk, MS_NOATIME | (read_only ? MS_RDONLY : 0)) &&
-	    !mount_disk(disk, MS_NOATIME | MS_RDONLY))
+	if (!mount_root(disk, MS_NOATIME | (read_only ? MS_RDONLY : 0)))
 		return err_msg(e, -EINVAL,
 			       "%s holds no root file system that this kernel can mount", disk);
 	return switch_root(e);
