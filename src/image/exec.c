@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * image/exec.c - runs the programs that make images
+ */
+#include "image/exec.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#define SEARCH_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#define TICK_MS     200
+#define MAX_LINE    4096
+
+struct running {
+	const struct exec *x;
+	pid_t pid;
+	int out, err; /* read ends, -1 once closed */
+	struct strbuf line[2];
+	char last[256]; /* what it complained about last */
+};
+
+static void child_exec(const struct exec *x, int out, int err) __attribute__((noreturn));
+static void child_exec(const struct exec *x, int out, int err)
+{
+	int null = open("/dev/null", O_RDWR);
+
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	setpgid(0, 0);
+	signal(SIGPIPE, SIG_DFL);
+	signal(SIGINT, SIG_DFL);
+	signal(SIGTERM, SIG_DFL);
+	dup2(null, 0);
+	dup2(out, 1);
+	dup2(err, 2);
+	setenv("PATH", SEARCH_PATH, 1);
+	setenv("LC_ALL", "C.UTF-8", 1);
+	setenv("DEBIAN_FRONTEND", "noninteractive", 1);
+	execvp(x->argv[0], (char *const *)x->argv);
+	dprintf(2, "%s: %s\n", x->argv[0], strerror(errno));
+	_exit(127);
+}
+
+static int start(struct running *r, struct err *e)
+{
+	int out[2] = {-1, -1}, err[2] = {-1, -1};
+
+	if (pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0)
+		return err_set(e, -errno, "pipe");
+	r->pid = fork();
+	if (r->pid == 0)
+		child_exec(r->x, out[1], err[1]);
+	close(out[1]);
+	close(err[1]);
+	r->out = out[0];
+	r->err = err[0];
+	if (r->pid < 0)
+		return err_set(e, -errno, "fork");
+	setpgid(r->pid, r->pid); /* whichever of us is first */
+	return 0;
+}
+
+/* Cuts lines at \n and at the \r of programs that redraw theirs. */
+static void take_text(struct running *r, unsigned int stream, const char *text, size_t len)
+{
+	struct strbuf *b = &r->line[stream];
+
+	for (size_t i = 0; i < len; i++) {
+		if (text[i] != '\n' && text[i] != '\r') {
+			if (b->len < MAX_LINE)
+				strbuf_putc(b, text[i]);
+			continue;
+		}
+		if (!b->len)
+			continue;
+		log_debug("%s: %s", r->x->argv[0], b->data);
+		if (r->x->line)
+			r->x->line(r->x->opaque, b->data);
+		if (strncmp(b->data, "I: ", 3) != 0)
+			snprintf(r->last, sizeof(r->last), "%s", b->data);
+		strbuf_consume(b, b->len);
+	}
+}
+
+static void take_output(struct running *r, int *fd, unsigned int stream)
+{
+	char chunk[16384];
+	ssize_t n = read(*fd, chunk, sizeof(chunk));
+
+	if (n < 0 && errno == EINTR)
+		return;
+	if (n <= 0) {
+		close(*fd);
+		*fd = -1;
+	} else if (stream == 0 && r->x->out) {
+		strbuf_add(r->x->out, chunk, (size_t)n);
+	} else {
+		take_text(r, stream, chunk, (size_t)n);
+	}
+}
+
+/* Until both of its streams are closed; -EINTR when the person wants no more. */
+static int watch(struct running *r)
+{
+	bool cancelled = false;
+
+	while (r->out >= 0 || r->err >= 0) {
+		struct pollfd p[2] = {{.fd = r->out, .events = POLLIN},
+				      {.fd = r->err, .events = POLLIN}};
+
+		if (!cancelled && r->x->progress && progress_cancelled(r->x->progress)) {
+			kill(-r->pid, SIGTERM);
+			cancelled = true;
+		}
+		if (poll(p, 2, TICK_MS) < 0)
+			continue;
+		if (p[0].revents)
+			take_output(r, &r->out, 0);
+		if (p[1].revents)
+			take_output(r, &r->err, 1);
+		if (r->x->progress)
+			progress_tick(r->x->progress);
+	}
+	return cancelled ? -EINTR : 0;
+}
+
+int exec_run(const struct exec *x, struct err *e)
+{
+	struct running run = {.x = x, .out = -1, .err = -1};
+	int status = 0, r = start(&run, e);
+
+	if (r < 0)
+		return r;
+	r = watch(&run);
+	while (waitpid(run.pid, &status, 0) < 0 && errno == EINTR)
+		;
+	strbuf_fini(&run.line[0]);
+	strbuf_fini(&run.line[1]);
+	if (r < 0)
+		return err_msg(e, r, "interrupted");
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return 0;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 127 && !exec_have(x->argv[0]))
+		return err_msg(e, -ENOENT,
+			       "the program '%s' is needed and not installed (`insula doctor` "
+			       "lists what is missing)",
+			       x->argv[0]);
+	return err_msg(e, -EIO, "%s failed: %s", x->argv[0],
+		       run.last[0] ? run.last : "it gave no reason");
+}
+
+bool exec_have(const char *program)
+{
+	autofree char *dirs = xstrdup(SEARCH_PATH);
+	char *save = NULL;
+
+	for (char *d = strtok_r(dirs, ":", &save); d; d = strtok_r(NULL, ":", &save)) {
+		autofree char *path = xasprintf("%s/%s", d, program);
+
+		if (access(path, X_OK) == 0)
+			return true;
+	}
+	return false;
+}
+
+int exec_script_as_root(const char *script, const char *const *args, struct progress *p,
+			struct err *e)
+{
+	const char *argv[32];
+	struct exec x = {.argv = argv, .progress = p};
+	size_t n = 0;
+
+	if (geteuid() != 0) {
+		argv[n++] = "unshare";
+		argv[n++] = "--map-root-user";
+		argv[n++] = "--map-auto";
+	}
+	argv[n++] = "sh";
+	argv[n++] = "-ec";
+	argv[n++] = script;
+	argv[n++] = "sh";
+	while (*args && n < ARRAY_SIZE(argv) - 1)
+		argv[n++] = *args++;
+	argv[n] = NULL;
+	return exec_run(&x, e);
+}
+
+void exec_remove_tree(const char *path)
+{
+	const char *const args[] = {path, NULL};
+	struct err e = {0};
+
+	if (exec_script_as_root("rm -rf -- \"$1\"", args, NULL, &e) < 0)
+		log_debug("remove %s: %s", path, e.msg);
+}
