@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cli/cmd_run.c - insula run: boot a machine from an image or a kernel, run a command in it
+ */
+#include "cli/cli.h"
+#include "cli/run.h"
+#include "cli/ui.h"
+#include "image/image.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+
+#define DEFAULT_MEMORY (UINT64_C(1) << 30)
+#define SET_TEXT(member)                                                                           \
+	static int set_##member(void *config, const char *value, struct err *e)                    \
+	{                                                                                          \
+		struct run_config *cfg = config;                                                   \
+		free(cfg->member);                                                                 \
+		cfg->member = xstrdup(value);                                                      \
+		return 0;                                                                          \
+	}
+#define SET_FLAG(member)                                                                           \
+	static int set_##member(void *config, const char *value, struct err *e)                    \
+	{                                                                                          \
+		((struct run_config *)config)->member = true;                                      \
+		return 0;                                                                          \
+	}
+
+SET_TEXT(kernel)
+SET_TEXT(initrd)
+SET_TEXT(append)
+SET_TEXT(workdir)
+SET_FLAG(rm)
+SET_FLAG(json)
+SET_FLAG(verbose)
+SET_FLAG(tty)
+SET_FLAG(no_tty)
+
+static int set_choice(char **member, const char *value, const char *const *choices, struct err *e)
+{
+	autostrbuf struct strbuf list = {0};
+
+	for (size_t i = 0; choices[i]; i++) {
+		if (strcmp(value, choices[i]) == 0) {
+			free(*member);
+			*member = xstrdup(value);
+			return 0;
+		}
+		strbuf_printf(&list, "%s%s", i ? ", " : "", choices[i]);
+	}
+	return err_msg(e, -EINVAL, "'%s' is not one of %s", value, list.data);
+}
+
+static int set_engine(void *config, const char *value, struct err *e)
+{
+	static const char *const choices[] = {"auto", "kvm", "soft", NULL};
+
+	return set_choice(&((struct run_config *)config)->engine, value, choices, e);
+}
+
+static int set_machine(void *config, const char *value, struct err *e)
+{
+	static const char *const choices[] = {"q35", "micro", NULL};
+
+	return set_choice(&((struct run_config *)config)->machine, value, choices, e);
+}
+
+static int set_net(void *config, const char *value, struct err *e)
+{
+	static const char *const choices[] = {"user", "none", NULL};
+	autofree char *net = NULL;
+	int r = set_choice(&net, value, choices, e);
+
+	if (r == 0)
+		((struct run_config *)config)->net = strcmp(net, "user") == 0;
+	return r;
+}
+
+static const struct cli_option run_options[] = {
+    {"engine", "ENGINE", "auto kvm soft",
+     "what executes the guest: auto (default; KVM where it is fast, else the software CPU), kvm, "
+     "or soft",
+     set_engine},
+    {"machine", "BOARD", "q35 micro", "the board: q35 (default) or micro", set_machine},
+    {"cpus", "N", NULL, "virtual CPUs, 1 to 64 (default 1)", run_set_cpus},
+    {"memory", "SIZE", NULL,
+     "guest memory, such as 512M or 2G (default 1G; the host gives only what the guest uses)",
+     run_set_memory},
+    {"disk", "FILE[,format=raw][,readonly]", NULL,
+     "one more disk for the guest (/dev/vdb, /dev/vdc...), written to in place; repeatable",
+     run_set_disk},
+    {"kernel", "FILE", NULL,
+     "boot this Linux bzImage or PVH vmlinux; without IMAGE, the terminal is its serial console",
+     set_kernel},
+    {"initrd", "FILE", NULL, "initial RAM disk for --kernel without IMAGE", set_initrd},
+    {"append", "TEXT", NULL, "kernel command line, added to ours if there is an IMAGE", set_append},
+    {"net", "user|none", "user none",
+     "network: user (default; outgoing connections, nothing to set up) or none", set_net},
+    {"publish", "[ADDR:]HOST:GUEST[/udp]", NULL,
+     "pass a port of the host to the guest; ADDR is 127.0.0.1 if not given; repeatable",
+     run_set_publish},
+    {"share", "HOSTDIR:GUESTDIR[:ro]", NULL,
+     "show a directory of the host in the guest; "
+     "repeatable",
+     run_set_share},
+    {"env", "NAME[=VALUE]", NULL,
+     "set a variable for the command; without VALUE pass ours on; "
+     "repeatable",
+     run_set_env},
+    {"workdir", "DIR", NULL, "directory to run the command in (default /root)", set_workdir},
+    {"name", "NAME", NULL,
+     "name the machine: its disk is kept and used again by later runs of that name", run_set_name},
+    {"rm", NULL, NULL, "keep no disk, even with --name", set_rm},
+    {"tty", NULL, NULL, "give the command a terminal even if ours is not one", set_tty},
+    {"no-tty", NULL, NULL, "give the command pipes even on a terminal", set_no_tty},
+    {"json", NULL, NULL, "tell events as JSON lines on standard error", set_json},
+    {"verbose", NULL, NULL, "show the guest's console and what Insula decides, on standard error",
+     set_verbose},
+};
+
+static void run_init(void *config)
+{
+	struct run_config *cfg = config;
+
+	cfg->engine = xstrdup("auto");
+	cfg->machine = xstrdup("q35");
+	cfg->cpus = 1;
+	cfg->memory = DEFAULT_MEMORY;
+	cfg->net = true;
+}
+
+static void run_fini(void *config)
+{
+	struct run_config *cfg = config;
+
+	free(cfg->engine);
+	free(cfg->machine);
+	free(cfg->kernel);
+	free(cfg->initrd);
+	free(cfg->append);
+	free(cfg->name);
+	free(cfg->workdir);
+	for (size_t i = 0; i < RUN_MAX_DEVS; i++) {
+		free(cfg->disks[i].path);
+		free(cfg->shares[i].host);
+		free(cfg->shares[i].guest);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(cfg->publish); i++)
+		free(cfg->publish[i].address);
+	for (size_t i = 0; i < cfg->n_env; i++)
+		free(cfg->env[i]);
+}
+
+/* What a run holds until it is over. */
+struct run {
+	struct image_cache cache;
+	struct image image;
+	struct kernel generic; /* for shares, where the image's kernel cannot */
+	struct run_dir dir;
+	struct vm vm;
+	struct vm_boot boot;
+	char *disk; /* of a named machine */
+	int name_lock;
+};
+
+static void run_free(struct run *r)
+{
+	vm_fini(&r->vm);
+	run_dir_fini(&r->dir);
+	image_fini(&r->image);
+	kernel_fini(&r->generic);
+	image_cache_fini(&r->cache);
+	free(r->disk);
+	close_p(&r->name_lock);
+}
+
+/* The image, its kernel and its disk. */
+static int prepare_image(const struct run_config *cfg, const char *name, struct progress *p,
+			 struct run *r, struct err *e)
+{
+	int ret = image_cache_open(&r->cache, e);
+
+	if (ret < 0)
+		return ret;
+	ret = image_get(&r->cache, name, false, p, &r->image, e);
+	/* Debian's cloud kernel has no 9p. */
+	if (ret == 0 && cfg->n_shares && !cfg->kernel)
+		ret = kernel_get(&r->cache, NULL, KERNEL_GENERIC, false, p, &r->generic, e);
+	ui_clear_bar();
+	if (ret < 0)
+		return err_exit(e, ret, e->exit_code ? e->exit_code : EXIT_NO_IMAGE);
+	r->boot.root = r->image.root;
+	r->boot.kernel = cfg->kernel ? cfg->kernel : r->image.kernel;
+	r->boot.kernel_initrd = r->image.initrd;
+	if (r->generic.kernel) {
+		r->boot.kernel = r->generic.kernel;
+		r->boot.kernel_initrd = r->generic.initrd;
+	}
+	if (!cfg->name)
+		return 0;
+	ret = machine_claim(cfg->name, &r->name_lock, e);
+	if (ret < 0 || cfg->rm)
+		return ret;
+	ret = machine_disk(cfg->name, r->image.root, &r->disk, e);
+	r->boot.root = r->disk;
+	r->boot.root_private = true;
+	return ret;
+}
+
+static int check_words(const struct run_config *cfg, int argc, char **argv, char **command)
+{
+	if (argc > 1)
+		return ui_error(EXIT_USAGE,
+				"what is '%s'? A command follows '--': insula run %s "
+				"-- %s...",
+				argv[1], argv[0], argv[1]);
+	if (argc == 0 && !cfg->kernel)
+		return ui_error(EXIT_USAGE, "which image? Try: insula run deb:bookworm");
+	if (argc == 0 && command)
+		return ui_error(EXIT_USAGE, "a command needs an image to run in");
+	if (argc == 0 && cfg->n_shares)
+		return ui_error(EXIT_USAGE, "--share needs an image, whose agent mounts it");
+	if (argc == 1 && cfg->initrd)
+		return ui_error(EXIT_USAGE,
+				"--initrd goes with --kernel alone: an image has its own");
+	if (cfg->n_publish && !cfg->net)
+		return ui_error(EXIT_USAGE, "--publish needs a network, and --net is none");
+	for (int i = 0; i < 2; i++) {
+		const char *file = i ? cfg->initrd : cfg->kernel;
+
+		if (file && access(file, R_OK) < 0)
+			return ui_error(EXIT_BAD_KERNEL, "%s '%s': %s", i ? "initrd" : "kernel",
+					file, strerror(errno));
+	}
+	return EXIT_OK;
+}
+
+static int run_run(void *config, int argc, char **argv, char **command)
+{
+	struct run_config *cfg = config;
+	struct run r = {.image.lock = -1, .dir.lock = -1, .name_lock = -1};
+	struct session_config session = {
+	    .run = cfg, .argv = command, .agent = argc == 1, .tty = !command || !command[0]};
+	struct progress p;
+	struct err e = {0};
+	int status, ret = 0;
+
+	ui_init(cfg->json, cfg->verbose);
+	ui_progress_init(&p);
+	status = check_words(cfg, argc, argv, command);
+	if (status != EXIT_OK)
+		return status;
+	r.vm = (struct vm){.ready = -1, .parent = -1, .errors = -1, .console = -1, .control = -1};
+	r.boot.kernel = cfg->kernel;
+	r.boot.initrd = cfg->initrd;
+	if (isatty(STDIN_FILENO) && isatty(STDOUT_FILENO))
+		session.tty = true;
+	session.tty = (session.tty || cfg->tty) && !cfg->no_tty;
+	if (argc == 1)
+		ret = prepare_image(cfg, argv[0], &p, &r, &e);
+	session.clean_end = r.boot.root_private;
+	session.restart = r.boot.restart = !command || !command[0];
+	for (size_t i = 0; i < cfg->n_disks; i++)
+		session.clean_end = session.clean_end || !cfg->disks[i].read_only;
+	if (ret == 0)
+		ret = run_dir_make(&r.dir, &e);
+	if (ret == 0)
+		ret = vm_start(cfg, &r.boot, &r.dir, &r.vm, &e);
+	status = ret < 0 ? ui_fail(&e, EXIT_FAIL) : session_run(&session, &r.vm);
+	run_free(&r);
+	ui_event("{s:s, s:i}", "event", "exit", "status", status);
+	return status;
+}
+
+const struct cli_command cmd_run = {
+    .name = "run",
+    .usage = "IMAGE [-- COMMAND...]",
+    .summary = "Boot a virtual machine from an image and run a command, or a shell, in it.",
+    .more = "IMAGE is deb:SUITE[+PACKAGE...], the path of a directory, tar archive or raw disk, "
+	    "or an ID of `insula image list`. It is made at the first use and never written to: "
+	    "changes are gone with the machine, unless it has a --name.\n\n"
+	    "The command's exit status becomes ours. Ctrl-] on the terminal leaves the machine, "
+	    "which ends it. Exit statuses of our own are in insula-run(1).",
+    .options = run_options,
+    .n_options = ARRAY_SIZE(run_options),
+    .config_size = sizeof(struct run_config),
+    .init = run_init,
+    .fini = run_fini,
+    .run = run_run,
+};

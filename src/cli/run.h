@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cli/run.h - the parts of `insula run`
+ *
+ * cmd_run.c has the options and the order of things; run_parse.c reads their values; run_dir.c
+ * makes the run's private directory; run_vm.c describes and starts insula-vmm; run_session.c moves
+ * bytes between the person and the guest until it is over; machines.c keeps disks of named
+ * machines.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/strbuf.h"
+
+#include <jansson.h>
+#include <sys/types.h>
+
+#define RUN_MAX_DEVS 8
+#define RUN_ESCAPE   0x1d /* Ctrl-] */
+
+struct run_disk {
+	char *path, *format;
+	bool read_only;
+};
+
+struct run_publish {
+	char *address;
+	unsigned int host, guest;
+	bool udp;
+};
+
+struct run_share {
+	char *host, *guest;
+	bool read_only;
+};
+
+struct run_config {
+	char *engine, *machine, *kernel, *initrd, *append, *name, *workdir;
+	unsigned int cpus;
+	uint64_t memory;
+	bool net, rm, json, verbose, tty, no_tty;
+	struct run_disk disks[RUN_MAX_DEVS];
+	size_t n_disks;
+	struct run_publish publish[64];
+	size_t n_publish;
+	struct run_share shares[RUN_MAX_DEVS];
+	size_t n_shares;
+	char *env[256]; /* "NAME=value" */
+	size_t n_env;
+};
+
+/* run_parse.c: option values; each adds to or sets a member of struct run_config. */
+int run_set_cpus(void *config, const char *value, struct err *e);
+int run_set_memory(void *config, const char *value, struct err *e);
+int run_set_disk(void *config, const char *value, struct err *e);
+int run_set_publish(void *config, const char *value, struct err *e);
+int run_set_share(void *config, const char *value, struct err *e);
+int run_set_env(void *config, const char *value, struct err *e);
+int run_set_name(void *config, const char *value, struct err *e);
+
+/* run_dir.c: a directory for sockets and files of this run, gone with it; those of runs that were
+ * killed are swept at the next. */
+struct run_dir {
+	char *path;
+	int lock;
+};
+must_check int run_dir_make(struct run_dir *ret, struct err *e);
+void run_dir_fini(struct run_dir *d);
+char *run_dir_file(const struct run_dir *d, const char *name);
+/* A program of ours that people do not call: beside insula, or in ../libexec/insula. */
+must_check int run_find_program(const char *name, char **ret, struct err *e);
+
+/* machines.c: the disk of machine @name, a private copy of @base made at its first run.  @lock
+ * keeps the name; -EBUSY with EXIT_NAME_IN_USE while another run has it. */
+must_check int machine_claim(const char *name, int *lock, struct err *e);
+must_check int machine_disk(const char *name, const char *base, char **ret, struct err *e);
+
+/* run_vm.c: one insula-vmm. */
+struct vm {
+	pid_t pid;
+	int ready;   /* says "ready" when it runs */
+	int parent;  /* closed with us: then the VMM ends itself */
+	int errors;  /* its standard error */
+	int console; /* the serial console, both ways */
+	int control; /* control socket, -1 until connected */
+	char *vsock, *control_path;
+	bool finished;
+	int status; /* of waitpid, once finished */
+};
+
+struct vm_boot {
+	const char *root;  /* disk, NULL = none: a kernel of the user's alone */
+	bool root_private; /* write to @root itself: a named machine's disk */
+	const char *kernel, *initrd;
+	const char *kernel_initrd; /* the modules' part; the agent is added */
+	bool restart;              /* `reboot` starts the guest again instead of ending the run */
+};
+
+/* Writes description and initramfs to @dir and starts it. */
+must_check int vm_start(const struct run_config *cfg, const struct vm_boot *boot,
+			const struct run_dir *dir, struct vm *ret, struct err *e);
+/* Connects the control socket, once ready. */
+void vm_connect(struct vm *vm);
+/* Asks for an end, then insists; returns when the process is gone. */
+void vm_stop(struct vm *vm);
+/* Collects the status if the process has ended. */
+bool vm_poll(struct vm *vm);
+void vm_fini(struct vm *vm);
+
+/* run_session.c: until the guest, the command or the person is done; returns the exit status. */
+struct session_config {
+	const struct run_config *run;
+	char **argv;    /* the command; NULL or empty: root's shell */
+	bool agent;     /* false: the terminal is the serial console */
+	bool tty;       /* give the command a terminal */
+	bool clean_end; /* disks must be left clean: shut down instead of stopping */
+	bool restart;   /* as in struct vm_boot */
+};
+int session_run(const struct session_config *cfg, struct vm *vm);
