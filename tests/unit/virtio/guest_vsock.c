@@ -40,6 +40,12 @@ void guest_vsock_open(struct guest_vsock *g, uint64_t features)
 	CHECK(gmem_new(16u << 20, 16u << 20, &mem, &e) == 0);
 	CHECK(virtio_vsock_new(mem, g->loop, GUEST_CID, g->path, &d, &e) == 0);
 	drv_init(&g->drv, mem, d, features, 256);
+	guest_vsock_start(g, features);
+}
+
+void guest_vsock_start(struct guest_vsock *g, uint64_t features)
+{
+	drv_start(&g->drv, features, 256);
 	for (unsigned int i = 0; i < GUEST_RX_BUFS; i++)
 		post_rx(g, drv_alloc(&g->drv, GUEST_RX_LEN, 4096));
 	for (unsigned int i = 0; i < GUEST_TX_BUFS; i++) {

@@ -32,6 +32,8 @@ struct guest_sock {
 };
 
 void guest_vsock_open(struct guest_vsock *g, uint64_t features);
+/* Reset, and all buffers posted again; _open does it once. */
+void guest_vsock_start(struct guest_vsock *g, uint64_t features);
 void guest_vsock_close(struct guest_vsock *g);
 /* Runs the loop until nothing happens at once. */
 void guest_run(struct guest_vsock *g);
