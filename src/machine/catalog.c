@@ -14,6 +14,7 @@
 #include "virtio/blk.h"
 #include "virtio/console.h"
 #include "virtio/net.h"
+#include "virtio/ninep.h"
 #include "virtio/pci.h"
 #include "virtio/rng.h"
 #include "virtio/vsock.h"
@@ -171,6 +172,26 @@ static int plug_vsock(struct plugger *p, struct err *e)
 	return plug(p, d, e);
 }
 
+static int plug_shares(struct plugger *p, struct err *e)
+{
+	for (size_t i = 0; i < p->m->desc->n_shares; i++) {
+		const struct vm_share *s = &p->m->desc->shares[i];
+		struct virtio_9p_spec spec = {
+		    .path = s->path,
+		    .tag = s->tag,
+		    .read_only = s->read_only,
+		};
+		struct virtio_dev *d;
+		int r = virtio_9p_new(p->m->mem, &spec, &d, e);
+
+		if (r == 0)
+			r = plug(p, d, e);
+		if (r < 0)
+			return err_wrap(e, r, "share '%s'", s->path);
+	}
+	return 0;
+}
+
 static int plug_rng(struct plugger *p, struct err *e)
 {
 	struct virtio_dev *d;
@@ -201,8 +222,10 @@ static const struct {
 	const char *name;
 	int (*plug)(struct plugger *p, struct err *e);
 } models[] = {
-    {"virtio-blk", plug_disks},   {"virtio-net", plug_nets}, {"virtio-console", plug_console},
-    {"virtio-vsock", plug_vsock}, {"virtio-rng", plug_rng},  {"virtio-balloon", plug_balloon},
+    {"virtio-blk", plug_disks},       {"virtio-net", plug_nets},
+    {"virtio-console", plug_console}, {"virtio-9p", plug_shares},
+    {"virtio-vsock", plug_vsock},     {"virtio-rng", plug_rng},
+    {"virtio-balloon", plug_balloon},
 };
 
 int catalog_plug(struct machine *m, struct err *e)

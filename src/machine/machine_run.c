@@ -81,8 +81,16 @@ static void report(struct machine *m, enum machine_event ev, unsigned int code, 
 		m->cfg.event(m->cfg.opaque, ev, code, text);
 }
 
+/* The offset that makes the guests' time-stamp counters start at 0 now, all alike. */
+static uint64_t zero_tsc(struct machine *m)
+{
+	return -muldiv64(__builtin_ia32_rdtsc(), engine_cpu_model(m->engine)->tsc_khz,
+			 host_tsc_khz());
+}
+
 int machine_power_on(struct machine *m, struct err *e)
 {
+	uint64_t tsc_offset = zero_tsc(m);
 	struct cpu bsp = {0};
 	int r;
 
@@ -109,6 +117,7 @@ int machine_power_on(struct machine *m, struct err *e)
 		if (i)
 			cpu_reset(&c, i);
 		machine_firmware_state(m, &c);
+		c.tsc_offset = tsc_offset;
 		vcpu_set_state(&m->cpus[i], &c);
 	}
 	return 0;
