@@ -326,7 +326,6 @@ static void test_smap(void)
 	CHECK_EQ(guest_slot(&g, 0, 8), 0x11);
 	CHECK_EQ(guest_slot(&g, 1, 8), 0xc000);
 	guest_long(&g, 3);
-	g.c.cr4 |= CR4_SMAP;
 	RUN(&g, stac_read);
 	EXPECT_FAULT(&g, VEC_UD, 8, 0);
 }
@@ -429,6 +428,7 @@ static void test_msr(void)
 	guest_long(&g, 0);
 	g.c.gpr[RCX] = 0x4b564d01;
 	g.c.gpr[RAX] = DATA | 1;
+	g.c.gpr[RDX] = 0;
 	RUN(&g, wrmsr);
 	EXPECT_HLT(&g);
 	CHECK(guest_get(&g, DATA, 4) != 0);
