@@ -31,8 +31,9 @@ uint64_t guest_slot(struct guest *g, unsigned int n, unsigned int size)
 
 uint64_t desc_make(uint32_t base, uint32_t limit, uint32_t attr)
 {
-	return (limit & 0xffff) | (uint64_t)(base & 0xffffff) << 16 | (uint64_t)(attr & 0xf0ff) << 40 |
-	       (uint64_t)(limit & 0xf0000) << 32 | (uint64_t)(base & 0xff000000) << 32;
+	return (limit & 0xffff) | (uint64_t)(base & 0xffffff) << 16 |
+	       (uint64_t)(attr & 0xf0ff) << 40 | (uint64_t)(limit & 0xf0000) << 32 |
+	       (uint64_t)(base & 0xff000000) << 32;
 }
 
 void guest_desc(struct guest *g, uint16_t sel, uint64_t raw)
@@ -44,10 +45,10 @@ struct cpu_segment guest_segment(struct guest *g, uint16_t sel)
 {
 	uint64_t d = guest_get(g, GDT + (sel & ~7u), 8);
 	struct cpu_segment s = {
-		.sel = sel,
-		.base = ((d >> 16) & 0xffffff) | ((d >> 32) & 0xff000000),
-		.limit = (d & 0xffff) | ((d >> 32) & 0xf0000),
-		.attr = (d >> 40) & 0xf0ff,
+	    .sel = sel,
+	    .base = ((d >> 16) & 0xffffff) | ((d >> 32) & 0xff000000),
+	    .limit = (d & 0xffff) | ((d >> 32) & 0xf0000),
+	    .attr = (d >> 40) & 0xf0ff,
 	};
 
 	if (s.attr & SEG_G)
@@ -59,7 +60,7 @@ void guest_gate32(struct guest *g, unsigned int vector, uint16_t sel, uint32_t o
 {
 	guest_put(g, IDT + vector * 8, 8,
 		  (off & 0xffff) | (uint64_t)sel << 16 | (uint64_t)type << 40 |
-			  (uint64_t)(off >> 16) << 48);
+		      (uint64_t)(off >> 16) << 48);
 }
 
 void guest_gate64(struct guest *g, unsigned int vector, uint16_t sel, uint64_t off, uint8_t type,
@@ -67,7 +68,7 @@ void guest_gate64(struct guest *g, unsigned int vector, uint16_t sel, uint64_t o
 {
 	guest_put(g, IDT + vector * 16, 8,
 		  (off & 0xffff) | (uint64_t)sel << 16 | (uint64_t)ist << 32 |
-			  (uint64_t)type << 40 | ((off >> 16) & 0xffff) << 48);
+		      (uint64_t)type << 40 | ((off >> 16) & 0xffff) << 48);
 	guest_put(g, IDT + vector * 16 + 8, 8, off >> 32);
 }
 

@@ -2,36 +2,49 @@
 /*
  * tests/unit/engine/guest.h - a bare guest for tests of the interpreter's system half
  *
- * One processor, 4 MiB of RAM.  Code runs at CODE; every interrupt vector leads to a HLT of its own,
- * so a run ends with EXIT_HLT and the vector can be told from rip, the frame from the stack.
+ * One processor, 4 MiB of RAM.  Code runs at CODE; every interrupt vector leads to a HLT of its
+ * own, so a run ends with EXIT_HLT and the vector can be told from rip, the frame from the stack.
  */
 #pragma once
 
 #include "engine/engine.h"
 #include "test.h"
 
-#define GDT      0x1000u
-#define IDT      0x2000u
-#define TSS      0x3000u
-#define TSS2     0x3400u
-#define LDT      0x3800u
-#define STACK0   0x7000u  /* CPL 0, in use when a test starts there */
-#define STACK_IN 0x6800u  /* RSP0 of the TSS */
+#define GDT       0x1000u
+#define IDT       0x2000u
+#define TSS       0x3000u
+#define TSS2      0x3400u
+#define LDT       0x3800u
+#define STACK0    0x7000u /* CPL 0, in use when a test starts there */
+#define STACK_IN  0x6800u /* RSP0 of the TSS */
 #define STACK_IST 0x6000u
-#define STACK3   0x7800u
-#define CODE     0x8000u
-#define HANDLERS 0x9000u /* 16 bytes a vector: HLT */
-#define DATA     0xc000u
-#define TABLES   0x20000u /* PML4, PDPT, PD, PT of the first 2 MiB */
-#define PT       0x23000u
+#define STACK3    0x7800u
+#define CODE      0x8000u
+#define HANDLERS  0x9000u /* 16 bytes a vector: HLT */
+#define DATA      0xc000u
+#define TABLES    0x20000u /* PML4, PDPT, PD, PT of the first 2 MiB */
+#define PT        0x23000u
 
 enum guest_sel {
-	KCODE64 = 0x08, KDATA = 0x10, UCODE32 = 0x18, UDATA = 0x20, UCODE64 = 0x28, KCODE32 = 0x30,
+	KCODE64 = 0x08,
+	KDATA = 0x10,
+	UCODE32 = 0x18,
+	UDATA = 0x20,
+	UCODE64 = 0x28,
+	KCODE32 = 0x30,
 	SEL_TSS = 0x38, /* 16 bytes */
 	SEL_LDT = 0x48, /* 16 bytes */
-	SEL_TSS2 = 0x58, SEL_GATE = 0x60, /* 16 bytes */
-	CONF32 = 0x70, ABSENT = 0x78, SEL_TASK = 0x80, READONLY = 0x88, UCODE32_DPL3 = UCODE32,
-	KCODE16 = 0x90, KDATA16 = 0x98, CODE1_32 = 0xa0, DATA1_32 = 0xa8,
+	SEL_TSS2 = 0x58,
+	SEL_GATE = 0x60, /* 16 bytes */
+	CONF32 = 0x70,
+	ABSENT = 0x78,
+	SEL_TASK = 0x80,
+	READONLY = 0x88,
+	UCODE32_DPL3 = UCODE32,
+	KCODE16 = 0x90,
+	KDATA16 = 0x98,
+	CODE1_32 = 0xa0,
+	DATA1_32 = 0xa8,
 	GDT_SIZE = 0x100,
 };
 
@@ -45,7 +58,7 @@ struct guest {
 	struct gmem *mem;
 	struct engine *en;
 	struct vcpu *v;
-	struct cpu c;     /* set before guest_run, read after */
+	struct cpu c; /* set before guest_run, read after */
 	struct vm_exit x;
 };
 

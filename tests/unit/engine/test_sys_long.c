@@ -127,8 +127,9 @@ GUEST_CODE(iret_bad_rip, 64,
 	   "push %rax; iretq");
 GUEST_CODE(iret_nt, 64, "iretq");
 GUEST_CODE(call_gate64, 64, "lcall *(%rip)\n.long 0\n.word 0x63");
-GUEST_CODE(retf_user, 64, "pushq $0x23; pushq $0x7800; pushq $0x2b; pushq $1f - retf_user + 0x8000\n"
-			  "lretq\n1: int $0x80");
+GUEST_CODE(retf_user, 64,
+	   "pushq $0x23; pushq $0x7800; pushq $0x2b; pushq $1f - retf_user + 0x8000\n"
+	   "lretq\n1: int $0x80");
 
 static void test_iret(void)
 {
@@ -177,7 +178,7 @@ static void set_gate64(uint64_t off, uint16_t sel, uint8_t type)
 {
 	guest_put(&g, GDT + SEL_GATE, 8,
 		  (off & 0xffff) | (uint64_t)sel << 16 | (uint64_t)type << 40 |
-			  ((off >> 16) & 0xffff) << 48);
+		      ((off >> 16) & 0xffff) << 48);
 	guest_put(&g, GDT + SEL_GATE + 8, 8, off >> 32);
 }
 
@@ -287,7 +288,8 @@ static void test_syscall(void)
 		EXPECT_FAULT(&g, VEC_UD, 8, 0);
 }
 
-/* --- SMEP, SMAP ---------------------------------------------------------------------------------- */
+/* --- SMEP, SMAP ----------------------------------------------------------------------------------
+ */
 
 GUEST_CODE(read_c000, 64, "mov 0xc000, %eax; hlt");
 GUEST_CODE(stac_read, 64, "stac; mov 0xc000, %eax; clac; mov 0xd000, %eax");
@@ -330,26 +332,32 @@ static void test_smap(void)
 	EXPECT_FAULT(&g, VEC_UD, 8, 0);
 }
 
-/* --- control registers, MSRs ------------------------------------------------------------------------ */
+/* --- control registers, MSRs
+ * ------------------------------------------------------------------------ */
 
 GUEST_CODE(cr0_bad, 64, "mov $0x80000000, %eax; mov %rax, %cr0"); /* PG without PE */
-GUEST_CODE(cr4_bad, 64, "mov $0x21020, %eax; mov %rax, %cr4");	  /* LA57 */
+GUEST_CODE(cr4_bad, 64, "mov $0x21020, %eax; mov %rax, %cr4");    /* LA57 */
 GUEST_CODE(cr3_bad, 64, "movabs $0x8000000000020000, %rax; mov %rax, %cr3");
-GUEST_CODE(cr3_pcid, 64, "mov $0x20020, %eax; mov %rax, %cr4\n"
-			 "movabs $0x8000000000020005, %rax; mov %rax, %cr3; mov %cr3, %rbx; hlt");
-GUEST_CODE(pge_toggle, 64, "mov 0xc000, %eax; movq $0, 0x23060; mov %cr4, %rax; xor $0x80, %rax\n"
-			   "mov %rax, %cr4; mov 0xc000, %eax");
-GUEST_CODE(invlpg, 64, "mov 0xc000, %eax; movq $0xd007, 0x23060; invlpg 0xc000; mov 0xc000, %eax; hlt");
+GUEST_CODE(cr3_pcid, 64,
+	   "mov $0x20020, %eax; mov %rax, %cr4\n"
+	   "movabs $0x8000000000020005, %rax; mov %rax, %cr3; mov %cr3, %rbx; hlt");
+GUEST_CODE(pge_toggle, 64,
+	   "mov 0xc000, %eax; movq $0, 0x23060; mov %cr4, %rax; xor $0x80, %rax\n"
+	   "mov %rax, %cr4; mov 0xc000, %eax");
+GUEST_CODE(invlpg, 64,
+	   "mov 0xc000, %eax; movq $0xd007, 0x23060; invlpg 0xc000; mov 0xc000, %eax; hlt");
 GUEST_CODE(rdmsr, 64, "rdmsr; hlt");
 GUEST_CODE(wrmsr, 64, "wrmsr; rdmsr; hlt");
-GUEST_CODE(gs_bases, 64, "mov $0x10020, %eax; mov %rax, %cr4; mov $0x1234, %ebx; wrgsbase %rbx\n"
-			  "swapgs; rdgsbase %rcx; hlt");
+GUEST_CODE(gs_bases, 64,
+	   "mov $0x10020, %eax; mov %rax, %cr4; mov $0x1234, %ebx; wrgsbase %rbx\n"
+	   "swapgs; rdgsbase %rcx; hlt");
 GUEST_CODE(sgdt_user, 64, "sgdt 0xc000; ud2");
 GUEST_CODE(rdtsc, 64, "rdtsc; hlt");
 GUEST_CODE(dr_gd, 64, "mov $0x2400, %eax; mov %rax, %dr7; mov %dr0, %rcx");
-GUEST_CODE(lar_lsl, 64, "mov $0x2b, %ecx; lar %ecx, %eax; mov $0x2b, %ecx; lsl %ecx, %ebx\n"
-			"mov $0x78, %ecx; mov $7, %edx; verr %cx; setz %dl; mov $0x8b, %ecx; verw %cx\n"
-			"setz %dh; hlt");
+GUEST_CODE(lar_lsl, 64,
+	   "mov $0x2b, %ecx; lar %ecx, %eax; mov $0x2b, %ecx; lsl %ecx, %ebx\n"
+	   "mov $0x78, %ecx; mov $7, %edx; verr %cx; setz %dl; mov $0x8b, %ecx; verw %cx\n"
+	   "setz %dh; hlt");
 
 static void test_control(void)
 {
