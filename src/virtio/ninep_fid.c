@@ -268,6 +268,13 @@ struct p9_fid *fid_find(struct p9_session *s, uint32_t id)
 	return NULL;
 }
 
+struct p9_fid *get_fid(struct p9_session *s, struct msg_in *in)
+{
+	uint32_t id = get32(in);
+
+	return in->bad ? NULL : fid_find(s, id);
+}
+
 int fid_new(struct p9_session *s, uint32_t id, struct p9_node *node, uint32_t uid,
 	    struct p9_fid **ret)
 {

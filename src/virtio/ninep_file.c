@@ -40,7 +40,7 @@ static int put_opened(struct p9_session *s, struct p9_fid *f, struct msg_out *ou
 
 int p9_lopen(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 {
-	struct p9_fid *f = fid_find(s, get32(in));
+	struct p9_fid *f = get_fid(s, in);
 	uint32_t flags = get32(in);
 	int fd, r;
 
@@ -99,7 +99,7 @@ static int create_file(struct p9_session *s, struct p9_node *dir, const char *na
 
 int p9_lcreate(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 {
-	struct p9_fid *f = fid_find(s, get32(in));
+	struct p9_fid *f = get_fid(s, in);
 	char name[P9_NAME_MAX + 1];
 	uint32_t flags, mode, gid;
 	struct p9_node *node = NULL;
@@ -141,7 +141,7 @@ fail:
 /* Straight from the file into the guest's pages; p9_handle() adds the head in front of them. */
 int p9_read(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 {
-	struct p9_fid *f = fid_find(s, get32(in));
+	struct p9_fid *f = get_fid(s, in);
 	uint64_t off = get64(in);
 	uint32_t count = get32(in);
 	struct iovec iov[VQ_CHAIN_MAX];
@@ -187,7 +187,7 @@ static int write_file(struct p9_session *s, const struct p9_fid *f, uint64_t off
 
 int p9_write(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 {
-	struct p9_fid *f = fid_find(s, get32(in));
+	struct p9_fid *f = get_fid(s, in);
 	uint64_t off = get64(in);
 	uint32_t count = get32(in);
 	uint32_t size = load_le32(s->request);
@@ -210,7 +210,7 @@ int p9_write(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 
 int p9_fsync(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 {
-	struct p9_fid *f = fid_find(s, get32(in));
+	struct p9_fid *f = get_fid(s, in);
 	uint32_t data_only = get32(in);
 
 	if (!f || f->fd < 0)
@@ -229,7 +229,7 @@ int p9_fsync(struct p9_session *s, struct msg_in *in, struct msg_out *out)
  */
 int p9_lock(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 {
-	struct p9_fid *f = fid_find(s, get32(in));
+	struct p9_fid *f = get_fid(s, in);
 
 	if (!f || f->fd < 0)
 		return -EBADF;
@@ -239,7 +239,7 @@ int p9_lock(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 
 int p9_getlock(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 {
-	struct p9_fid *f = fid_find(s, get32(in));
+	struct p9_fid *f = get_fid(s, in);
 	char client[P9_NAME_MAX + 1];
 	uint64_t start, length;
 	uint32_t proc;
@@ -282,7 +282,7 @@ static void put_entry(struct p9_session *s, const struct p9_fid *f, const struct
 
 int p9_readdir(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 {
-	struct p9_fid *f = fid_find(s, get32(in));
+	struct p9_fid *f = get_fid(s, in);
 	uint64_t off = get64(in);
 	uint32_t count = get32(in);
 	uint8_t raw[16384] __attribute__((aligned(8)));

@@ -42,7 +42,7 @@ static void put_time(struct msg_out *out, const struct timespec *t)
 
 int p9_getattr(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 {
-	struct p9_fid *f = fid_find(s, get32(in));
+	struct p9_fid *f = get_fid(s, in);
 	struct timespec none = {0};
 	struct p9_qid qid;
 	struct stat st;
@@ -153,7 +153,7 @@ static int set_times(struct p9_session *s, struct p9_node *n, const struct new_a
 
 int p9_setattr(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 {
-	struct p9_fid *f = fid_find(s, get32(in));
+	struct p9_fid *f = get_fid(s, in);
 	struct new_attr a = {.valid = get32(in)};
 	int r = 0;
 
@@ -185,7 +185,7 @@ int p9_setattr(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 
 int p9_statfs(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 {
-	struct p9_fid *f = fid_find(s, get32(in));
+	struct p9_fid *f = get_fid(s, in);
 	struct statfs st;
 	int fd;
 
@@ -210,7 +210,7 @@ int p9_statfs(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 
 int p9_readlink(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 {
-	struct p9_fid *f = fid_find(s, get32(in));
+	struct p9_fid *f = get_fid(s, in);
 	char target[P9_PATH_MAX];
 	ssize_t n;
 	int fd;

@@ -51,7 +51,7 @@ static int finish_new(struct p9_session *s, const struct p9_fid *dir, const char
 
 int p9_symlink(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 {
-	struct p9_fid *dir = fid_find(s, get32(in));
+	struct p9_fid *dir = get_fid(s, in);
 	char name[P9_NAME_MAX + 1], target[P9_PATH_MAX + 1];
 	uint32_t gid;
 	int fd;
@@ -72,7 +72,7 @@ int p9_symlink(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 
 int p9_mknod(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 {
-	struct p9_fid *dir = fid_find(s, get32(in));
+	struct p9_fid *dir = get_fid(s, in);
 	char name[P9_NAME_MAX + 1];
 	uint32_t mode, gid;
 	int fd;
@@ -95,7 +95,7 @@ int p9_mknod(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 
 int p9_mkdir(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 {
-	struct p9_fid *dir = fid_find(s, get32(in));
+	struct p9_fid *dir = get_fid(s, in);
 	char name[P9_NAME_MAX + 1];
 	uint32_t mode, gid;
 	int fd;
@@ -115,7 +115,7 @@ int p9_mkdir(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 
 int p9_link(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 {
-	struct p9_fid *dir = fid_find(s, get32(in)), *f = fid_find(s, get32(in));
+	struct p9_fid *dir = get_fid(s, in), *f = get_fid(s, in);
 	char name[P9_NAME_MAX + 1], proc[16];
 	int fd, r;
 
@@ -156,7 +156,7 @@ static int do_rename(struct p9_session *s, struct p9_node *dir, const char *name
 
 int p9_rename(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 {
-	struct p9_fid *f = fid_find(s, get32(in)), *dir = fid_find(s, get32(in));
+	struct p9_fid *f = get_fid(s, in), *dir = get_fid(s, in);
 	char name[P9_NAME_MAX + 1], old[P9_NAME_MAX + 1];
 	struct p9_node *parent;
 	int r;
@@ -178,11 +178,11 @@ int p9_rename(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 
 int p9_renameat(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 {
-	struct p9_fid *dir = fid_find(s, get32(in)), *new_dir;
+	struct p9_fid *dir = get_fid(s, in), *new_dir;
 	char name[P9_NAME_MAX + 1], new_name[P9_NAME_MAX + 1];
 
 	get_str(in, name, P9_NAME_MAX);
-	new_dir = fid_find(s, get32(in));
+	new_dir = get_fid(s, in);
 	get_str(in, new_name, P9_NAME_MAX);
 	if (in->bad || !name_ok(name) || !name_ok(new_name))
 		return -EINVAL;
@@ -193,7 +193,7 @@ int p9_renameat(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 
 int p9_unlinkat(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 {
-	struct p9_fid *dir = fid_find(s, get32(in));
+	struct p9_fid *dir = get_fid(s, in);
 	char name[P9_NAME_MAX + 1];
 	uint32_t flags;
 	int fd;
@@ -211,7 +211,7 @@ int p9_unlinkat(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 /* The fid goes away even when the file cannot. */
 int p9_remove(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 {
-	struct p9_fid *f = fid_find(s, get32(in));
+	struct p9_fid *f = get_fid(s, in);
 	struct p9_node *n;
 	int fd, r = 0;
 

@@ -134,6 +134,8 @@ void nodes_renamed(struct p9_session *s, struct p9_node *dir, const char *name,
 struct p9_qid qid_of(const struct p9_session *s, const struct stat *st);
 
 struct p9_fid *fid_find(struct p9_session *s, uint32_t id);
+/* The fid a message names next; NULL also when the message is cut short. */
+struct p9_fid *get_fid(struct p9_session *s, struct msg_in *in);
 /* Takes over @node's reference on success.  -EBADF when @id is in use, -ENFILE when too many. */
 must_check int fid_new(struct p9_session *s, uint32_t id, struct p9_node *node, uint32_t uid,
 		       struct p9_fid **ret);

@@ -154,7 +154,7 @@ static int p9_walk(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 
 static int p9_clunk(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 {
-	struct p9_fid *f = fid_find(s, get32(in));
+	struct p9_fid *f = get_fid(s, in);
 	int r = 0;
 
 	if (!f)

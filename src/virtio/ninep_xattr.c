@@ -74,10 +74,10 @@ static int fetch(struct p9_session *s, struct p9_node *node, const char *name,
 
 int p9_xattrwalk(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 {
-	struct p9_fid *f = fid_find(s, get32(in)), *t;
+	struct p9_fid *f = get_fid(s, in), *t;
 	uint32_t id = get32(in);
 	char name[P9_NAME_MAX + 1];
-	struct p9_xattr *x;
+	struct p9_xattr *x = NULL;
 	int r;
 
 	get_str(in, name, P9_NAME_MAX);
@@ -103,7 +103,7 @@ int p9_xattrwalk(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 
 int p9_xattrcreate(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 {
-	struct p9_fid *f = fid_find(s, get32(in));
+	struct p9_fid *f = get_fid(s, in);
 	char name[P9_NAME_MAX + 1];
 	struct p9_xattr *x;
 	uint64_t size;
