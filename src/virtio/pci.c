@@ -501,6 +501,7 @@ int virtio_pci_new(struct virtio_dev *d, struct pci_dev **ret, struct err *e)
 	v->config_vector = VIRTIO_NO_VECTOR;
 	pci_dev_init(&v->pci, &function_ops, d->ops->name, VIRTIO_VENDOR, id,
 		     class_of(d->ops->id) << 8 | 1, VIRTIO_VENDOR, VIRTIO_SUBSYS);
+	v->pci.config[PCI_INTERRUPT_PIN] = 1; /* INTA */
 	pci_add_bar(&v->pci, MSIX_BAR, 0x1000, false, false, false, &msix_ops, v);
 	pci_add_bar(&v->pci, MAIN_BAR, BAR_LEN, false, true, true, &main_ops, v);
 	r = pci_add_msix(&v->pci, d->n_queues + 1, MSIX_BAR, 0, MSIX_PBA);
@@ -530,7 +531,7 @@ uint64_t virtio_pci_notify_addr(struct pci_dev *p, unsigned int queue)
 {
 	const struct bus_region *r = &p->bar[MAIN_BAR].region;
 
-	return r->mapped ? r->base + NOTIFY_OFF + (uint64_t)NOTIFY_MULT * queue : 0;
+	return r->mapped && r->size ? r->base + NOTIFY_OFF + (uint64_t)NOTIFY_MULT * queue : 0;
 }
 
 /* --- saved state ------------------------------------------------------------------------------ */
