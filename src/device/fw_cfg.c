@@ -138,7 +138,8 @@ void fw_cfg_on_select(struct fw_cfg *f, void (*fn)(void *opaque), void *opaque)
 static void select_key(struct fw_cfg *f, uint16_t key)
 {
 	/* Sizes are in the directory, so it must be right as well. */
-	if ((key == FW_CFG_FILE_DIR || key >= FW_CFG_FILE_FIRST) && !f->select_told) {
+	if ((key == FW_CFG_FILE_DIR || (key >= FW_CFG_FILE_FIRST && key < KEYS)) &&
+	    !f->select_told) {
 		f->select_told = 1;
 		if (f->on_select)
 			f->on_select(f->opaque);

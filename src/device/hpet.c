@@ -126,7 +126,7 @@ static void arm(struct hpet_timer *t)
 	left = (t->cmp - now) & mask(t);
 	/* Just matched: the next one is a full turn away in the counter's width. */
 	if (left == 0)
-		left = mask(t);
+		left = mask(t) == UINT32_MAX ? UINT64_C(1) << 32 : UINT64_MAX;
 	t->due = now + left;
 	t->armed = 1;
 	/* A century is as good as never, and keeps the sum from wrapping. */

@@ -265,6 +265,8 @@ bool lapic_mmio(struct lapic *l, uint64_t gpa, unsigned int size, bool write, ui
 			lapic_error(l, ESR_REGISTER, &after);
 		/* The first four of each sixteen bytes are the register. */
 		*data = (off & 15) < 4 ? v >> (8 * (off & 3)) : 0;
+		if (size < 4)
+			*data &= (UINT32_C(1) << (8 * size)) - 1;
 	}
 	lapic_unlock(l, &after);
 	return true;
