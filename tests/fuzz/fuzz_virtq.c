@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/fuzz/fuzz_virtq.c - virtqueues and the devices behind them, with ring memory from the input
+ *
+ *	byte 0       device: echo, entropy, balloon, disk
+ *	byte 1       log2 of the queue size (mod 8)
+ *	bytes 2-9    features
+ *	byte 10      how many kicks (mod 8), spread over the queues
+ *	the rest     guest memory from RING on: descriptors, avail, used of queue 0, 1, ... then
+ *data
+ *
+ * Nothing may crash, hang or be written outside guest memory; a broken device must work after
+ *reset.
+ */
+#include "fuzz.h"
+
+#include "block/block.h"
+#include "virtio/balloon.h"
+#include "virtio/blk.h"
+#include "virtio/rng.h"
+
+#include <assert.h>
+#include <fcntl.h>
+
+#define RAM        (1u << 20)
+#define RING       0x1000u
+#define RING_BYTES 0x1000u /* a queue: 2 KiB of descriptors, 1 KiB each of avail and used */
+
+static struct gmem *mem;
+static struct loop *loop;
+static struct virtio_dev *devices[4];
+static struct virtio_dev echo;
+
+static void echo_kick(struct virtio_dev *d, struct vq *q)
+{
+	struct vq_chain c;
+
+	while (vq_pop(q, &c)) {
+		uint8_t buf[256];
+		size_t n = iov_to_buf(c.out, c.n_out, 0, buf, sizeof(buf));
+
+		assert(c.n_out + c.n_in <= VQ_CHAIN_MAX);
+		n = iov_from_buf(c.in, c.n_in, 0, buf, n);
+		vq_push(q, &c, (uint32_t)n);
+	}
+	vq_notify(q);
+}
+
+static const struct virtio_ops echo_ops = {.name = "echo", .id = 63, .kick = echo_kick};
+
+static void notify(void *opaque, struct vq *q)
+{
+}
+
+static struct blk *open_disk(void)
+{
+	char path[] = "/var/tmp/insula-fuzz-XXXXXX";
+	int fd = mkstemp(path);
+	struct blk_spec spec = {.path = path, .overlay = true};
+	struct blk *b = NULL;
+
+	if (fd < 0 || ftruncate(fd, 1 << 20) < 0 || blk_open(&spec, loop, &b, NULL) < 0)
+		abort();
+	unlink(path);
+	close(fd);
+	return b;
+}
+
+static void setup(void)
+{
+	if (mem)
+		return;
+	if (loop_new(&loop, NULL) < 0 || gmem_new(RAM, RAM, &mem, NULL) < 0)
+		abort();
+	virtio_init(&echo, &echo_ops, mem, 2, 128, 0, 0);
+	devices[0] = &echo;
+	devices[1] = virtio_rng_new(mem);
+	devices[2] = virtio_balloon_new(mem);
+	if (virtio_blk_new(mem, open_disk(), "fuzz", &devices[3], NULL) < 0)
+		abort();
+	for (unsigned int i = 0; i < 4; i++)
+		devices[i]->transport.notify = notify;
+}
+
+static void start(struct virtio_dev *d, uint64_t features, uint16_t size)
+{
+	virtio_set_status(d, 0);
+	d->features = (features & d->features_offered) | VIRTIO_F_VERSION_1;
+	virtio_set_status(d, 1 | 2 | VIRTIO_STATUS_FEATURES_OK);
+	for (unsigned int i = 0; i < d->n_queues; i++) {
+		struct vq *q = &d->q[i];
+
+		q->size = MIN(size, q->size_max);
+		q->desc = RING + i * RING_BYTES;
+		q->avail = q->desc + 0x800;
+		q->used = q->desc + 0xc00;
+		virtio_enable_queue(d, i);
+		assert(q->enabled);
+	}
+}
+
+/* A reset device serves one good, empty look at its queues. */
+static void after_reset(struct virtio_dev *d)
+{
+	memset(gmem_ptr(mem, 0, RAM), 0, 0x8000);
+	start(d, 0, 16);
+	virtio_set_status(d, d->status | VIRTIO_STATUS_DRIVER_OK);
+	assert(virtio_ready(d));
+	virtio_kick(d, 0);
+	assert(virtio_ready(d));
+	virtio_set_status(d, 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	struct virtio_dev *d;
+	unsigned int kicks;
+
+	setup();
+	if (len < 11)
+		return 0;
+	d = devices[data[0] % 4];
+	kicks = data[10] % 8;
+	virtio_lock(d);
+	start(d, load_le64(data + 2), (uint16_t)(1u << data[1] % 8));
+	memcpy(gmem_ptr(mem, RING, RAM - RING), data + 11, MIN(len - 11, (size_t)RAM - RING));
+	virtio_set_status(d, d->status | VIRTIO_STATUS_DRIVER_OK);
+	for (unsigned int i = 0; i < kicks; i++) {
+		virtio_kick(d, i % d->n_queues);
+		if (d == devices[2]) {
+			struct balloon_stats stats;
+
+			balloon_stats(d, &stats);
+		}
+		if (d == devices[3] && i % 2)
+			loop_once(loop, 0);
+	}
+	virtio_set_status(d, 0);
+	after_reset(d);
+	virtio_unlock(d);
+	loop_once(loop, 0);
+	return 0;
+}
