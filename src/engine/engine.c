@@ -14,8 +14,8 @@ static const struct {
 	enum engine_kind kind;
 	const struct engine_ops *ops;
 } engines[] = {
-	{ENGINE_KVM, &kvm_ops},
-	{ENGINE_INTERP, &interp_ops},
+    {ENGINE_KVM, &kvm_ops},
+    {ENGINE_INTERP, &interp_ops},
 };
 
 static const struct engine_ops *engine_find(enum engine_kind kind)

@@ -22,25 +22,23 @@
 
 #define HANDLER(name) static const struct uop *name(struct ivcpu *v, const struct uop *u)
 
-/* --- two operands ------------------------------------------------------------------------------- */
+/* --- two operands -------------------------------------------------------------------------------
+ */
 
 /* @in: does the instruction read flags. */
 #define DEFINE_ALU2(op, in, bits, sfx)                                                             \
-	static inline __attribute__((always_inline)) uint##bits##_t alu_##op##bits(                \
-		uint##bits##_t a, uint##bits##_t b, uint16_t *af)                                  \
+	static inline __attribute__((always_inline))                                               \
+	uint##bits##_t alu_##op##bits(uint##bits##_t a, uint##bits##_t b, uint16_t *af)            \
 	{                                                                                          \
 		uint32_t f = *af;                                                                  \
                                                                                                    \
 		if (in)                                                                            \
 			__asm__(FLAGS_IN #op sfx " %2, %1" FLAGS_OUT                               \
-				: "+&a"(f), "+&q"(a)                                                \
+				: "+&a"(f), "+&q"(a)                                               \
 				: "q"(b)                                                           \
 				: "cc");                                                           \
 		else                                                                               \
-			__asm__(#op sfx " %2, %1" FLAGS_OUT                                        \
-				: "=&a"(f), "+&q"(a)                                               \
-				: "q"(b)                                                           \
-				: "cc");                                                           \
+			__asm__(#op sfx " %2, %1" FLAGS_OUT : "=&a"(f), "+&q"(a) : "q"(b) : "cc"); \
 		*af = (uint16_t)f;                                                                 \
 		return a;                                                                          \
 	}
@@ -56,8 +54,8 @@
 	}                                                                                          \
 	HANDLER(op##_ri##bits)                                                                     \
 	{                                                                                          \
-		uint##bits##_t r = alu_##op##bits(REG##bits(v, u->a), (uint##bits##_t)u->imm,      \
-						  &v->af);                                         \
+		uint##bits##_t r =                                                                 \
+		    alu_##op##bits(REG##bits(v, u->a), (uint##bits##_t)u->imm, &v->af);            \
                                                                                                    \
 		if (wr)                                                                            \
 			SET##bits(v, u->a, r);                                                     \
@@ -137,7 +135,7 @@ struct alu_forms {
 #define ALU_ROW(op, bits)                                                                          \
 	{                                                                                          \
 		op##_rr##bits, op##_ri##bits, {op##_rm##bits##F, op##_rm##bits##G},                \
-			{op##_mr##bits##F, op##_mr##bits##G},                                      \
+		    {op##_mr##bits##F, op##_mr##bits##G},                                          \
 		{                                                                                  \
 			op##_mi##bits##F, op##_mi##bits##G                                         \
 		}                                                                                  \
@@ -149,19 +147,20 @@ struct alu_forms {
 
 /* Rows 0 to 7 as in opcode bits 3-5, then TEST; columns by log2 of the size. */
 static const struct alu_forms alu_forms[9][4] = {
-	ALU_ROWS(add), ALU_ROWS(or), ALU_ROWS(adc), ALU_ROWS(sbb), ALU_ROWS(and),
-	ALU_ROWS(sub), ALU_ROWS(xor), ALU_ROWS(cmp), ALU_ROWS(test),
+    ALU_ROWS(add), ALU_ROWS(or),  ALU_ROWS(adc), ALU_ROWS(sbb),  ALU_ROWS(and),
+    ALU_ROWS(sub), ALU_ROWS(xor), ALU_ROWS(cmp), ALU_ROWS(test),
 };
 
-/* --- one operand ---------------------------------------------------------------------------------- */
+/* --- one operand
+ * ---------------------------------------------------------------------------------- */
 
 #define DEFINE_ALU1(op, bits, sfx)                                                                 \
-	static inline __attribute__((always_inline)) uint##bits##_t alu_##op##bits(                \
-		uint##bits##_t a, uint16_t *af)                                                    \
+	static inline __attribute__((always_inline))                                               \
+	uint##bits##_t alu_##op##bits(uint##bits##_t a, uint16_t *af)                              \
 	{                                                                                          \
 		uint32_t f = *af;                                                                  \
                                                                                                    \
-		__asm__(FLAGS_IN #op sfx " %1" FLAGS_OUT : "+&a"(f), "+&q"(a) : : "cc");            \
+		__asm__(FLAGS_IN #op sfx " %1" FLAGS_OUT : "+&a"(f), "+&q"(a) : : "cc");           \
 		*af = (uint16_t)f;                                                                 \
 		return a;                                                                          \
 	}                                                                                          \
@@ -183,7 +182,7 @@ static const struct alu_forms alu_forms[9][4] = {
 
 DEFINE_UNARY(inc)
 DEFINE_UNARY(dec)
-DEFINE_UNARY(not)
+DEFINE_UNARY(not )
 DEFINE_UNARY(neg)
 
 struct unary_forms {
@@ -201,20 +200,21 @@ struct unary_forms {
 		UNARY_ROW(op, 8), UNARY_ROW(op, 16), UNARY_ROW(op, 32), UNARY_ROW(op, 64)          \
 	}
 enum unary { UNARY_INC, UNARY_DEC, UNARY_NOT, UNARY_NEG };
-static const struct unary_forms unary_forms[4][4] = {
-	UNARY_ROWS(inc), UNARY_ROWS(dec), UNARY_ROWS(not), UNARY_ROWS(neg)};
+static const struct unary_forms unary_forms[4][4] = {UNARY_ROWS(inc), UNARY_ROWS(dec),
+						     UNARY_ROWS(not ), UNARY_ROWS(neg)};
 
-/* --- shifts and rotates ----------------------------------------------------------------------------- */
+/* --- shifts and rotates
+ * ----------------------------------------------------------------------------- */
 
 /* A count of 0 leaves flags alone and rotates keep some: always with the old flags loaded. */
 #define DEFINE_SHIFT_SIZE(op, bits, sfx)                                                           \
-	static inline __attribute__((always_inline)) uint##bits##_t alu_##op##bits(                \
-		uint##bits##_t a, uint8_t n, uint16_t *af)                                         \
+	static inline __attribute__((always_inline))                                               \
+	uint##bits##_t alu_##op##bits(uint##bits##_t a, uint8_t n, uint16_t *af)                   \
 	{                                                                                          \
 		uint32_t f = *af;                                                                  \
                                                                                                    \
 		__asm__(FLAGS_IN #op sfx " %%cl, %1" FLAGS_OUT                                     \
-			: "+&a"(f), "+&q"(a)                                                        \
+			: "+&a"(f), "+&q"(a)                                                       \
 			: "c"(n)                                                                   \
 			: "cc");                                                                   \
 		*af = (uint16_t)f;                                                                 \
@@ -222,8 +222,7 @@ static const struct unary_forms unary_forms[4][4] = {
 	}                                                                                          \
 	HANDLER(op##_ri##bits)                                                                     \
 	{                                                                                          \
-		uint##bits##_t r =                                                                 \
-			alu_##op##bits(REG##bits(v, u->a), (uint8_t)u->imm, &v->af);               \
+		uint##bits##_t r = alu_##op##bits(REG##bits(v, u->a), (uint8_t)u->imm, &v->af);    \
                                                                                                    \
 		SET##bits(v, u->a, r);                                                             \
 		NEXT(v, u);                                                                        \
@@ -231,7 +230,7 @@ static const struct unary_forms unary_forms[4][4] = {
 	HANDLER(op##_rc##bits)                                                                     \
 	{                                                                                          \
 		uint##bits##_t r =                                                                 \
-			alu_##op##bits(REG##bits(v, u->a), (uint8_t)v->c.gpr[RCX], &v->af);        \
+		    alu_##op##bits(REG##bits(v, u->a), (uint8_t)v->c.gpr[RCX], &v->af);            \
                                                                                                    \
 		SET##bits(v, u->a, r);                                                             \
 		NEXT(v, u);                                                                        \
@@ -266,11 +265,12 @@ struct shift_forms {
 	}
 /* By ModRM.reg; 6 is the undocumented twin of SHL. */
 static const struct shift_forms shift_forms[8][4] = {
-	SHIFT_ROWS(rol), SHIFT_ROWS(ror), SHIFT_ROWS(rcl), SHIFT_ROWS(rcr),
-	SHIFT_ROWS(shl), SHIFT_ROWS(shr), SHIFT_ROWS(shl), SHIFT_ROWS(sar),
+    SHIFT_ROWS(rol), SHIFT_ROWS(ror), SHIFT_ROWS(rcl), SHIFT_ROWS(rcr),
+    SHIFT_ROWS(shl), SHIFT_ROWS(shr), SHIFT_ROWS(shl), SHIFT_ROWS(sar),
 };
 
-/* --- IMUL with two operands -------------------------------------------------------------------------- */
+/* --- IMUL with two operands
+ * -------------------------------------------------------------------------- */
 
 DEFINE_ALU_SIZE(imul, 1, 1, 16, "w")
 DEFINE_ALU_SIZE(imul, 1, 1, 32, "l")
@@ -279,8 +279,8 @@ DEFINE_ALU_SIZE(imul, 1, 1, 64, "q")
 #define DEFINE_IMUL3(bits)                                                                         \
 	HANDLER(imul3_r##bits)                                                                     \
 	{                                                                                          \
-		uint##bits##_t r = alu_imul##bits(REG##bits(v, u->b), (uint##bits##_t)u->imm,      \
-						  &v->af);                                         \
+		uint##bits##_t r =                                                                 \
+		    alu_imul##bits(REG##bits(v, u->b), (uint##bits##_t)u->imm, &v->af);            \
                                                                                                    \
 		SET##bits(v, u->a, r);                                                             \
 		NEXT(v, u);                                                                        \
@@ -298,11 +298,12 @@ DEFINE_IMUL3(32)
 DEFINE_IMUL3(64)
 
 static const struct alu_forms imul_forms[4] = {
-	{0}, ALU_ROW(imul, 16), ALU_ROW(imul, 32), ALU_ROW(imul, 64)};
+    {0}, ALU_ROW(imul, 16), ALU_ROW(imul, 32), ALU_ROW(imul, 64)};
 static uop_fn *const imul3_forms[4][2] = {
-	{0}, {imul3_r16, imul3_m16}, {imul3_r32, imul3_m32}, {imul3_r64, imul3_m64}};
+    {0}, {imul3_r16, imul3_m16}, {imul3_r32, imul3_m32}, {imul3_r64, imul3_m64}};
 
-/* --- choosing ------------------------------------------------------------------------------------------ */
+/* --- choosing
+ * ------------------------------------------------------------------------------------------ */
 
 static uint16_t gpr_off(unsigned int r, unsigned int size, const struct x86_insn *i)
 {

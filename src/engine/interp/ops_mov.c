@@ -9,7 +9,7 @@
 
 #define LIN_F(size, acc) uop_ea(v, u)
 #define LIN_G(size, acc) hot_lin(v, u, size, acc)
-#define HANDLER(name) static const struct uop *name(struct ivcpu *v, const struct uop *u)
+#define HANDLER(name)    static const struct uop *name(struct ivcpu *v, const struct uop *u)
 
 #define DEFINE_MOV_MEM(bits, F)                                                                    \
 	HANDLER(load##bits##F)                                                                     \
@@ -81,14 +81,15 @@ struct mov_forms {
 #define MOV_ROW(bits)                                                                              \
 	{                                                                                          \
 		mov##bits, mov_imm##bits, xchg##bits, lea##bits, {load##bits##F, load##bits##G},   \
-			{store##bits##F, store##bits##G},                                          \
+		    {store##bits##F, store##bits##G},                                              \
 		{                                                                                  \
 			store_imm##bits##F, store_imm##bits##G                                     \
 		}                                                                                  \
 	}
 static const struct mov_forms mov_forms[4] = {MOV_ROW(8), MOV_ROW(16), MOV_ROW(32), MOV_ROW(64)};
 
-/* --- extensions ----------------------------------------------------------------------------------- */
+/* --- extensions
+ * ----------------------------------------------------------------------------------- */
 
 #define DEFINE_EXTEND(name, type, from, to)                                                        \
 	HANDLER(name##_r)                                                                          \
@@ -125,14 +126,14 @@ DEFINE_EXTEND(sx32_64, int32_t, 32, 64)
 	}
 /* By opcode (0F B6, B7, BE, BF) and log2 of the destination's size. */
 static uop_fn *const extend_forms[4][4][3] = {
-	{{0}, EXT_ROW(zx8_16), EXT_ROW(zx8_32), EXT_ROW(zx8_64)},
-	{{0}, {mov16, load16F, load16G}, EXT_ROW(zx16_32), EXT_ROW(zx16_64)},
-	{{0}, EXT_ROW(sx8_16), EXT_ROW(sx8_32), EXT_ROW(sx8_64)},
-	{{0}, {mov16, load16F, load16G}, EXT_ROW(sx16_32), EXT_ROW(sx16_64)},
+    {{0}, EXT_ROW(zx8_16), EXT_ROW(zx8_32), EXT_ROW(zx8_64)},
+    {{0}, {mov16, load16F, load16G}, EXT_ROW(zx16_32), EXT_ROW(zx16_64)},
+    {{0}, EXT_ROW(sx8_16), EXT_ROW(sx8_32), EXT_ROW(sx8_64)},
+    {{0}, {mov16, load16F, load16G}, EXT_ROW(sx16_32), EXT_ROW(sx16_64)},
 };
 /* MOVSXD: without REX.W a plain move. */
 static uop_fn *const movsxd_forms[4][3] = {
-	{0}, {mov16, load16F, load16G}, {mov32, load32F, load32G}, EXT_ROW(sx32_64)};
+    {0}, {mov16, load16F, load16G}, {mov32, load32F, load32G}, EXT_ROW(sx32_64)};
 
 /* CBW, CWDE, CDQE; CWD, CDQ, CQO. */
 HANDLER(cbw)
@@ -172,7 +173,8 @@ HANDLER(nop)
 	NEXT(v, u);
 }
 
-/* --- choosing --------------------------------------------------------------------------------------- */
+/* --- choosing
+ * --------------------------------------------------------------------------------------- */
 
 static uint16_t gpr_off(unsigned int r, unsigned int size, const struct x86_insn *i)
 {

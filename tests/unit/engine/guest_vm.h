@@ -25,7 +25,7 @@
 
 #define GUEST_TEXT(name, directive, text)                                                          \
 	extern const unsigned char name[], name##_end[];                                           \
-	__asm__(".pushsection .rodata\n" directive "\n" #name ":\n" text "\n" #name                \
+	__asm__(".pushsection .rodata\n.balign 256\n" directive "\n" #name ":\n" text "\n" #name   \
 		"_end:\n.code64\n.popsection\n")
 #define GUEST64(name, text) GUEST_TEXT(name, ".code64", text)
 #define GUEST32(name, text) GUEST_TEXT(name, ".code32", text)
@@ -80,6 +80,7 @@ static inline void vm_tables(struct vm *vm)
 		vm_put64(vm, GUEST_PT + 8 * k, (k << 12) | 7);
 	vm_load(vm, 0x5000, gdt, sizeof(gdt));
 	vm_put64(vm, 0x7004, GUEST_STACK); /* RSP0 */
+	vm_put64(vm, 0x7024, GUEST_STACK); /* IST1 */
 }
 
 static inline void vm_new(struct vm *vm, unsigned int n)
@@ -169,15 +170,15 @@ static inline void vm_real(struct vm *vm, unsigned int n)
 	c.gpr[RSP] = 0xfff0;
 	c.idtr.base = 0;
 	c.idtr.limit = 0x3ff;
-	c.cr0 = CR0_ET;
+	c.cr0 = CR0_ET | CR0_NE;
 	vm_set(vm, n, &c);
 }
 
-/* 64-bit interrupt gate of @vector to @rip. */
+/* 64-bit interrupt gate of @vector to @rip; always on the stack from the TSS. */
 static inline void vm_gate64(struct vm *vm, unsigned int vector, uint64_t rip)
 {
 	vm_put64(vm, GUEST_IDT + 16 * vector,
-		 (rip & 0xffff) | 8u << 16 | UINT64_C(0x8e00) << 32 | (rip >> 16 & 0xffff) << 48);
+		 (rip & 0xffff) | 8u << 16 | UINT64_C(0x8e01) << 32 | (rip >> 16 & 0xffff) << 48);
 	vm_put64(vm, GUEST_IDT + 16 * vector + 8, rip >> 32);
 }
 

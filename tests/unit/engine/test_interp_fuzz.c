@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Random bytes as code, from random states in all modes: nothing may crash, hang or leave the guest's
- * memory.  Argument: number of runs (default small), then the first seed.
+ * Random bytes as code, from random states in all modes: nothing may crash, hang or leave the
+ * guest's memory.  Argument: number of runs (default small), then the first seed.
  */
 #include "guest_vm.h"
 
@@ -39,22 +39,31 @@ static uint64_t rnd(void)
 static uint64_t rnd_value(void)
 {
 	switch (rnd() % 8) {
-	case 0: return rnd();
-	case 1: return rnd() % 256;
-	case 2: return GUEST_DATA + rnd() % 0x10000;
-	case 3: return GUEST_RAM - 16 + rnd() % 32;
-	case 4: return UINT64_MAX - rnd() % 64;
-	case 5: return (rnd() % (GUEST_RAM >> 12) << 12) - 4 + rnd() % 8;
-	case 6: return UINT64_C(0x7fffffffffff) - 8 + rnd() % 16;
-	default: return GUEST_CODE + rnd() % 4096;
+	case 0:
+		return rnd();
+	case 1:
+		return rnd() % 256;
+	case 2:
+		return GUEST_DATA + rnd() % 0x10000;
+	case 3:
+		return GUEST_RAM - 16 + rnd() % 32;
+	case 4:
+		return UINT64_MAX - rnd() % 64;
+	case 5:
+		return (rnd() % (GUEST_RAM >> 12) << 12) - 4 + rnd() % 8;
+	case 6:
+		return UINT64_C(0x7fffffffffff) - 8 + rnd() % 16;
+	default:
+		return GUEST_CODE + rnd() % 4096;
 	}
 }
 
 /* Bytes that make more than one instruction in a row valid. */
 static void rnd_code(uint8_t *p, size_t len)
 {
-	static const uint8_t common[] = {0x0f, 0x66, 0x48, 0xf3, 0xf2, 0xf0, 0x67, 0x64, 0x65, 0xc5, 0xc4,
-					 0xa4, 0xaa, 0xa5, 0x6c, 0x6e, 0x8e, 0xcf, 0xcd, 0xff, 0x01, 0x22};
+	static const uint8_t common[] = {0x0f, 0x66, 0x48, 0xf3, 0xf2, 0xf0, 0x67, 0x64,
+					 0x65, 0xc5, 0xc4, 0xa4, 0xaa, 0xa5, 0x6c, 0x6e,
+					 0x8e, 0xcf, 0xcd, 0xff, 0x01, 0x22};
 
 	for (size_t k = 0; k < len; k++)
 		p[k] = rnd() % 3 ? (uint8_t)rnd() : common[rnd() % sizeof(common)];
@@ -65,9 +74,15 @@ static void rnd_state(struct vm *vm)
 	struct cpu c;
 
 	switch (rnd() % 4) {
-	case 0: vm_real(vm, 0); break;
-	case 1: vm_prot(vm, 0); break;
-	default: vm_long(vm, 0); break;
+	case 0:
+		vm_real(vm, 0);
+		break;
+	case 1:
+		vm_prot(vm, 0);
+		break;
+	default:
+		vm_long(vm, 0);
+		break;
 	}
 	engine_get_state(vm->v[0], &c);
 	for (unsigned int r = 0; r < 16; r++)
