@@ -103,7 +103,7 @@ static void fetch_cross(struct vm *vm)
 	vm_regs(vm, &c);
 	CHECK_EQ(c.cr2, 0x73000);
 	CHECK_EQ(vm_get64(vm, GUEST_STACK - 40), 0x72ffd);
-	CHECK_EQ(c.gpr[RAX], 1); /* the handler's */
+	CHECK_EQ(c.gpr[RAX] & 0xff, 1); /* the handler's */
 
 	vm_put64(vm, GUEST_PT + 8 * 0x73, 0x73000 | 7);
 	for (unsigned int k = 0; k < 2; k++) {
