@@ -249,8 +249,8 @@ void lin_probe(struct ivcpu *v, uint64_t lin, unsigned int size, enum access acc
 /* With supervisor rights whatever the CPL: descriptor tables, TSS, IDT (implicit accesses). */
 uint64_t sys_ld(struct ivcpu *v, uint64_t lin, unsigned int size);
 void sys_st(struct ivcpu *v, uint64_t lin, unsigned int size, uint64_t x);
-/* Host pointer for atomics on [lin, lin+size), writable, inside one page of RAM; NULL when it is MMIO
- * or crosses a page (the caller then takes the split-lock path).  Marks code and dirty pages. */
+/* Host pointer for atomics on [lin, lin+size), writable, inside one cache line of RAM; NULL when it is
+ * MMIO or crosses a line (the caller then takes the split-lock path).  Marks code and dirty pages. */
 void *lin_rmw(struct ivcpu *v, uint64_t lin, unsigned int size);
 
 /* Effective address (offset in i->seg, truncated to the address size) of i's memory operand. */

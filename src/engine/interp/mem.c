@@ -426,7 +426,8 @@ void *lin_rmw(struct ivcpu *v, uint64_t lin, unsigned int size)
 	struct wr_page w;
 
 	check_align(v, lin, size);
-	if (size > page_rest(lin))
+	/* A LOCK over a line's end stalls the host or, where it is detected, kills the process. */
+	if ((lin & 63) + size > 64)
 		return NULL;
 	page_open(v, lin, &w);
 	if (!w.host || w.rom)
