@@ -94,12 +94,24 @@ void session_take_control(struct session *s)
 	}
 }
 
-/* The line of the console that tells most: the kernel's panic, else the last one. */
+/* How much a line of the console tells: the agent on why it gave up, then the kernel on its panic.
+ */
+static unsigned int line_weight(const char *line)
+{
+	if (strstr(line, "insula-agent: "))
+		return 3;
+	/* "---[ end Kernel panic" only repeats it. */
+	if (strstr(line, "Kernel panic"))
+		return strstr(line, "end Kernel panic") ? 0 : 2;
+	return line[strspn(line, " ")] ? 1 : 0;
+}
+
+/* The line that tells most; of equal ones the last. */
 static void quote_console(const struct session *s, char *ret, size_t size)
 {
 	autofree char *copy = xcalloc(1, s->console.len + 1);
-	char *save = NULL, *best = NULL, *text;
-	bool panic = false;
+	char *save = NULL, *best = NULL, *text = NULL;
+	unsigned int weight = 1;
 
 	if (s->console.len)
 		memcpy(copy, s->console.data, s->console.len);
@@ -108,17 +120,16 @@ static void quote_console(const struct session *s, char *ret, size_t size)
 			copy[i] = copy[i] == '\r' ? '\n' : ' ';
 	}
 	for (char *l = strtok_r(copy, "\n", &save); l; l = strtok_r(NULL, "\n", &save)) {
-		bool is_panic = strstr(l, "Kernel panic") != NULL;
-
-		/* "---[ end Kernel panic" repeats it. */
-		if ((is_panic && !panic) || (!panic && l[strspn(l, " ")]))
-			best = l;
-		panic = panic || is_panic;
+		if (line_weight(l) < weight)
+			continue;
+		weight = line_weight(l);
+		best = l;
 	}
-	text = best ? strstr(best, "Kernel panic") : NULL;
+	if (best)
+		text = weight == 3 ? strstr(best, "insula-agent: ") : strstr(best, "Kernel panic");
 	if (!text)
 		text = best;
-	snprintf(ret, size, "%s%.*s%s", text ? "; the console's last word: '" : "", CONSOLE_QUOTE,
+	snprintf(ret, size, "%s%.*s%s", text ? "; its console says: '" : "", CONSOLE_QUOTE,
 		 text ? text : "", text ? "'" : "");
 }
 
@@ -147,11 +158,11 @@ int session_conclude(struct session *s)
 		return ui_error(status, "%s",
 				s->error_line[0] ? s->error_line : "insula-vmm ended early");
 	}
-	if (s->goodbye || strcmp(s->reason_text, "poweroff") == 0)
-		return EXIT_OK;
 	if (!s->cfg->agent)
-		return EXIT_OK; /* reset with panic=-1 or reboot: the person has seen the console */
+		return EXIT_OK; /* the person has seen the console */
 	if (s->state == SESSION_CONNECTING || s->state == SESSION_STARTING)
 		return crashed(s, "the guest went down before it could run the command");
+	if (s->goodbye || strcmp(s->reason_text, "poweroff") == 0)
+		return EXIT_OK;
 	return crashed(s, "the guest crashed or was reset");
 }

@@ -28,10 +28,10 @@ static const struct group {
 } groups[] = {
     {"list",
      {"virtio_pci", "virtio_mmio", "virtio_blk", "virtio_console", "virtio_net",
-      "vmw_vsock_virtio_transport", "virtio_rng", "virtio_balloon", "ext4", "evdev", "button"}},
+      "vmw_vsock_virtio_transport", "virtio_rng", "virtio_balloon", "crc32c_generic",
+      "crc32c_intel", "ext4", "evdev", "button"}},
     {"shares", {"virtiofs", "9p", "9pnet_virtio"}},
-    {"filesystems",
-     {"crc32c_generic", "crc32c_intel", "xfs", "btrfs", "vfat", "squashfs", "erofs"}},
+    {"filesystems", {"xfs", "btrfs", "vfat", "squashfs", "erofs"}},
 };
 
 /* A line of modules.dep: "path: dependency dependency", all of them, the deepest last. */
