@@ -96,6 +96,7 @@ static void host_step(struct fuzz_input *in)
 	switch (what >> 3 & 7) {
 	case 0:
 		host_close(i);
+		loop_once(g.loop, 0); /* or the backlog fills up, which says nothing */
 		host[i] = host_open(&g, i);
 		break;
 	case 1:
