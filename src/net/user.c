@@ -18,9 +18,8 @@
 #include <glib.h>
 #include <sys/epoll.h>
 
-/* An MTU this large makes a bulk transfer cost a fraction of the guest's work per byte: nothing is
- * sent to a real wire in one piece, libslirp ends every connection itself. */
-#define USER_MTU    65520
+/* Larger ones were tried: slower, and transfers stalled for seconds (docs/network.md). */
+#define USER_MTU    1500
 #define QUEUE_BYTES (4u << 20)
 
 struct frame {

@@ -267,24 +267,38 @@ static void mark_written(struct vq *q, const struct vq_chain *c, uint32_t writte
 	}
 }
 
-void vq_push(struct vq *q, const struct vq_chain *c, uint32_t written)
+static void put_used(struct vq *q, unsigned int at, const struct vq_chain *c, uint32_t written)
 {
-	uint32_t elem[2];
-	size_t off;
+	size_t off = 4 + 8 * (size_t)((q->used_idx + at) & (q->size - 1u));
+	uint32_t elem[2] = {c->head, (uint32_t)MIN((size_t)written, c->in_len)};
 
-	if (written > c->in_len)
-		written = (uint32_t)c->in_len;
 	/* The bytes are in guest memory whatever became of the ring. */
-	mark_written(q, c, written);
+	mark_written(q, c, elem[1]);
 	if (!vq_live(q))
 		return;
-	off = 4 + 8 * (size_t)(q->used_idx & (q->size - 1));
-	elem[0] = c->head;
-	elem[1] = written;
 	memcpy(q->used_hva + off, elem, sizeof(elem));
 	gmem_dirty(q->dev->mem, q->used + off, sizeof(elem));
-	q->used_idx++;
+}
+
+static void publish_used(struct vq *q, unsigned int n)
+{
+	if (!vq_live(q))
+		return;
+	q->used_idx = (uint16_t)(q->used_idx + n);
 	store16(q, q->used_hva + 2, q->used_idx, __ATOMIC_RELEASE);
+}
+
+void vq_push(struct vq *q, const struct vq_chain *c, uint32_t written)
+{
+	put_used(q, 0, c, written);
+	publish_used(q, 1);
+}
+
+void vq_push_many(struct vq *q, const struct vq_chain *c, const uint32_t *written, unsigned int n)
+{
+	for (unsigned int i = 0; i < n; i++)
+		put_used(q, i, &c[i], written[i]);
+	publish_used(q, n);
 }
 
 /* Does the driver want to hear of used entries (signalled_used, used_idx]? (2.7.7.2, 2.7.10) */

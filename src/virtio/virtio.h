@@ -153,6 +153,8 @@ bool vq_pop(struct vq *q, struct vq_chain *c);
 void vq_unpop(struct vq *q);
 /* Give a chain back with the first @written bytes of its writable parts filled. */
 void vq_push(struct vq *q, const struct vq_chain *c, uint32_t written);
+/* The same for @n chains that the driver must see all at once. */
+void vq_push_many(struct vq *q, const struct vq_chain *c, const uint32_t *written, unsigned int n);
 /* Interrupt the driver if it wants to hear of what was pushed. */
 void vq_notify(struct vq *q);
 /* Are chains waiting? */

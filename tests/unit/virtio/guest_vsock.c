@@ -136,7 +136,8 @@ bool guest_send_raw(struct guest_vsock *g, const struct vsock_hdr *h, const void
 	if (data_len)
 		memcpy(gmem_ptr(g->drv.m, parts[1].gpa, data_len), data, data_len);
 	g->tx_head[i] = drv_post(&g->drv, 1, parts, data_len ? 2 : 1, 0, 0);
-	CHECK(g->tx_head[i] >= 0);
+	if (g->tx_head[i] < 0)
+		return false;
 	drv_kick(&g->drv, 1);
 	return true;
 }
