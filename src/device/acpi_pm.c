@@ -283,6 +283,7 @@ static int pm_loaded(void *opaque, struct err *e)
 {
 	struct acpi_pm *pm = opaque;
 
+	pm->epoch = MIN(pm->epoch, now_ns(pm)); /* deadlines are sums of it */
 	arm_overflow(pm);
 	update_sci(pm);
 	return 0;

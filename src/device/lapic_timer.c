@@ -188,6 +188,7 @@ void lapic_timer_restart(struct lapic *l)
 {
 	struct lapic_after after = {0};
 
+	l->timer_start = MIN(l->timer_start, now_ns(l));
 	if (mode(l) == TIMER_TSC_DEADLINE)
 		deadline_check(l, &after);
 	else

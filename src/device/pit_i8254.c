@@ -396,8 +396,9 @@ static int pit_loaded(void *opaque, struct err *e)
 	struct pit *p = opaque;
 
 	for (unsigned int n = 0; n < 3; n++) {
-		const struct pit_counter *c = &p->counter[n];
+		struct pit_counter *c = &p->counter[n];
 
+		c->start = MIN(c->start, now_ns(p)); /* deadlines are sums of it */
 		/* Counts divide. */
 		if (c->count == 0 || c->count > 65536 || c->mode > 5 || c->access > 3)
 			return err_msg(e, -EINVAL, "pit_i8254: saved counter %u is impossible", n);
