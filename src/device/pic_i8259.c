@@ -331,6 +331,7 @@ static int pic_loaded(void *opaque, struct err *e)
 	for (unsigned int n = 0; n < 2; n++) {
 		if (p->chip[n].lowest > 7 || p->chip[n].init_step > 4 || p->chip[n].init_step == 1)
 			return err_msg(e, -EINVAL, "pic_i8259: saved state is impossible");
+		p->chip[n].base &= 0xf8;
 	}
 	update(p);
 	return 0;
