@@ -58,6 +58,8 @@ static int make_lapic(struct machine *m, unsigned int i, struct err *e)
 	    .tsc_hz = UINT64_C(1000) * engine_cpu_model(m->engine)->tsc_khz,
 	    .guest_tsc = vcpu_guest_tsc,
 	    .on_wake = vcpu_wake,
+	    /* The PIC is wired to the first. */
+	    .extint_ack = i == 0 ? vcpu_pic_ack : NULL,
 	    .opaque = &m->cpus[i],
 	};
 	int r = lapic_new(&cfg, &m->lapics[i]);

@@ -64,6 +64,13 @@ uint64_t vcpu_guest_tsc(void *thread)
 	return t->vcpu ? engine_tsc(t->vcpu) : 0;
 }
 
+int vcpu_pic_ack(void *thread)
+{
+	struct vcpu_thread *t = thread;
+
+	return t->host.pic_ack(t->host.opaque);
+}
+
 /* Before the engine runs: the kick must come at the queue's first deadline. */
 static void arm_kick(struct vcpu_thread *t)
 {

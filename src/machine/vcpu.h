@@ -80,8 +80,9 @@ must_check int vcpu_start(struct vcpu_thread *t, const struct vcpu_host *host, u
 void vcpu_prepare(struct vcpu_thread *t);
 /* The thread must be over or never started. */
 void vcpu_fini(struct vcpu_thread *t);
-/* lapic_config.guest_tsc, on_wake. */
+/* lapic_config.guest_tsc, extint_ack, on_wake. */
 uint64_t vcpu_guest_tsc(void *thread);
+int vcpu_pic_ack(void *thread);
 void vcpu_wake(void *thread);
 
 /* Ask to park; host.parked is called when it has. */

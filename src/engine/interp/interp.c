@@ -557,7 +557,12 @@ static void interp_want_irq(struct vcpu *vcpu, bool want)
 
 static void interp_nmi(struct vcpu *vcpu)
 {
-	to_ivcpu(vcpu)->c.nmi_pending = 1;
+	struct cpu *c = &to_ivcpu(vcpu)->c;
+
+	c->nmi_pending = 1;
+	/* It ends a halt, unless it has to wait for the end of another one. */
+	if (c->mp_state == CPU_HALTED && !c->nmi_masked)
+		c->mp_state = CPU_RUNNABLE;
 }
 
 static uint64_t interp_tsc(struct vcpu *vcpu)
