@@ -112,6 +112,13 @@ void lapic_set_irr(struct lapic *l, uint8_t vector, bool level, struct lapic_aft
 	after->wake = true;
 }
 
+/* One being delivered and one behind it, as a CPU holds them; more than that are one. */
+static void note_nmi(struct lapic *l)
+{
+	if (l->nmi < 2)
+		l->nmi++;
+}
+
 void lapic_lvt(struct lapic *l, unsigned int n, struct lapic_after *after)
 {
 	uint32_t lvt = l->lvt[n];
@@ -123,7 +130,7 @@ void lapic_lvt(struct lapic *l, unsigned int n, struct lapic_after *after)
 		lapic_set_irr(l, (uint8_t)lvt, false, after);
 		break;
 	case APIC_NMI:
-		l->nmi = 1;
+		note_nmi(l);
 		after->wake = true;
 		break;
 	case APIC_SMI:
@@ -166,7 +173,7 @@ static void lint_set(void *opaque, unsigned int pin, bool level)
 	if (!lapic_is_on(l)) {
 		/* LINT1 is the NMI pin then. */
 		if (rise && pin == 1)
-			l->nmi = 1;
+			note_nmi(l);
 		after.wake = rise;
 	} else if (pin == 0 && (LVT_MODE(l->lvt[LVT_LINT0]) == APIC_EXTINT ||
 				(l->lvt[LVT_LINT0] & LVT_LEVEL))) {
@@ -230,7 +237,7 @@ void lapic_receive(struct lapic *l, const struct apic_msg *m)
 		after.wake = true;
 		break;
 	case APIC_NMI:
-		l->nmi = 1;
+		note_nmi(l);
 		after.wake = true;
 		break;
 	case APIC_INIT:
@@ -306,7 +313,9 @@ void lapic_take_events(struct lapic *l, struct lapic_events *ret)
 	    .smi = l->smi,
 	    .sipi_vector = l->sipi_vector,
 	};
-	l->nmi = l->init = l->sipi = l->smi = 0;
+	if (l->nmi)
+		l->nmi--;
+	l->init = l->sipi = l->smi = 0;
 	lapic_unlock(l, &after);
 }
 
@@ -441,6 +450,7 @@ static int lapic_loaded(void *opaque, struct err *e)
 		return err_msg(e, -EINVAL, "lapic: saved APIC_BASE is impossible");
 	if (l->id != l->cfg.id)
 		apic_bus_ids_changed(l->cfg.bus);
+	l->nmi = MIN(l->nmi, (uint8_t)2);
 	l->lint[0] = l->lint[0] != 0;
 	l->lint[1] = l->lint[1] != 0;
 	lapic_timer_restart(l);

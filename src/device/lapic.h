@@ -70,7 +70,7 @@ struct lapic {
 	uint32_t timer_initial, timer_divide;
 	uint8_t lint[2];                           /* levels of the pins */
 	uint8_t extint_message;                    /* an ExtINT came as a message */
-	uint8_t nmi, init, sipi, smi, sipi_vector; /* events not yet taken */
+	uint8_t nmi, init, sipi, smi, sipi_vector; /* events not yet taken; NMIs counted, up to 2 */
 	_Atomic bool attention; /* lapic_pending or lapic_take_events may have an answer */
 };
 
@@ -103,6 +103,7 @@ void lapic_set_cr8(struct lapic *l, uint64_t value);
 int lapic_pending(struct lapic *l);
 /* The CPU takes the interrupt: its vector, or -1 when it went away meanwhile. */
 int lapic_ack(struct lapic *l);
+/* Takes one NMI at a time: a second that came meanwhile is for the next call. */
 void lapic_take_events(struct lapic *l, struct lapic_events *ret);
 /* Without taking anything: is there an event, or an interrupt that would be offered? */
 bool lapic_has_work(struct lapic *l);

@@ -209,6 +209,15 @@ static void test_ipi(void)
 	ipi(0, 1, 0x400);
 	lapic_take_events(l[1], &ev);
 	CHECK(ev.nmi);
+	lapic_take_events(l[1], &ev);
+	CHECK(!ev.nmi);
+	/* Two are kept, not three. */
+	for (unsigned int i = 0; i < 3; i++)
+		ipi(0, 1, 0x400);
+	for (unsigned int i = 0; i < 3; i++) {
+		lapic_take_events(l[1], &ev);
+		CHECK_EQ(ev.nmi, i < 2);
+	}
 	/* INIT to oneself by shorthand is not allowed. */
 	ipi(0, 0, 0x44500);
 	lapic_take_events(l[0], &ev);
