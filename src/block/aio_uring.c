@@ -89,7 +89,12 @@ static void uring_retry(void *opaque)
 	pthread_mutex_unlock(&u->sq_lock);
 }
 
-static unsigned int reap_batch(struct uring *u, struct aio_req **reqs)
+struct reaped {
+	struct aio_req *req;
+	int64_t result;
+};
+
+static unsigned int reap_batch(struct uring *u, struct reaped *reaped)
 {
 	struct io_uring_cqe *cqes[REAP_BATCH];
 	unsigned int n;
@@ -97,8 +102,8 @@ static unsigned int reap_batch(struct uring *u, struct aio_req **reqs)
 	pthread_mutex_lock(&u->cq_lock);
 	n = io_uring_peek_batch_cqe(&u->ring, cqes, REAP_BATCH);
 	for (unsigned int i = 0; i < n; i++) {
-		reqs[i] = io_uring_cqe_get_data(cqes[i]);
-		reqs[i]->result = cqes[i]->res;
+		reaped[i].req = io_uring_cqe_get_data(cqes[i]);
+		reaped[i].result = cqes[i]->res;
 	}
 	io_uring_cq_advance(&u->ring, n);
 	pthread_mutex_unlock(&u->cq_lock);
@@ -107,17 +112,18 @@ static unsigned int reap_batch(struct uring *u, struct aio_req **reqs)
 
 static unsigned int uring_reap(struct uring *u)
 {
-	struct aio_req *reqs[REAP_BATCH];
+	struct reaped reaped[REAP_BATCH];
 	unsigned int n, total = 0;
 
-	while ((n = reap_batch(u, reqs)) > 0) {
+	while ((n = reap_batch(u, reaped)) > 0) {
+		/* Also what orders the submitter's writes to a request before ours. */
 		pthread_mutex_lock(&u->sq_lock);
 		u->in_ring -= n;
 		if (!list_empty(&u->pending))
 			flush_pending(u);
 		pthread_mutex_unlock(&u->sq_lock);
 		for (unsigned int i = 0; i < n; i++)
-			reqs[i]->done(reqs[i], reqs[i]->result);
+			reaped[i].req->done(reaped[i].req, reaped[i].result);
 		total += n;
 	}
 	return total;

@@ -6,8 +6,13 @@
  *	byte 1       log2 of the queue size (mod 8)
  *	bytes 2-9    features
  *	byte 10      how many kicks (mod 8), spread over the queues
- *	the rest     guest memory from RING on: descriptors, avail, used of queue 0, 1, ... then
- *data
+ *	byte 11      bytes of guest data that follow the heads, in units of 8
+ *	12-13        available index
+ *	14-29        the ring's first heads, a byte each
+ *	then         the guest data, at DATA; and descriptors, 8 bytes each:
+ *	             u24 address, u8 its upper bits, u16 length, u8 flags, u8 next
+ *
+ * Every queue gets the same rings.  An indirect table may lie in the guest data.
  *
  * Nothing may crash, hang or be written outside guest memory; a broken device must work after
  *reset.
@@ -25,6 +30,8 @@
 #define RAM        (1u << 20)
 #define RING       0x1000u
 #define RING_BYTES 0x1000u /* a queue: 2 KiB of descriptors, 1 KiB each of avail and used */
+#define DATA       0x10000u
+#define HEAD_LEN   30
 
 static struct gmem *mem;
 static struct loop *loop;
@@ -99,10 +106,45 @@ static void start(struct virtio_dev *d, uint64_t features, uint16_t size)
 	}
 }
 
+static void put_desc(uint64_t at, const uint8_t *p)
+{
+	struct {
+		uint64_t addr;
+		uint32_t len;
+		uint16_t flags, next;
+	} d = {
+	    .addr = load_le32(p) & 0xffffff, .len = load_le16(p + 4), .flags = p[6], .next = p[7]};
+
+	if (p[3])
+		d.addr |= (uint64_t)p[3] << 56;
+	memcpy(gmem_ptr(mem, at, sizeof(d)), &d, sizeof(d));
+}
+
+/* The input as memory; @data has at least HEAD_LEN bytes. */
+static void fill_memory(const uint8_t *data, size_t len)
+{
+	size_t n = MIN((size_t)data[11] * 8, len - HEAD_LEN);
+	const uint8_t *desc = data + HEAD_LEN + n;
+	size_t n_desc = MIN((len - HEAD_LEN - n) / 8, (size_t)128);
+
+	memset(gmem_ptr(mem, RING, 4 * RING_BYTES), 0, 4 * RING_BYTES);
+	memcpy(gmem_ptr(mem, DATA, n), data + HEAD_LEN, n);
+	for (unsigned int q = 0; q < 4; q++) {
+		uint64_t at = RING + q * RING_BYTES;
+		uint8_t *avail = gmem_ptr(mem, at + 0x800, 64);
+
+		memcpy(avail + 2, data + 12, 2);
+		for (unsigned int i = 0; i < 16; i++)
+			avail[4 + 2 * i] = data[14 + i];
+		for (size_t i = 0; i < n_desc; i++)
+			put_desc(at + i * 16, desc + i * 8);
+	}
+}
+
 /* A reset device serves one good, empty look at its queues. */
 static void after_reset(struct virtio_dev *d)
 {
-	memset(gmem_ptr(mem, 0, RAM), 0, 0x8000);
+	memset(gmem_ptr(mem, RING, 4 * RING_BYTES), 0, 4 * RING_BYTES);
 	start(d, 0, 16);
 	virtio_set_status(d, d->status | VIRTIO_STATUS_DRIVER_OK);
 	assert(virtio_ready(d));
@@ -117,13 +159,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	unsigned int kicks;
 
 	setup();
-	if (len < 11)
+	if (len < HEAD_LEN)
 		return 0;
 	d = devices[data[0] % 4];
 	kicks = data[10] % 8;
 	virtio_lock(d);
 	start(d, load_le64(data + 2), (uint16_t)(1u << data[1] % 8));
-	memcpy(gmem_ptr(mem, RING, RAM - RING), data + 11, MIN(len - 11, (size_t)RAM - RING));
+	fill_memory(data, len);
 	virtio_set_status(d, d->status | VIRTIO_STATUS_DRIVER_OK);
 	for (unsigned int i = 0; i < kicks; i++) {
 		virtio_kick(d, i % d->n_queues);

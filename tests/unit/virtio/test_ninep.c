@@ -681,7 +681,10 @@ static atomic_bool racing;
 
 static void *racer(void *opaque)
 {
+	struct timespec moment = {.tv_nsec = 1000};
+
 	while (racing) {
+		nanosleep(&moment, NULL); /* a directory for a while */
 		(void)!rename(host("share/flip"), host("share/flip.dir"));
 		(void)!symlink(base, host("share/flip"));
 		(void)!unlink(host("share/flip"));
@@ -700,7 +703,7 @@ static void symlink_race(void)
 	host_file("share/flip/secret", "mine");
 	racing = true;
 	CHECK_EQ(pthread_create(&t, NULL, racer, NULL), 0);
-	for (unsigned int i = 0; i < 5000; i++) {
+	for (unsigned int i = 0; i < 5000 || (!inside && i < 1000000); i++) {
 		if (walk(0, 1, "flip|secret") < 0)
 			continue;
 		if (lopen(1, O_RDONLY) == 0) {
