@@ -165,10 +165,11 @@ static int compose_initrd(const struct run_config *cfg, const char *modules, con
 	return r < 0 ? err_set(e, r, "write %s", path) : 0;
 }
 
-static void child_exec(const char *program, const char *description, const int ends[4])
-    __attribute__((noreturn));
+static void child_exec(const char *program, const char *description, bool verbose,
+		       const int ends[4]) __attribute__((noreturn));
 /* @ends: console, errors, ready, parent.  All are above the numbers they get. */
-static void child_exec(const char *program, const char *description, const int ends[4])
+static void child_exec(const char *program, const char *description, bool verbose,
+		       const int ends[4])
 {
 	char ready[8], parent[8];
 	sigset_t none;
@@ -186,7 +187,7 @@ static void child_exec(const char *program, const char *description, const int e
 	snprintf(ready, sizeof(ready), "%d", CHILD_READY);
 	snprintf(parent, sizeof(parent), "%d", CHILD_PARENT);
 	execl(program, "insula-vmm", "--description", description, "--ready-fd", ready,
-	      "--parent-fd", parent, (char *)NULL);
+	      "--parent-fd", parent, verbose ? "--verbose" : NULL, (char *)NULL);
 	dprintf(2, "insula-vmm: error: %s: %s\n", program, strerror(errno));
 	_exit(125);
 }
@@ -206,7 +207,8 @@ static int make_pair(int type, int *ours, int *theirs)
 	return r;
 }
 
-static int spawn(const char *program, const char *description, struct vm *vm, struct err *e)
+static int spawn(const char *program, const char *description, bool verbose, struct vm *vm,
+		 struct err *e)
 {
 	int theirs[4] = {-1, -1, -1, -1}, alive[2];
 	int r = make_pair(SOCK_STREAM, &vm->console, &theirs[0]);
@@ -224,7 +226,7 @@ static int spawn(const char *program, const char *description, struct vm *vm, st
 		vm->parent = alive[1];
 		vm->pid = fork();
 		if (vm->pid == 0)
-			child_exec(program, description, theirs);
+			child_exec(program, description, verbose, theirs);
 		r = vm->pid < 0 ? -errno : 0;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(theirs); i++)
@@ -253,7 +255,7 @@ int vm_start(const struct run_config *cfg, const struct vm_boot *boot, const str
 		r = err_msg(e, -EIO, "cannot write %s", description);
 	json_decref(d);
 	if (r == 0)
-		r = spawn(program, description, &vm, e);
+		r = spawn(program, description, cfg->verbose, &vm, e);
 	if (r < 0)
 		vm_fini(&vm);
 	else

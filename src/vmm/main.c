@@ -6,6 +6,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "model/vm_desc.h"
+#include "vmm/probe.h"
 #include "vmm/vmm.h"
 
 #include <errno.h>
@@ -23,11 +24,12 @@ static const char usage[] =
     "      --ready-fd N        write \"ready\" there when the machine is about to run\n"
     "      --parent-fd N       stop the machine when the other end of this pipe closes\n"
     "  -v, --verbose           say which engine runs and why, and statistics at the end\n"
+    "      --probe             print which engine \"auto\" is here, as JSON\n"
     "      --debug             also what the parts say to themselves\n"
     "  -h, --help              this text\n"
     "      --version           the version\n";
 
-enum { OPT_FD = 256, OPT_READY_FD, OPT_PARENT_FD, OPT_VERSION, OPT_DEBUG };
+enum { OPT_FD = 256, OPT_READY_FD, OPT_PARENT_FD, OPT_VERSION, OPT_DEBUG, OPT_PROBE };
 
 static const struct option options[] = {
     {"description", required_argument, NULL, 'd'},
@@ -36,6 +38,7 @@ static const struct option options[] = {
     {"parent-fd", required_argument, NULL, OPT_PARENT_FD},
     {"verbose", no_argument, NULL, 'v'},
     {"debug", no_argument, NULL, OPT_DEBUG},
+    {"probe", no_argument, NULL, OPT_PROBE},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, OPT_VERSION},
     {0},
@@ -60,6 +63,16 @@ static int parse_fd(const char *name, const char *text)
 		return -1;
 	}
 	return (int)n;
+}
+
+static int run_probe(void)
+{
+	struct err e = {0};
+
+	if (probe_print(&e) == 0)
+		return EXIT_OK;
+	log_error("%s", e.msg);
+	return e.exit_code ? e.exit_code : EXIT_NO_ENGINE;
 }
 
 /* -1 = go on, else the status to exit with. */
@@ -96,6 +109,8 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 		case 'h':
 			fputs(usage, stdout);
 			return EXIT_OK;
+		case OPT_PROBE:
+			return run_probe();
 		case OPT_VERSION:
 			puts("insula-vmm " INSULA_VERSION);
 			return EXIT_OK;
