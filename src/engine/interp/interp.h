@@ -137,6 +137,7 @@ struct ivcpu {
 		bool is_exit;  /* not a fault: v->exit is filled */
 	} fault;
 	uint64_t insns;
+	unsigned int pauses;   /* PAUSE instructions, for giving the host CPU away */
 	bool stepping;         /* in a block of one instruction; */
 	uint8_t shadow;        /* c.int_shadow */
 	uint64_t resume;       /* and RF as they were before it */

@@ -9,6 +9,7 @@
 #include "engine/interp/hot.h"
 
 #include <Zydis/Zydis.h>
+#include <sched.h>
 
 #define FLAGS_IN  "addb $127, %%al\n\tsahf\n\t"
 #define FLAGS_OUT "\n\tlahf\n\tseto %%al"
@@ -556,6 +557,13 @@ static void h_nothing(struct ivcpu *v, const struct x86_insn *i)
 {
 }
 
+/* A vCPU that spins waits for another one, which may need this host CPU: give it away at times. */
+static void h_pause(struct ivcpu *v, const struct x86_insn *i)
+{
+	if (!(++v->pauses & 63))
+		sched_yield();
+}
+
 /* Caches are the host's business; the address is checked as for a byte load. */
 static void h_clflush(struct ivcpu *v, const struct x86_insn *i)
 {
@@ -658,10 +666,11 @@ static slow_fn *int_by_mnemonic(const struct x86_insn *i)
 		return h_out;
 	case ZYDIS_MNEMONIC_MFENCE:
 		return h_mfence;
+	case ZYDIS_MNEMONIC_PAUSE:
+		return h_pause;
 	case ZYDIS_MNEMONIC_LFENCE:
 	case ZYDIS_MNEMONIC_SFENCE:
 	case ZYDIS_MNEMONIC_NOP:
-	case ZYDIS_MNEMONIC_PAUSE:
 	case ZYDIS_MNEMONIC_PREFETCH:
 	case ZYDIS_MNEMONIC_PREFETCHW:
 	case ZYDIS_MNEMONIC_PREFETCHWT1:

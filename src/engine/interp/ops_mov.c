@@ -260,6 +260,8 @@ static void mov_one_byte(const struct ivcpu *v, const struct x86_insn *i, struct
 		u->b = reg;
 		break;
 	case 0x90 ... 0x97:
+		if (i->mnemonic == ZYDIS_MNEMONIC_PAUSE)
+			break;
 		u->fn = i->mnemonic == ZYDIS_MNEMONIC_XCHG ? f->xchg : nop;
 		u->a = rm;
 		u->b = offsetof(struct ivcpu, c.gpr);

@@ -150,6 +150,27 @@ static void h_movs(struct ivcpu *v, const struct x86_insn *i)
 	} while (str_done(v, &s, n));
 }
 
+static void bulk_fill(uint8_t *to, uint64_t x, uint64_t n, unsigned int size)
+{
+	switch (size) {
+	case 1:
+		memset(to, (int)(x & 0xff), n);
+		break;
+	case 2:
+		for (uint64_t k = 0; k < n; k++)
+			((u16_ua *)to)[k] = (uint16_t)x;
+		break;
+	case 4:
+		for (uint64_t k = 0; k < n; k++)
+			((u32_ua *)to)[k] = (uint32_t)x;
+		break;
+	default:
+		for (uint64_t k = 0; k < n; k++)
+			((u64_ua *)to)[k] = x;
+		break;
+	}
+}
+
 static uint64_t stos_bulk(struct ivcpu *v, const struct str *s)
 {
 	uint64_t to, n = str_reg(v, s, RCX), pa, x = v->c.gpr[RAX];
@@ -161,12 +182,7 @@ static uint64_t stos_bulk(struct ivcpu *v, const struct str *s)
 	dst = bulk_host(v, to, ACC_WRITE, &pa);
 	if (!dst)
 		return 0;
-	if (s->size == 1) {
-		memset(dst, (int)(x & 0xff), n);
-	} else {
-		for (uint64_t k = 0; k < n; k++)
-			memcpy(dst + k * s->size, &x, s->size);
-	}
+	bulk_fill(dst, x, n, s->size);
 	if (pa != BULK_PLAIN)
 		page_was_written(v, pa, (unsigned int)n * s->size);
 	return n;
