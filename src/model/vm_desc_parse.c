@@ -370,6 +370,7 @@ static void read_machine(struct reader *r, struct vm_desc *d)
 	d->rng = read_bool(r, "rng", true);
 	d->balloon = read_bool(r, "balloon", true);
 	d->sandbox = read_bool(r, "sandbox", true);
+	d->test_devices = read_bool(r, "test_devices", false);
 	d->on_reboot =
 	    (enum vm_on_reboot)read_word(r, "on_reboot", vm_on_reboot_names, VM_REBOOT_RESTART);
 	read_word(r, "on_crash", crash, 0);
