@@ -27,7 +27,6 @@ struct chardev_backend {
 	struct chardev chr;
 	struct chardev_config cfg;
 	int in_fd, out_fd, listen_fd; /* -1 = none; a socket's client is in both of the first two */
-	bool out_is_file;             /* no epoll for it: written at once */
 	bool terminal;
 	struct termios saved;
 	struct loop_fd in_watch, out_watch, listen_watch;
@@ -78,9 +77,9 @@ static void drop_client(struct chardev_backend *b)
 		loop_remove(b->cfg.loop, &b->out_watch);
 	if (b->listen_fd >= 0) {
 		close_p(&b->in_fd);
-		b->out_fd = -1;
+		close_p(&b->out_fd);
+		b->in_fd = b->out_fd = -1;
 	}
-	b->in_fd = -1;
 	b->in_len = 0;
 }
 
@@ -185,10 +184,8 @@ static int watch(struct chardev_backend *b, struct err *e)
 	}
 	if (r == 0 && b->out_fd >= 0 && b->out_fd != b->in_fd) {
 		r = loop_add(b->cfg.loop, &b->out_watch, b->out_fd, 0, on_out, b);
-		if (r == -EPERM) {
-			b->out_is_file = true;
+		if (r == -EPERM) /* a file: written at once */
 			r = 0;
-		}
 	}
 	return r < 0 ? err_set(e, r, "watch a console") : 0;
 }
@@ -329,7 +326,8 @@ void chardev_backend_close(struct chardev_backend *b)
 		loop_remove(b->cfg.loop, &b->listen_watch);
 	loop_unpost(b->cfg.loop, &b->work);
 	if (b->terminal)
-		tcsetattr(STDIN_FILENO, TCSANOW, &b->saved);
+		tcsetattr(b->in_fd, TCSANOW, &b->saved);
+	close_p(&b->in_fd);
 	close_p(&b->out_fd);
 	close_p(&b->listen_fd);
 	if (b->path)

@@ -3,7 +3,8 @@
  * tests/unit/machine/test_machine.c - whole machines on the interpreter with small programs: serial
  * echo, timer interrupts, a second CPU, pause, reset, power off, triple fault
  *
- * The programs are multiboot images of one page, 32-bit code at 1 MiB, written in the assembly below.
+ * The programs are multiboot images of one page, 32-bit code at 1 MiB, written in the assembly
+ * below.
  */
 #include "machine/machine.h"
 
@@ -121,14 +122,19 @@ static void make(struct run *r, const char *start, const char *end, const char *
 	CHECK_EQ(write_full(fd, image, sizeof(image)), 0);
 	close(fd);
 	json = xasprintf("{\"kernel\":\"%s\",\"memory\":33554432,\"engine\":\"interp\","
-			 "\"rng\":false,\"balloon\":false%s}", path, more);
+			 "\"rng\":false,\"balloon\":false%s}",
+			 path, more);
 	memset(r, 0, sizeof(*r));
 	CHECK_EQ(vm_desc_parse(json, strlen(json), &r->desc, &e), 0);
 	CHECK_EQ(loop_new(&r->loop, &e), 0);
 	r->chr.ops = &chr_ops;
 	r->chr.backend = r;
 	cfg = (struct machine_config){
-		.desc = &r->desc, .loop = r->loop, .serial = &r->chr, .event = on_event, .opaque = r,
+	    .desc = &r->desc,
+	    .loop = r->loop,
+	    .serial = &r->chr,
+	    .event = on_event,
+	    .opaque = r,
 	};
 	if (machine_new(&cfg, &r->machine, &e) < 0) {
 		fprintf(stderr, "%s\n", e.msg);
