@@ -14,10 +14,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 
 #define QUEUE_SIZE 128
 #define TAG_MAX    255
 #define F_TAG      BIT(0)
+#define FDS_WANTED 65536
 
 struct slot {
 	struct list node; /* free, todo or done */
@@ -202,6 +204,17 @@ static const struct virtio_ops ninep_ops = {
     .free = ninep_free,
 };
 
+/* A guest keeps many files open; the usual soft limit of 1024 is for programs that use select(). */
+static void raise_fd_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= FDS_WANTED)
+		return;
+	limit.rlim_cur = MIN(limit.rlim_max, (rlim_t)FDS_WANTED);
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static int open_session(const struct virtio_9p_spec *spec, struct p9_session **ret, struct err *e)
 {
 	autoclose int root = open(spec->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -212,6 +225,7 @@ static int open_session(const struct virtio_9p_spec *spec, struct p9_session **r
 		return err_set(e, -errno, "share '%s'", spec->path);
 	if (proc < 0)
 		return err_set(e, -errno, "share '%s': /proc/self/fd", spec->path);
+	raise_fd_limit();
 	r = p9_new(root, proc, spec->read_only, ret);
 	if (r < 0)
 		return err_set(e, r, "share '%s'", spec->path);
