@@ -365,7 +365,7 @@ static bool msr_write_control(struct ivcpu *v, uint32_t msr, uint64_t x)
 		c->tsc_adjust = x;
 		return true;
 	case MSR_SPEC_CTRL:
-		c->spec_ctrl = require_bits(v, x, 7); /* IBRS, STIBP, SSBD */
+		c->spec_ctrl = require_bits(v, x, 0x407); /* IBRS, STIBP, SSBD, BHI_DIS_S */
 		return true;
 	case MSR_PRED_CMD:
 		require_bits(v, x, 1);

@@ -192,8 +192,10 @@ static void add_features(struct cpu_model *m)
 		f7 &= ~(uint32_t)BIT(5);
 		f7c = 0;
 	}
-	leaf_add(m, 7, 0, true, 0, f7 | F7_EBX_EMULATED, f7c | F7_ECX_EMULATED,
+	leaf_add(m, 7, 0, true, intel ? 2 : 0, f7 | F7_EBX_EMULATED, f7c | F7_ECX_EMULATED,
 		 F7_EDX_EMULATED | (intel ? F7_EDX_INTEL : 0));
+	if (intel)
+		leaf_add(m, 7, 2, true, 0, 0, 0, BIT(4) /* BHI_CTRL */);
 	leaf_add(m, 0x80000001, 0, false, intel ? 0 : cpuid_signature(), 0,
 		 (host_cpuid(0x80000001, 0).r[CPUID_ECX] & FX1_ECX_HOST) |
 		     (!intel && htt ? BIT(1) /* CMP_LEGACY */ : 0),
