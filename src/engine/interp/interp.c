@@ -264,7 +264,7 @@ static bool between(struct ivcpu *v)
 		v->kicked = false;
 		serve_requests(v);
 	}
-	if (in_flight(v))
+	if (in_flight(v) && !c->event_pending) /* an event's delivery can be in flight, too */
 		return false;
 	if (v->kick) {
 		v->kick = false;
@@ -358,6 +358,7 @@ static bool run_step(struct ivcpu *v)
 	v->run_key = v->block_key | KEY_STEP;
 	v->stepping = true;
 	v->stop = true;
+	v->no_step = false;
 	c->int_shadow = 0;
 	c->rflags &= ~(uint64_t)FL_RF;
 	run_block(v, block_find(v));

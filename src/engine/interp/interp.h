@@ -126,6 +126,7 @@ struct ivcpu {
 	_Atomic bool kick;     /* engine_kick was called */
 	_Atomic uint32_t requests; /* enum ireq */
 	bool want_irq;
+	bool no_step;          /* this instruction cleared TF in a way that takes no step trap */
 	bool single_step;
 	bool data_bp;          /* DR7 has enabled data breakpoints: TLB entries on their pages are off */
 	struct vm_exit *exit;  /* where the run in progress reports */

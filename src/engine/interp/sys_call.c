@@ -29,6 +29,7 @@ void sys_syscall(struct ivcpu *v, const struct x86_insn *i)
 		c->gpr[R11] = c->rflags & ~(uint64_t)FL_RF;
 		c->rflags = (c->rflags & ~(c->sfmask | FL_RF)) | FL_ONE;
 		v->next_rip = v->mode == MODE_LONG ? c->lstar : c->cstar;
+		v->no_step = !(c->rflags & FL_TF);
 		c->seg[SEG_CS] = flat(sel, FLAT_CODE64(0u));
 	} else {
 		c->rflags &= ~(uint64_t)(FL_IF | FL_RF | FL_VM);
@@ -66,6 +67,9 @@ void sys_sysret(struct ivcpu *v, const struct x86_insn *i)
 		c->rflags = (c->gpr[R11] & SYSRET_FLAGS) | FL_ONE;
 	else
 		c->rflags |= FL_IF;
+	/* Unlike with POPF and IRET, a TF that is set now traps before the next instruction. */
+	if (c->rflags & FL_TF)
+		c->pending_dbg |= BIT(14);
 	interp_mode_changed(v);
 	v->stop = true;
 }

@@ -50,7 +50,7 @@ void debug_after_insn(struct ivcpu *v, bool tf_was_set)
 	 */
 	if (v->c.int_shadow == 2)
 		return;
-	if (tf_was_set)
+	if (tf_was_set && !v->no_step)
 		bits |= DR6_BS;
 	if (bits)
 		deliver_db(v, bits);

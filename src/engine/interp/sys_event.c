@@ -375,6 +375,7 @@ static void deliver(struct ivcpu *v, const struct event *first)
 	v->fault_jmp = outer;
 	c->event_pending = 0;
 	c->int_shadow = 0;
+	v->no_step = true;
 	if (evp->type == EVENT_NMI)
 		c->nmi_masked = 1;
 	if (evp->vector == VEC_DB && !is_software(evp)) {

@@ -67,9 +67,11 @@ void sys_into(struct ivcpu *v, const struct x86_insn *i)
 		event_deliver_from(v, VEC_OF, EVENT_SOFT_EXC, v->next_rip);
 }
 
-/* No privilege check, and V86 mode does not matter. */
+/* No privilege check, and V86 mode does not matter.  Traps that MOV SS held back become part of it. */
 void sys_int1(struct ivcpu *v, const struct x86_insn *i)
 {
+	v->c.dr6 |= v->c.pending_dbg;
+	v->c.pending_dbg = 0;
 	event_deliver_from(v, VEC_DB, EVENT_INT1, v->next_rip);
 }
 

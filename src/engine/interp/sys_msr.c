@@ -37,7 +37,6 @@ enum msr {
 	MSR_MTRR_FIX4K = 0x268,
 	MSR_PAT = 0x277,
 	MSR_MTRR_DEF_TYPE = 0x2ff,
-	MSR_MC0_CTL = 0x400,
 	MSR_TSC_DEADLINE = 0x6e0,
 	MSR_X2APIC_FIRST = 0x800,
 	MSR_X2APIC_LAST = 0x8ff,
@@ -60,7 +59,6 @@ enum msr {
 	MSR_DE_CFG = 0xc0011029,
 };
 
-#define MC_BANKS       2u
 #define EFER_AUTO_IBRS BIT(21)
 
 /* Immune to all of them, so kernels have nothing to work around: RDCL_NO, IBRS_ALL,
@@ -211,7 +209,7 @@ static bool msr_read_control(struct ivcpu *v, uint32_t msr, uint64_t *ret)
 		*ret = c->pat;
 		return true;
 	case MSR_MCG_CAP:
-		*ret = MC_BANKS;
+		*ret = 0; /* no banks */
 		return true;
 	case MSR_MCG_STATUS:
 		*ret = c->mcg_status;
@@ -233,10 +231,6 @@ static bool msr_read_control(struct ivcpu *v, uint32_t msr, uint64_t *ret)
 	}
 	if (msr >= MSR_LAST_BRANCH_FIRST && msr <= MSR_LAST_BRANCH_LAST) {
 		*ret = 0;
-		return true;
-	}
-	if (msr - MSR_MC0_CTL < 4 * MC_BANKS) {
-		*ret = (msr & 3) == 0 ? ~UINT64_C(0) : 0;
 		return true;
 	}
 	return mtrr_read(v, msr, ret) || msr_read_vendor(v, msr, ret);
@@ -398,12 +392,6 @@ static bool msr_write_control(struct ivcpu *v, uint32_t msr, uint64_t x)
 	case MSR_PVCLOCK_SYSTEM:
 	case MSR_PVCLOCK_SYSTEM_OLD:
 		pvclock_msr_write(v, msr, x);
-		return true;
-	}
-	if (msr - MSR_MC0_CTL < 4 * MC_BANKS) {
-		/* STATUS, ADDR and MISC take only 0; there are no errors to report. */
-		if ((msr & 3) && x)
-			raise_gp(v, 0);
 		return true;
 	}
 	return mtrr_write(v, msr, x) || msr_write_vendor(v, msr);

@@ -153,11 +153,11 @@ void seg_drop_privileged(struct ivcpu *v, unsigned int cpl)
 		struct cpu_segment *s = &v->c.seg[segs[i]];
 		bool conforming = (s->attr & (SEG_CODE | SEG_CONFORM)) == (SEG_CODE | SEG_CONFORM);
 
-		/* A null selector keeps its base: FS and GS of 64-bit code have one by MSR. */
-		if (s->attr & SEG_UNUSABLE)
+		/* The base stays: FS and GS of 64-bit code have one by MSR. */
+		if ((s->attr & SEG_UNUSABLE) || (!conforming && SEG_DPL(s->attr) < cpl)) {
 			s->sel = 0;
-		else if (!conforming && SEG_DPL(s->attr) < cpl)
-			*s = (struct cpu_segment){.attr = SEG_UNUSABLE};
+			s->attr = SEG_UNUSABLE;
+		}
 	}
 }
 
