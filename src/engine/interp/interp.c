@@ -246,7 +246,7 @@ static bool nmi_ready(const struct ivcpu *v)
 {
 	const struct cpu *c = &v->c;
 
-	return c->nmi_pending && !c->nmi_masked && c->int_shadow != 2 && !c->event_pending;
+	return c->nmi_pending && !c->nmi_masked && !c->int_shadow && !c->event_pending;
 }
 
 static bool leave_with(struct ivcpu *v, enum exit_reason reason)
@@ -284,7 +284,7 @@ static bool between(struct ivcpu *v)
 	} else if (c->pending_dbg && !c->int_shadow) {
 		debug_after_insn(v, false);
 	} else if (nmi_ready(v)) {
-		c->nmi_pending = 0;
+		c->nmi_pending--;
 		event_deliver(v, VEC_NMI, 2, false, 0);
 		replay_commit(v);
 	} else {
@@ -560,7 +560,9 @@ static void interp_nmi(struct vcpu *vcpu)
 {
 	struct cpu *c = &to_ivcpu(vcpu)->c;
 
-	c->nmi_pending = 1;
+	/* One can wait; a second only as long as the first would have been taken by now. */
+	if (c->nmi_pending < (c->nmi_masked ? 1 : 2))
+		c->nmi_pending++;
 	/* It ends a halt, unless it has to wait for the end of another one. */
 	if (c->mp_state == CPU_HALTED && !c->nmi_masked)
 		c->mp_state = CPU_RUNNABLE;

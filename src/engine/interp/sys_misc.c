@@ -11,6 +11,8 @@ void sys_cpuid(struct ivcpu *v, const struct x86_insn *i)
 
 	cpu_model_query(&v->vcpu.en->model, v->vcpu.index, c->cr4, c->xcr0, (uint32_t)c->gpr[RAX],
 			(uint32_t)c->gpr[RCX], out);
+	if ((uint32_t)c->gpr[RAX] == 1 && !(c->apic_base & BIT(11)))
+		out[3] &= ~(uint32_t)BIT(9);
 	c->gpr[RAX] = out[0];
 	c->gpr[RBX] = out[1];
 	c->gpr[RCX] = out[2];

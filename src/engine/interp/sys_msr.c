@@ -442,9 +442,11 @@ static void msr_write(struct ivcpu *v, uint32_t msr, uint64_t x)
 		c->tsc_aux = require_bits(v, x, UINT32_MAX);
 		return;
 	}
-	if (is_exit_msr(msr))
+	if (is_exit_msr(msr)) {
 		exit_msr_write(v, msr, x);
-	else if (!msr_write_control(v, msr, x))
+		if (msr == MSR_APIC_BASE) /* CPUID shows whether it is enabled */
+			c->apic_base = x;
+	} else if (!msr_write_control(v, msr, x))
 		raise_gp(v, 0);
 }
 
