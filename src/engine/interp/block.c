@@ -95,8 +95,7 @@ void block_went_stale(struct ivcpu *v, uint64_t pa)
 	u[1].idx = u->idx + 1;
 }
 
-/* --- marks --------------------------------------------------------------------------------------
- */
+/* --- marks ----------------------------------------------------------------------------------- */
 
 static void ask_others(struct interp *in, const struct ivcpu *me)
 {
@@ -155,7 +154,7 @@ static void code_mark_more(struct ivcpu *v, uint64_t pa, unsigned int size)
 	atomic_thread_fence(memory_order_seq_cst);
 }
 
-/* --- validity --------------------------------------------------------------------------------- */
+/* --- validity -------------------------------------------------------------------------------- */
 
 /* First byte of the second page of a crossing instruction; true and its page if it is code we know.
  */
@@ -186,11 +185,13 @@ static bool block_valid(struct ivcpu *v, struct block *b, uint64_t lin, const ui
 		return false;
 	/* Mark first, then compare what is there: as for decoding. */
 	b->gen = code_mark(v, b->pa, b->bytes);
-	return memcmp(host, b->raw, b->bytes) == 0;
+	if (memcmp(host, b->raw, b->bytes) == 0)
+		return true;
+	b->gen = 0; /* whoever still points here must not take it for good */
+	return false;
 }
 
-/* --- decoding -----------------------------------------------------------------------------------
- */
+/* --- decoding -------------------------------------------------------------------------------- */
 
 struct decoding {
 	struct block *b;

@@ -16,8 +16,7 @@
 #include <stdio.h>
 #include <x86intrin.h>
 
-/* --- raising ------------------------------------------------------------------------------------
- */
+/* --- raising --------------------------------------------------------------------------------- */
 
 void raise_fault(struct ivcpu *v, unsigned int vector)
 {
@@ -43,8 +42,7 @@ void raise_exit(struct ivcpu *v)
 	siglongjmp(*v->fault_jmp, 1);
 }
 
-/* --- the replay log
- * -------------------------------------------------------------------------------- */
+/* --- the replay log ------------------------------------------------------------------------- */
 
 static uint64_t *exit_addr64(struct vm_exit *x)
 {
@@ -158,8 +156,7 @@ void exit_cr8_write(struct ivcpu *v, uint64_t x)
 	(void)replay(v, EXIT_CR8, 0, 8, true, x);
 }
 
-/* --- derived state
- * ------------------------------------------------------------------------------------ */
+/* --- derived state -------------------------------------------------------------------------- */
 
 static enum interp_mode mode_of(const struct cpu *c)
 {
@@ -208,8 +205,7 @@ void interp_mode_changed(struct ivcpu *v)
 	}
 }
 
-/* --- requests
- * ------------------------------------------------------------------------------------------- */
+/* --- requests ------------------------------------------------------------------------------- */
 
 void serve_requests(struct ivcpu *v)
 {
@@ -225,8 +221,7 @@ static void request(struct ivcpu *v)
 	v->kicked = true;
 }
 
-/* --- the run loop
- * ----------------------------------------------------------------------------------------- */
+/* --- the run loop --------------------------------------------------------------------------- */
 
 /* An instruction left by an exit in its middle and will be started again. */
 static bool in_flight(const struct ivcpu *v)
@@ -426,6 +421,35 @@ static bool land(struct ivcpu *v)
 	return false;
 }
 
+static void lines_free(struct interp *in)
+{
+	for (unsigned int i = 0; i < GMEM_MAX_SLOTS; i++) {
+		free((void *)in->code_lines[i]);
+		in->code_lines[i] = NULL;
+	}
+}
+
+/* For slots that have none yet.  Sparse: the host gives pages as code is decoded. */
+static int lines_make(struct interp *in, struct err *e)
+{
+	struct gmem *m = in->en.mem;
+	int r = 0;
+
+	pthread_mutex_lock(&in->lock);
+	for (unsigned int i = 0; i < m->n_slots && r == 0; i++) {
+		if (in->code_lines[i])
+			continue;
+		in->code_lines[i] =
+		    calloc(m->slots[i].size >> GMEM_PAGE_SHIFT, sizeof(*in->code_lines[i]));
+		if (!in->code_lines[i])
+			r = err_set(e, -ENOMEM, "code marks");
+		else /* marks of an engine before us have no lines: take them off */
+			gmem_dirty(m, m->slots[i].gpa, m->slots[i].size);
+	}
+	pthread_mutex_unlock(&in->lock);
+	return r;
+}
+
 static void interp_run(struct vcpu *vcpu, struct vm_exit *x)
 {
 	struct ivcpu *v = container_of(vcpu, struct ivcpu, vcpu);
@@ -437,9 +461,16 @@ static void interp_run(struct vcpu *vcpu, struct vm_exit *x)
 	replay_answer(v, x);
 	v->exit = x;
 	if (v->gmem_epoch != v->vcpu.en->mem->epoch) {
-		v->gmem_epoch = v->vcpu.en->mem->epoch;
+		struct err e = {0};
+
 		tlb_flush_all(v);
 		blocks_flush(v);
+		if (lines_make(vcpu_interp(v), &e) < 0) {
+			*x = (struct vm_exit){.reason = EXIT_ERROR};
+			snprintf(x->err, sizeof(x->err), "%.190s", e.msg);
+			return;
+		}
+		v->gmem_epoch = v->vcpu.en->mem->epoch;
 	}
 	v->link_from = NULL;
 	v->fault_jmp = &here;
@@ -449,9 +480,7 @@ static void interp_run(struct vcpu *vcpu, struct vm_exit *x)
 	v->fault_jmp = NULL;
 }
 
-/* --- a vCPU
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- a vCPU ---------------------------------------------------------------------------------- */
 
 static int interp_vcpu_new(struct engine *en, unsigned int index, struct vcpu **ret, struct err *e)
 {
@@ -584,34 +613,7 @@ static uint64_t interp_insn_count(struct vcpu *vcpu)
 	return to_ivcpu(vcpu)->insns;
 }
 
-/* --- the engine
- * --------------------------------------------------------------------------------------------------
- */
-
-static void lines_free(struct interp *in)
-{
-	for (unsigned int i = 0; i < GMEM_MAX_SLOTS; i++) {
-		free((void *)in->code_lines[i]);
-		in->code_lines[i] = NULL;
-	}
-}
-
-/* Sparse: the host gives pages as code is decoded. */
-static int lines_make(struct interp *in, struct err *e)
-{
-	struct gmem *m = in->en.mem;
-
-	lines_free(in);
-	for (unsigned int i = 0; i < m->n_slots; i++) {
-		in->code_lines[i] =
-		    calloc(m->slots[i].size >> GMEM_PAGE_SHIFT, sizeof(*in->code_lines[i]));
-		if (!in->code_lines[i])
-			return err_set(e, -ENOMEM, "code marks");
-		/* Marks from before have no lines: take them off. */
-		gmem_dirty(m, m->slots[i].gpa, m->slots[i].size);
-	}
-	return 0;
-}
+/* --- the engine ------------------------------------------------------------------------------ */
 
 static void interp_free(struct engine *en)
 {

@@ -50,7 +50,7 @@ static bool str_done(struct ivcpu *v, const struct str *s, uint64_t n)
 	if (!left)
 		return false;
 	/* Between two elements: leave for a kick, a trap flag, or code that we wrote over. */
-	if (v->kicked || (v->c.rflags & FL_TF) || v->data_bp) {
+	if (v->kicked || v->kick || (v->c.rflags & FL_TF) || v->data_bp) {
 		v->next_rip = v->c.rip;
 		v->stop = true;
 		return false;
