@@ -26,10 +26,14 @@ install: all
 	@meson configure --prefix=$(PREFIX) $(BUILD)
 	@meson install -C $(BUILD) $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
 
+# Unit tests alone, and real guests alone.
+check-unit check-e2e: check-%: all
+	@meson test -C $(BUILD) --print-errorlogs --suite $*
+
 deps:
 	@tools/deps build run check
 
 clean:
 	@rm -rf $(BUILD)
 
-.PHONY: all run check install deps clean
+.PHONY: all run check check-unit check-e2e install deps clean

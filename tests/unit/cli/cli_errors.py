@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 # tests/unit/cli/cli_errors.py INSULA - bad input gets one clear line and its own exit status
-import json, os, subprocess, sys, tempfile
+import json, os, re, subprocess, sys, tempfile
 
 insula = sys.argv[1]
 temp = tempfile.TemporaryDirectory()
@@ -63,4 +63,16 @@ check("completion", r.returncode == 0, r.stderr)
 check("image list", run("image", "list", "--json").stdout.strip() == "[]", "not []")
 check("leftovers", not os.path.isdir(temp.name + "/insula/run") or
       not os.listdir(temp.name + "/insula/run"), "run directories")
+
+# The manual pages say what the program says.
+man = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../docs/man")
+for command, page in (("run", "insula-run"), ("image build", "insula-image"),
+                      ("image list", "insula-image"), ("doctor", "insula-doctor")):
+    text = open(f"{man}/{page}.1.scd").read()
+    for option in re.findall(r"^  (--[a-z-]+)", run(*command.split(), "--help").stdout, re.M):
+        check(page, option == "--help" or option in text, f"{option} of {command} is not there")
+exits = open(os.path.join(man, "../../src/base/exit.h")).read()
+for status in re.findall(r"= (11[0-9]|12[0-7]),", exits):
+    check("insula-run", f"*{status}*" in open(f"{man}/insula-run.1.scd").read(),
+          f"exit status {status} is not there")
 sys.exit(1 if failures else 0)

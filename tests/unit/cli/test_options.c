@@ -56,7 +56,7 @@ static int parse(struct parsed *p, char **argv)
 }
 
 #define ARGS(...)                                                                                  \
-	(char *[])                                                                                 \
+	(char **)(uintptr_t)(const char *const[])                                                  \
 	{                                                                                          \
 		__VA_ARGS__, NULL                                                                  \
 	}
