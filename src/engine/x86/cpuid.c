@@ -312,6 +312,30 @@ static void add_hypervisor(struct cpu_model *m)
 	leaf_add(m, 0x40000010, 0, false, m->tsc_khz, CPU_LAPIC_KHZ, 0, 0);
 }
 
+/*
+ * The crystal is the local APIC timer's clock: TSC = crystal * ebx / eax.  Linux multiplies crystal
+ * kHz by ebx in 32 bits, so ebx must be small: the best fraction (last convergent of the continued
+ * fraction) whose numerator is; its error is below a millionth.
+ */
+static void add_tsc_ratio(struct cpu_model *m)
+{
+	uint64_t a = m->tsc_khz, b = CPU_LAPIC_KHZ, num = 1, num_old = 0, den = 0, den_old = 1;
+
+	while (b) {
+		uint64_t q = a / b, rest = a % b, n = q * num + num_old, d = q * den + den_old;
+
+		if (n > UINT32_MAX / CPU_LAPIC_KHZ)
+			break;
+		num_old = num;
+		num = n;
+		den_old = den;
+		den = d;
+		a = b;
+		b = rest;
+	}
+	leaf_add(m, 0x15, 0, false, (uint32_t)den, (uint32_t)num, CPU_LAPIC_KHZ * 1000u, 0);
+}
+
 void cpu_model_soft(struct cpu_model *m, unsigned int n_cpus)
 {
 	uint32_t mhz;
@@ -326,8 +350,7 @@ void cpu_model_soft(struct cpu_model *m, unsigned int n_cpus)
 	leaf_add(m, 6, 0, false, BIT(2) /* ARAT */, 0, 0, 0);
 	add_topology(m);
 	add_xsave(m);
-	/* The crystal is the local APIC timer's clock: TSC = crystal * ebx / eax. */
-	leaf_add(m, 0x15, 0, false, CPU_LAPIC_KHZ, m->tsc_khz, CPU_LAPIC_KHZ * 1000u, 0);
+	add_tsc_ratio(m);
 	leaf_add(m, 0x16, 0, false, mhz, mhz, 100, 0);
 	add_extended(m);
 	add_hypervisor(m);
