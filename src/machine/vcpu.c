@@ -141,7 +141,9 @@ static bool park(struct vcpu_thread *t)
 	if (go_on && t->load) {
 		t->load = false;
 		t->mp_state = t->state.mp_state;
-		t->halted = t->mp_state != CPU_RUNNABLE;
+		/* With APICs in the engine, INIT and SIPI reach the CPU there: it waits inside. */
+		t->halted = t->mp_state != CPU_RUNNABLE &&
+			    !engine_caps(t->host.engine)->local_apic;
 		t->exit = (struct vm_exit){0};
 		if (engine_set_state(t->vcpu, &t->state, &e) < 0) {
 			pthread_mutex_unlock(&t->lock);
