@@ -136,12 +136,15 @@ static void test_iret(void)
 	guest_long(&g, 0);
 	guest_gate64(&g, 0x80, KCODE64, HANDLERS + 16 * 0x80, 0xee, 0);
 	g.c.seg[SEG_DS] = guest_segment(&g, KDATA);
+	g.c.seg[SEG_GS].base = 0x400000;
 	RUN(&g, iret_user);
 	CHECK_EQ(guest_vector(&g), 0x80);
 	CHECK_EQ(guest_slot(&g, 1, 8), UCODE64 | 3);
 	CHECK_EQ(guest_slot(&g, 2, 8), FL_IF | FL_ONE);
 	CHECK_EQ(guest_slot(&g, 3, 8), 0x7800);
 	CHECK(g.c.seg[SEG_DS].attr & SEG_UNUSABLE); /* privileged: dropped */
+	CHECK_EQ(g.c.seg[SEG_GS].sel, 0);
+	CHECK_EQ(g.c.seg[SEG_GS].base, 0x400000); /* set by MSR, outlives its selector */
 
 	guest_long(&g, 0);
 	guest_gate64(&g, 0x80, KCODE64, HANDLERS + 16 * 0x80, 0xee, 0);
@@ -172,6 +175,47 @@ static void test_iret(void)
 	RUN(&g, retf_user);
 	CHECK_EQ(guest_vector(&g), 0x80);
 	CHECK_EQ(guest_slot(&g, 1, 8), UCODE64 | 3);
+}
+
+/* The step trap asks for TF at the end of INT, SYSCALL and SYSRET, at the start of others. */
+GUEST_CODE(tf_icebp, 64, "mov %ss, %eax; mov %eax, %ss; .byte 0xf1");
+GUEST_CODE(tf_hlt, 64, "hlt");
+GUEST_CODE(tf_syscall, 64, "syscall");
+GUEST_CODE(tf_sysret, 64, "sysretq");
+
+static void test_step(void)
+{
+	guest_long(&g, 3);
+	g.c.rflags |= FL_TF;
+	guest_gate64(&g, 0x80, KCODE64, HANDLERS + 16 * 0x80, 0xee, 0);
+	RUN(&g, int80);
+	EXPECT_FAULT(&g, 0x80, 8, 2);
+	CHECK_EQ(guest_slot(&g, 2, 8), FL_TF | FL_ONE);
+	guest_long(&g, 3);
+	g.c.rflags |= FL_TF;
+	g.c.lstar = HANDLERS + 16 * 0x55;
+	g.c.star = (uint64_t)KCODE64 << 32;
+	g.c.sfmask = FL_TF;
+	RUN(&g, tf_syscall);
+	CHECK_EQ(guest_vector(&g), 0x55);
+	guest_long(&g, 0);
+	g.c.star = (uint64_t)(UCODE32 | 3) << 48;
+	g.c.gpr[RCX] = CODE + 0x100;
+	g.c.gpr[R11] = FL_TF;
+	RUN(&g, tf_sysret);
+	EXPECT_FAULT(&g, VEC_DB, 8, 0x100);
+	CHECK_EQ(g.c.dr6, 0xffff4ff0);
+	guest_long(&g, 0);
+	g.c.rflags |= FL_TF;
+	RUN(&g, tf_hlt); /* the trap ends the halt */
+	EXPECT_FAULT(&g, VEC_DB, 8, 1);
+	guest_long(&g, 0);
+	g.c.dr[0] = 0xc000;
+	g.c.dr7 = 0xf0402;
+	g.c.pending_dbg = 0;
+	RUN(&g, tf_icebp);
+	EXPECT_FAULT(&g, VEC_DB, 8, 5);
+	CHECK_EQ(g.c.dr6, 0xffff0ff0);
 }
 
 static void set_gate64(uint64_t off, uint16_t sel, uint8_t type)
@@ -486,6 +530,7 @@ int main(void)
 	test_privilege();
 	test_double_fault();
 	test_iret();
+	test_step();
 	test_call_gate();
 	test_syscall();
 	test_smap();
