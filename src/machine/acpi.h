@@ -30,7 +30,7 @@ struct acpi_config {
 	uint8_t smi_cmd;  /* port to enter and leave ACPI mode; 0 = always in it */
 	uint8_t acpi_enable, acpi_disable;
 	bool i8042, rtc, serial;
-	uint16_t serial_port;
+	uint16_t serial_port, pvpanic_port;
 	uint8_t serial_irq;
 };
 

@@ -116,6 +116,20 @@ static void add_isa(const struct acpi_config *c, struct strbuf *b)
 	}
 }
 
+/* The port where a guest tells of its panic, under the name its drivers know. */
+static void add_pvpanic(const struct acpi_config *c, struct strbuf *b)
+{
+	size_t dev = aml_device(b, "PEVT"), res;
+
+	aml_name(b, "_HID");
+	aml_string(b, "QEMU0001");
+	aml_name_int(b, "_STA", 0x0f);
+	res = aml_resources(b);
+	aml_res_io(b, c->pvpanic_port, 1);
+	aml_resources_end(b, res);
+	aml_end(b, dev);
+}
+
 static void add_hpet(const struct acpi_config *c, struct strbuf *b)
 {
 	size_t dev = aml_device(b, "HPET"), res;
@@ -152,6 +166,8 @@ void acpi_dsdt(const struct acpi_config *c, struct strbuf *out)
 	add_isa(c, out);
 	if (c->hpet_base)
 		add_hpet(c, out);
+	if (c->pvpanic_port)
+		add_pvpanic(c, out);
 	aml_end(out, sb);
 	add_s5(c, out);
 }

@@ -210,6 +210,7 @@ static void fill_in_board(struct machine *m)
 	a->rtc = a->serial = true;
 	a->serial_port = 0x3f8;
 	a->serial_irq = 4;
+	a->pvpanic_port = 0x505;
 }
 
 /* --- life

@@ -30,6 +30,7 @@ static const struct acpi_config q35 = {
     .rtc = true,
     .serial = true,
     .serial_port = 0x3f8,
+    .pvpanic_port = 0x505,
     .serial_irq = 4,
 };
 
