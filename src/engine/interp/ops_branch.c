@@ -437,7 +437,6 @@ static void translate_stack(const struct ivcpu *v, const struct x86_insn *i, str
 
 	if (i->stacksize != (lng ? 8 : 4))
 		return;
-	u->seg = SEG_SS;
 	u->a = gpr_off(i->rm);
 	if (i->opcode >= 0x50 && i->opcode <= 0x57) {
 		u->fn = lng ? op_push64 : op_push32;
@@ -449,6 +448,8 @@ static void translate_stack(const struct ivcpu *v, const struct x86_insn *i, str
 	} else if (i->opcode == 0xc9 && lng) {
 		u->fn = op_leave64;
 	}
+	if (u->fn)
+		u->seg = SEG_SS;
 }
 
 void branch_translate(const struct ivcpu *v, const struct x86_insn *i, struct uop *u, bool *ends)
