@@ -357,32 +357,39 @@ static unsigned int gpr_number(const ZydisDecodedOperand *o, bool *high)
 	    ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, r));
 }
 
+static void load_gpr(struct emit *m, const ZydisDecodedOperand *o)
+{
+	bool high;
+	unsigned int num = gpr_number(o, &high);
+
+	/* AH..BH: the byte wanted comes to the bottom; only CRC32 reads one */
+	ctx_mov(m, 0x8b, host_gpr(o, num), offsetof(struct cpu, gpr) + num * 8 + (high ? 1 : 0));
+}
+
+/* Whole registers come last: XMM2 and YMM2 may both be operands. */
 static void load_operands(struct emit *m, const ZydisDecodedInstruction *z,
 			  const ZydisDecodedOperand *ops, bool fx)
 {
 	bool vex = z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
 
-	for (unsigned int n = 0; n < z->operand_count; n++) {
-		const ZydisDecodedOperand *o = &ops[n];
+	for (unsigned int n = 0; n < 2u * z->operand_count; n++) {
+		bool upper = n >= z->operand_count;
+		const ZydisDecodedOperand *o = &ops[n % z->operand_count];
 		ZydisRegisterClass k;
 		unsigned int num;
-		bool high;
 
 		if (o->type != ZYDIS_OPERAND_TYPE_REGISTER)
 			continue;
 		k = ZydisRegisterGetClass(o->reg.value);
 		num = (unsigned int)ZydisRegisterGetId(o->reg.value);
-		if (is_gpr(k)) {
-			num = gpr_number(o, &high);
-			/* AH..BH: the byte wanted comes to the bottom; only CRC32 reads one */
-			ctx_mov(m, 0x8b, host_gpr(o, num),
-				offsetof(struct cpu, gpr) + num * 8 + (high ? 1 : 0));
-		} else if (is_vector(k) && !fx) {
+		if (is_gpr(k) && !upper) {
+			load_gpr(m, o);
+		} else if (is_vector(k) && !fx && upper == (k == ZYDIS_REGCLASS_YMM)) {
 			if (vex)
 				ctx_vmovups(m, 0x10, num, XS(xmm) + num * 16);
 			else
 				ctx_movups(m, 0x10, num, XS(xmm) + num * 16);
-			if (k == ZYDIS_REGCLASS_YMM)
+			if (upper)
 				ctx_upper(m, 0x18, num, XS(ymmh) + num * 16);
 		}
 	}

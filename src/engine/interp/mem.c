@@ -342,7 +342,6 @@ void lin_probe(struct ivcpu *v, uint64_t lin, unsigned int size, enum access acc
 	unsigned int head = MIN(size, page_rest(lin));
 	uint64_t pa;
 
-	check_align(v, lin, size);
 	(void)page_host(v, lin, acc, &pa);
 	if (head < size)
 		(void)page_host(v, next_page(v, lin, head), acc, &pa);

@@ -267,9 +267,9 @@ static const struct uop *op_call_reg64(struct ivcpu *v, const struct uop *u)
 	uint64_t sp = v->c.gpr[RSP] - 8, to = REG64(v, u->a);
 
 	v->uop = u;
-	if (unlikely(!canonical48(to)))
-		raise_gp(v, 0);
 	st64(v, u, sp, next_rip(v, u));
+	if (unlikely(!canonical48(to))) /* after the push, whose memory shows it */
+		raise_gp(v, 0);
 	v->c.gpr[RSP] = sp;
 	v->insns += u->idx + 1u;
 	return jump_any(v, to);
@@ -280,11 +280,11 @@ static const struct uop *op_call_mem64(struct ivcpu *v, const struct uop *u)
 	uint64_t sp = v->c.gpr[RSP] - 8, to = ld64(v, u, uop_ea(v, u));
 
 	v->uop = u;
-	if (unlikely(!canonical48(to)))
-		raise_gp(v, 0);
 	if (unlikely(!canonical48(sp))) /* u->seg is the operand's */
 		raise_fault_error(v, VEC_SS, 0);
 	st64(v, u, sp, next_rip(v, u));
+	if (unlikely(!canonical48(to)))
+		raise_gp(v, 0);
 	v->c.gpr[RSP] = sp;
 	v->insns += u->idx + 1u;
 	return jump_any(v, to);
@@ -437,6 +437,8 @@ static void translate_stack(const struct ivcpu *v, const struct x86_insn *i, str
 
 	if (i->stacksize != (lng ? 8 : 4))
 		return;
+	if (!i->has_mem)
+		u->seg = SEG_SS;
 	u->a = gpr_off(i->rm);
 	if (i->opcode >= 0x50 && i->opcode <= 0x57) {
 		u->fn = lng ? op_push64 : op_push32;
@@ -448,8 +450,6 @@ static void translate_stack(const struct ivcpu *v, const struct x86_insn *i, str
 	} else if (i->opcode == 0xc9 && lng) {
 		u->fn = op_leave64;
 	}
-	if (u->fn)
-		u->seg = SEG_SS;
 }
 
 void branch_translate(const struct ivcpu *v, const struct x86_insn *i, struct uop *u, bool *ends)

@@ -51,7 +51,7 @@ static void aaa_aas(struct ivcpu *v, bool sub)
 	set_flag(v, FL_AF, adjust);
 	set_flag(v, FL_CF, adjust);
 	set_flag(v, FL_OF, false);
-	set_szp(v, ax & 0x0f);
+	set_szp(v, (uint8_t)ax);
 	gpr_set(v, RAX, 2, true, ax & 0xff0f);
 }
 

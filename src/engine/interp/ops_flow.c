@@ -43,14 +43,17 @@ static void h_jcc(struct ivcpu *v, const struct x86_insn *i)
 
 static void h_call(struct ivcpu *v, const struct x86_insn *i)
 {
-	uint64_t to;
+	uint64_t sp = v->c.gpr[RSP], pushed;
+	uint64_t to = i->imm_relative ? v->next_rip + i->imm[0] : rm_get(v, i, i->opsize);
 
-	if (i->imm_relative)
-		to = target(v, i, v->next_rip + i->imm[0]);
-	else
-		to = target(v, i, rm_get(v, i, i->opsize));
+	if (v->mode != MODE_LONG)
+		to = target(v, i, to);
 	push(v, i->opsize, v->next_rip);
-	v->next_rip = to;
+	pushed = v->c.gpr[RSP];
+	/* in 64-bit mode the push shows in memory even if the target is refused */
+	v->c.gpr[RSP] = sp;
+	v->next_rip = target(v, i, to);
+	v->c.gpr[RSP] = pushed;
 }
 
 static void h_ret(struct ivcpu *v, const struct x86_insn *i)

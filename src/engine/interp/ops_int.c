@@ -228,11 +228,16 @@ static void h_xadd(struct ivcpu *v, const struct x86_insn *i)
 static void h_cmpxchg(struct ivcpu *v, const struct x86_insn *i)
 {
 	struct rmw r = {.src = reg_get(v, i), .rax = v->c.gpr[RAX]};
+	uint64_t before = v->c.gpr[i->rm & 15];
 
 	rmw_rm(v, i, rmw_cmpxchg[size_log(i)], &r);
 	flags_set(v, r.af);
-	if (!(v->c.rflags & FL_ZF))
-		gpr_set(v, RAX, i->opsize, true, r.rax);
+	if (v->c.rflags & FL_ZF)
+		return;
+	/* a register that stays as it is keeps its upper half too */
+	if (!i->has_mem && i->opsize == 4)
+		v->c.gpr[i->rm & 15] = before;
+	gpr_set(v, RAX, i->opsize, true, r.rax);
 }
 
 struct pair {

@@ -16,8 +16,11 @@ struct str {
 	bool rep, back;
 };
 
-static struct str str_begin(const struct ivcpu *v, const struct x86_insn *i)
+static struct str str_begin(struct ivcpu *v, const struct x86_insn *i)
 {
+	/* ECX as count clears the upper half of RCX, whatever happens then, but for INS and OUTS */
+	if ((i->prefixes & (PFX_REP | PFX_REPNE)) && i->addrsize == 4 && i->opcode >= 0xa4)
+		v->c.gpr[RCX] = (uint32_t)v->c.gpr[RCX];
 	return (struct str){.size = i->opsize,
 			    .asz = i->addrsize,
 			    .rep = i->prefixes & (PFX_REP | PFX_REPNE),
@@ -260,11 +263,12 @@ static void h_cmps(struct ivcpu *v, const struct x86_insn *i)
 	if (str_empty(v, &s))
 		return;
 	do {
-		uint64_t from = seg_linear(v, i->seg, str_reg(v, &s, RSI), s.size, ACC_READ);
-		uint64_t a = lin_ld(v, from, s.size);
+		/* the processor reads [RDI] first, as CR2 shows when both fault */
 		uint64_t to = seg_linear(v, SEG_ES, str_reg(v, &s, RDI), s.size, ACC_READ);
+		uint64_t b = lin_ld(v, to, s.size);
+		uint64_t from = seg_linear(v, i->seg, str_reg(v, &s, RSI), s.size, ACC_READ);
 
-		flags = compare(v, a, lin_ld(v, to, s.size), s.size);
+		flags = compare(v, lin_ld(v, from, s.size), b, s.size);
 		str_advance(v, &s, RSI, 1);
 		str_advance(v, &s, RDI, 1);
 		found = str_found(i, &s, flags);

@@ -295,7 +295,16 @@ static unsigned int opcode_seg(const struct x86_insn *i)
 
 void sys_push_seg(struct ivcpu *v, const struct x86_insn *i)
 {
-	push(v, i->stacksize, v->c.seg[opcode_seg(i)].sel);
+	uint16_t sel = v->c.seg[opcode_seg(i)].sel;
+	uint64_t sp = v->c.gpr[RSP] - 4;
+
+	if (i->stacksize != 4) {
+		push(v, i->stacksize, sel);
+		return;
+	}
+	/* the processor leaves the upper half of the doubleword as it was */
+	lin_st16(v, stack_linear(v, sp, 4, ACC_WRITE), sel);
+	gpr_set(v, RSP, v->stack_bits / 8, true, sp);
 }
 
 void sys_pop_seg(struct ivcpu *v, const struct x86_insn *i)

@@ -75,14 +75,35 @@ static void host_x87_reset(void)
 	__asm__ volatile("fninit\n\tldmxcsr %0" : : "m"(*(const uint32_t[1]){HOST_MXCSR}));
 }
 
+#define FPU_CLOBBERS                                                                               \
+	"memory", "rax", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",   \
+	    "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15"
+
 void x87_normalize(struct cpu *c)
 {
 	c->xs.mxcsr &= MXCSR_VALID;
-	__asm__ volatile("fxrstor64 %0\n\tfxsave64 %0"
+	__asm__ volatile("fxrstor64 %0\n\tfxsave64 %0" : "+m"(c->xs) : : FPU_CLOBBERS);
+	host_x87_reset();
+}
+
+void mmx_clear_top(struct cpu *c)
+{
+	unsigned int top = c->xs.fsw >> 11 & 7;
+	uint8_t st[8][16];
+
+	memcpy(st, c->xs.st, sizeof(st));
+	for (unsigned int n = 0; n < 8; n++) /* ST(n) is physical register top + n */
+		memcpy(c->xs.st[(n + top) & 7], st[n], sizeof(st[n]));
+	c->xs.fsw &= (uint16_t)~0x3800;
+}
+
+void mmx_enter(struct cpu *c)
+{
+	c->xs.mxcsr &= MXCSR_VALID;
+	__asm__ volatile("fxrstor64 %0\n\tmovd %%mm0, %%eax\n\tfxsave64 %0"
 			 : "+m"(c->xs)
 			 :
-			 : "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",
-			   "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+			 : FPU_CLOBBERS);
 	host_x87_reset();
 }
 
@@ -124,6 +145,8 @@ static bool run_unmasked(struct ivcpu *v, const struct vec_op *op, void *mem)
 	c->xs.mxcsr = before | raised;
 	memcpy(c->gpr, gpr, sizeof(gpr));
 	c->rflags = rflags;
+	if (op->flags & VOP_MMX)
+		mmx_enter(c);
 	return false;
 }
 
@@ -196,6 +219,24 @@ static void run(struct ivcpu *v, const struct x86_insn *i, const struct vec_op *
 	}
 }
 
+/* SDM vol. 3, 6.15.  Vectors wider than 8 bytes are never checked. */
+void vec_check_ac_slow(struct ivcpu *v, uint64_t lin, unsigned int unit)
+{
+	if (v->cpl == 3 && (v->c.cr0 & CR0_AM) && (lin & (unit - 1)))
+		raise_fault_error(v, VEC_AC, 0);
+}
+
+/* Comes before the address's own checks: #GP even where those would raise #SS. */
+static void check_alignment(struct ivcpu *v, const struct x86_insn *i, unsigned int align)
+{
+	uint64_t lin = insn_ea(v, i);
+
+	if (v->mode != MODE_LONG || i->seg >= SEG_FS)
+		lin += v->c.seg[i->seg].base;
+	if (lin & (align - 1))
+		raise_gp(v, 0);
+}
+
 static void load_operand(struct ivcpu *v, uint64_t lin, unsigned int size, void *buf)
 {
 	uint64_t x;
@@ -220,6 +261,21 @@ static void store_operand(struct ivcpu *v, uint64_t lin, unsigned int size, cons
 	lin_st(v, lin, size, x);
 }
 
+/* An unmasked invalid, overflow or underflow of an x87 store ends it before it looks at memory. */
+static bool x87_store_skipped(struct ivcpu *v, const struct x86_insn *i, const struct vec_op *op)
+{
+	struct cpu_xsave xs;
+
+	if (!(op->flags & VOP_WAIT) || !(~v->c.xs.fcw & 0x19))
+		return false;
+	xs = v->c.xs;
+	run(v, i, op, vec_of(v)->bounce);
+	if (x87_pending(&v->c) & 0x19)
+		return true;
+	v->c.xs = xs;
+	return false;
+}
+
 static const struct vec_op *find_op(struct ivcpu *v, const struct x86_insn *i);
 
 static void exec(struct ivcpu *v, const struct x86_insn *i)
@@ -227,6 +283,7 @@ static void exec(struct ivcpu *v, const struct x86_insn *i)
 	const struct vec_op *op = find_op(v, i);
 	uint8_t *bounce = vec_of(v)->bounce;
 	uint16_t flags = op->flags;
+	bool done = (flags & (VOP_WRITE | VOP_MXCSR)) == (VOP_WRITE | VOP_MXCSR);
 	uint64_t lin;
 
 	vec_check(v, op->check);
@@ -236,20 +293,27 @@ static void exec(struct ivcpu *v, const struct x86_insn *i)
 		run(v, i, op, NULL);
 		return;
 	}
+	if ((flags & VOP_MMX) && (flags & VOP_WRITE))
+		mmx_clear_top(&v->c);
+	if ((flags & VOP_STATE_STORE) && (flags & VOP_X87_PTR) && x87_store_skipped(v, i, op))
+		return;
+	if (op->align)
+		check_alignment(v, i, op->align);
+	/* VCVTPS2PH: its own exceptions come first, and its MXCSR flags stay when the store faults
+	 */
+	if (done)
+		run(v, i, op, bounce);
 	lin = insn_lin(v, i, op->size, flags & VOP_WRITE ? ACC_WRITE : ACC_READ);
-	if (op->align && (lin & (op->align - 1u)))
-		raise_gp(v, 0);
+	if (op->size <= 10)
+		vec_check_ac(v, lin, op->size == 10 ? 8 : op->size);
 	if (flags & VOP_READ)
 		load_operand(v, lin, op->size, bounce);
 	if (flags & VOP_STATE_STORE)
 		lin_probe(v, lin, op->size, ACC_WRITE);
-	run(v, i, op, bounce);
-	if (!(flags & VOP_WRITE))
-		return;
-	/* An unmasked invalid, overflow or underflow of a store leaves memory alone. */
-	if ((flags & VOP_X87_PTR) && (flags & VOP_WAIT) && (x87_pending(&v->c) & 0x19))
-		return;
-	store_operand(v, lin, op->size, bounce);
+	if (!done)
+		run(v, i, op, bounce);
+	if (flags & VOP_WRITE)
+		store_operand(v, lin, op->size, bounce);
 }
 
 /* --- look-up

@@ -93,6 +93,12 @@ static const struct {
     {ZYDIS_ISA_SET_XSAVEC, VF_XSAVEC},
 };
 
+/* FISTTP is SSE3's, but an x87 instruction all the same. */
+static bool is_x87(const ZydisDecodedInstruction *z)
+{
+	return z->meta.isa_ext == ZYDIS_ISA_EXT_X87 || z->mnemonic == ZYDIS_MNEMONIC_FISTTP;
+}
+
 enum vec_feature vec_feature_of(const ZydisDecodedInstruction *z)
 {
 	switch (z->mnemonic) {
@@ -115,8 +121,8 @@ enum vec_feature vec_feature_of(const ZydisDecodedInstruction *z)
 	if (z->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
 	    z->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX)
 		return VF_NEVER;
-	if (z->meta.isa_ext == ZYDIS_ISA_EXT_X87)
-		return z->meta.isa_set == ZYDIS_ISA_SET_SSE3X87 ? VF_SSE3 : VF_FPU;
+	if (is_x87(z))
+		return z->mnemonic == ZYDIS_MNEMONIC_FISTTP ? VF_SSE3 : VF_FPU;
 	for (unsigned int n = 0; n < ARRAY_SIZE(set_features); n++)
 		if (set_features[n].set == z->meta.isa_set)
 			return set_features[n].feature;
@@ -170,6 +176,24 @@ static bool uses_class(const ZydisDecodedInstruction *z, const ZydisDecodedOpera
 		    ZydisRegisterGetClass(ops[n].reg.value) == k)
 			return true;
 	return false;
+}
+
+/* CVTSD2SI and the like, which name no vector register when their source is memory. */
+static bool is_float_to_gpr(const ZydisDecodedInstruction *z)
+{
+	switch (z->mnemonic) {
+	case ZYDIS_MNEMONIC_CVTSS2SI:
+	case ZYDIS_MNEMONIC_CVTSD2SI:
+	case ZYDIS_MNEMONIC_CVTTSS2SI:
+	case ZYDIS_MNEMONIC_CVTTSD2SI:
+	case ZYDIS_MNEMONIC_VCVTSS2SI:
+	case ZYDIS_MNEMONIC_VCVTSD2SI:
+	case ZYDIS_MNEMONIC_VCVTTSS2SI:
+	case ZYDIS_MNEMONIC_VCVTTSD2SI:
+		return true;
+	default:
+		return false;
+	}
 }
 
 /* May it raise a SIMD floating-point exception?  Some that cannot may be taken for ones that can.
@@ -239,9 +263,10 @@ static bool x87_no_wait(const ZydisDecodedInstruction *z)
 void vec_classify(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *ops,
 		  struct vec_op *op)
 {
-	bool x87 = z->meta.isa_ext == ZYDIS_ISA_EXT_X87;
+	bool x87 = is_x87(z);
 	bool mmx = uses_class(z, ops, ZYDIS_REGCLASS_MMX) || z->mnemonic == ZYDIS_MNEMONIC_EMMS;
-	bool xmm = uses_class(z, ops, ZYDIS_REGCLASS_XMM) || uses_class(z, ops, ZYDIS_REGCLASS_YMM);
+	bool xmm = uses_class(z, ops, ZYDIS_REGCLASS_XMM) ||
+		   uses_class(z, ops, ZYDIS_REGCLASS_YMM) || is_float_to_gpr(z);
 	bool vex = z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
 
 	op->flags = 0;
@@ -257,12 +282,14 @@ void vec_classify(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *o
 		op->check = vex ? CHECK_VEX_GPR : CHECK_NONE;
 	if (x87 || mmx)
 		op->flags |= VOP_FX | (x87 && x87_no_wait(z) ? 0 : VOP_WAIT);
+	if (mmx)
+		op->flags |= VOP_MMX;
 	if (x87) {
 		op->flags |= VOP_X87_PTR;
 		op->fop = (uint16_t)((z->opcode & 7) << 8 | z->raw.modrm.mod << 6 |
 				     z->raw.modrm.reg << 3 | z->raw.modrm.rm);
 	}
-	if ((xmm || mmx) && uses_mxcsr(z, ops))
+	if ((xmm || mmx) && uses_mxcsr(z, ops) && z->meta.category != ZYDIS_CATEGORY_DATAXFER)
 		op->flags |= VOP_MXCSR;
 	if (xmm && vex)
 		op->flags |= VOP_UPPER;
@@ -276,6 +303,6 @@ void vec_classify(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *o
 		if (ops[n].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
 			op->flags |= VOP_WRITE;
 	}
-	if ((op->flags & VOP_WRITE) && (op->flags & (VOP_FX | VOP_MXCSR)))
+	if ((op->flags & VOP_WRITE) && (op->flags & VOP_FX))
 		op->flags |= VOP_STATE_STORE;
 }

@@ -9,6 +9,24 @@
 /* --- bytes to [RDI]
  * ------------------------------------------------------------------------------- */
 
+/*
+ * The processor works on 8 bytes at a time, the high half first, and looks at all the memory of a
+ * half; only MASKMOVDQU's low one is left out when its mask is zero.
+ */
+static void mask_probe(struct ivcpu *v, uint64_t lin, const uint8_t *mask, unsigned int n)
+{
+	uint64_t low = load_le64(mask) & UINT64_C(0x8080808080808080);
+
+	if (n == 16) {
+		vec_check_ac(v, lin + 8, 8);
+		lin_probe(v, lin + 8, 8, ACC_WRITE);
+	}
+	if (n == 8 || low) {
+		vec_check_ac(v, lin, 8);
+		lin_probe(v, lin, 8, ACC_WRITE);
+	}
+}
+
 static void mask_store(struct ivcpu *v, const struct x86_insn *i, const uint8_t *data,
 		       const uint8_t *mask, unsigned int n)
 {
@@ -18,9 +36,7 @@ static void mask_store(struct ivcpu *v, const struct x86_insn *i, const uint8_t 
 	if (i->addrsize < 8)
 		off &= i->addrsize == 4 ? 0xffffffff : 0xffff;
 	lin = seg_linear(v, seg, off, n, ACC_WRITE);
-	for (unsigned int k = 0; k < n; k++)
-		if (mask[k] & 0x80)
-			lin_probe(v, lin + k, 1, ACC_WRITE);
+	mask_probe(v, lin, mask, n);
 	for (unsigned int k = 0; k < n; k++)
 		if (mask[k] & 0x80)
 			lin_st8(v, lin + k, data[k]);
@@ -36,13 +52,8 @@ void vec_maskmovq(struct ivcpu *v, const struct x86_insn *i)
 	/* MMX registers are physical, cpu_xsave's stack is by ST number */
 	memcpy(data, xs->st[((i->reg & 7) - (xs->fsw >> 11)) & 7], 8);
 	memcpy(mask, xs->st[((i->rm & 7) - (xs->fsw >> 11)) & 7], 8);
+	mmx_enter(&v->c);
 	mask_store(v, i, data, mask, 8);
-	/* as every MMX instruction: all registers valid, TOP = 0 */
-	__asm__ volatile("fxrstor64 %0\n\tpor %%mm0, %%mm0\n\tfxsave64 %0\n\tfninit\n\tldmxcsr %1"
-			 : "+m"(*xs)
-			 : "m"(*(const uint32_t[1]){MXCSR_DEFAULT})
-			 : "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",
-			   "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
 }
 
 void vec_maskmovdqu(struct ivcpu *v, const struct x86_insn *i)
@@ -80,6 +91,32 @@ static bool element_on(const uint8_t *mask, unsigned int k, unsigned int size)
 	return mask[k * size + size - 1] & 0x80;
 }
 
+/*
+ * All of a store's faults.  One on the second of two pages is reported for the last byte of the
+ * last element stored.
+ */
+static void mask_elements_probe(struct ivcpu *v, const struct x86_insn *i, const uint8_t *mask,
+				unsigned int size, unsigned int len)
+{
+	uint64_t base = insn_ea(v, i), first = 0, last = 0;
+	bool any = false;
+
+	for (unsigned int k = 0; k < len / size; k++) {
+		uint64_t lin;
+
+		if (!element_on(mask, k, size))
+			continue;
+		lin = seg_linear(v, i->seg, base + k * size, size, ACC_WRITE);
+		first = any ? first : lin;
+		last = lin + size - 1;
+		any = true;
+	}
+	if (!any)
+		return;
+	lin_probe(v, first, 1, ACC_WRITE);
+	lin_probe(v, last, 1, ACC_WRITE);
+}
+
 void vec_vmaskmov(struct ivcpu *v, const struct x86_insn *i)
 {
 	/* PS: 2C load, 2E store; PD: 2D, 2F; VPMASKMOV: 8C load, 8E store, size by W */
@@ -91,31 +128,25 @@ void vec_vmaskmov(struct ivcpu *v, const struct x86_insn *i)
 
 	vec_check(v, CHECK_AVX);
 	ymm_get(&v->c.xs, i->vvvv, mask);
-	/* each element's address is checked on its own: those masked off do not fault */
+	/* each element is accessed on its own, those masked off not at all; no alignment checks */
 	base = insn_ea(v, i);
 	if (!store) {
 		for (k = 0; k < n; k++)
 			if (element_on(mask, k, size)) {
 				uint64_t lin =
 				    seg_linear(v, i->seg, base + k * size, size, ACC_READ);
-				uint64_t x = lin_ld(v, lin, size);
 
-				memcpy(data + k * size, &x, size);
+				lin_read(v, lin, data + k * size, size);
 			}
 		ymm_set(&v->c.xs, i->reg, data);
 		return;
 	}
 	ymm_get(&v->c.xs, i->reg, data);
-	for (k = 0; k < n; k++)
-		if (element_on(mask, k, size))
-			lin_probe(v, seg_linear(v, i->seg, base + k * size, size, ACC_WRITE), size,
-				  ACC_WRITE);
+	mask_elements_probe(v, i, mask, size, len);
 	for (k = 0; k < n; k++)
 		if (element_on(mask, k, size)) {
-			uint64_t x = 0;
-
-			memcpy(&x, data + k * size, size);
-			lin_st(v, seg_linear(v, i->seg, base + k * size, size, ACC_WRITE), size, x);
+			lin_write(v, seg_linear(v, i->seg, base + k * size, size, ACC_WRITE),
+				  data + k * size, size);
 		}
 }
 
@@ -140,13 +171,11 @@ static uint64_t gather_lin(struct ivcpu *v, const struct x86_insn *i, const stru
 static void gather_loads(struct ivcpu *v, const struct x86_insn *i, struct gather *g)
 {
 	for (unsigned int k = 0; k < g->n; k++) {
-		uint64_t x;
-
 		if (!element_on(g->mask, k, g->size))
 			continue;
-		x = lin_ld(v, gather_lin(v, i, g, k), g->size);
-		memcpy(g->data + k * g->size, &x, g->size);
+		lin_read(v, gather_lin(v, i, g, k), g->data + k * g->size, g->size);
 		memset(g->mask + k * g->size, 0, g->size);
+		g->loaded = true;
 	}
 }
 
@@ -160,15 +189,24 @@ static unsigned int vsib_index(const struct x86_insn *i)
 	return index;
 }
 
-/* Elements finished before a fault stay in the registers, their mask bits cleared. */
-static void gather_commit(struct ivcpu *v, const struct x86_insn *i, struct gather *g)
+/*
+ * At the end, what is above the last element is zero, and so is the mask.  After a fault the
+ * elements before it are in the destination and gone from the mask, whose other elements have
+ * become all ones or zeroes.
+ */
+static void gather_commit(struct ivcpu *v, const struct x86_insn *i, struct gather *g, bool all)
 {
-	unsigned int len = g->n * g->size;
+	unsigned int len = g->n * g->size, mask_len = i->vex_l ? 32 : 16;
 
-	memset(g->data + len, 0, 32 - len);
-	memset(g->mask + len, 0, 32 - len);
-	for (unsigned int k = 0; k < g->n; k++)
+	if (all)
+		memset(g->data + len, 0, 32 - len);
+	else if (g->loaded)
+		memset(g->data + mask_len, 0, 32 - mask_len);
+	for (unsigned int k = 0; k < mask_len / g->size; k++)
 		memset(g->mask + k * g->size, element_on(g->mask, k, g->size) ? 0xff : 0, g->size);
+	memset(g->mask + mask_len, 0, 32 - mask_len);
+	if (all)
+		memset(g->mask, 0, 32);
 	ymm_set(&v->c.xs, i->reg, g->data);
 	ymm_set(&v->c.xs, i->vvvv, g->mask);
 }
@@ -183,6 +221,7 @@ void vec_gather(struct ivcpu *v, const struct x86_insn *i)
 	vec_check(v, CHECK_AVX);
 	if (i->reg == i->vvvv || i->reg == index || i->vvvv == index)
 		raise_ud(v);
+	g->loaded = false;
 	g->size = i->prefixes & PFX_REXW ? 8 : 4;
 	g->index_size = i->opcode & 1 ? 8 : 4;
 	g->n = (i->vex_l ? 32 : 16) / MAX(g->size, g->index_size);
@@ -193,11 +232,11 @@ void vec_gather(struct ivcpu *v, const struct x86_insn *i)
 		v->fault_jmp = &here;
 		gather_loads(v, i, g);
 		v->fault_jmp = outer;
-		gather_commit(v, i, g);
+		gather_commit(v, i, g, true);
 		return;
 	}
 	v->fault_jmp = outer;
 	if (!v->fault.is_exit) /* an exit starts the instruction again with its answers logged */
-		gather_commit(v, i, g);
+		gather_commit(v, i, g, false);
 	siglongjmp(*outer, 1);
 }

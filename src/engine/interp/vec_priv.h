@@ -33,6 +33,7 @@ enum vec_flags {
 	VOP_X87_PTR = 1 << 5,     /* x87: may update the instruction and data pointers */
 	VOP_STATE_STORE = 1 << 6, /* stores to memory and changes registers: probe first */
 	VOP_UPPER = 1 << 7,       /* VEX on vector registers */
+	VOP_MMX = 1 << 8,         /* turns x87 state into MMX state, even if it faults later */
 };
 
 typedef void gadget_fn(struct cpu *c, void *mem);
@@ -91,6 +92,7 @@ struct gadget_arena;
 /* A gather in progress, vec_mask.c. */
 struct gather {
 	unsigned int size, index_size, n; /* element and index bytes, elements */
+	bool loaded;                      /* at least one element */
 	uint8_t data[32], mask[32], index[32];
 };
 
@@ -150,6 +152,17 @@ static inline void vec_check(struct ivcpu *v, enum vec_check check)
 
 /* #MF if an unmasked x87 exception is pending. */
 void x87_wait(struct ivcpu *v);
+/* What MMX instructions do to x87 state: TOP = 0 first, even if they fault on a store later; all
+ * registers valid at the end. */
+void mmx_clear_top(struct cpu *c);
+void mmx_enter(struct cpu *c);
+/* #AC unless @lin is aligned to @unit or nobody asked for alignment checks. */
+void vec_check_ac_slow(struct ivcpu *v, uint64_t lin, unsigned int unit);
+static inline void vec_check_ac(struct ivcpu *v, uint64_t lin, unsigned int unit)
+{
+	if (unlikely(v->c.rflags & FL_AC))
+		vec_check_ac_slow(v, lin, unit);
+}
 /* Puts the x87 state of c->xs through the host, so that it is what a processor would hold. */
 void x87_normalize(struct cpu *c);
 

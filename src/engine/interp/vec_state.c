@@ -163,6 +163,21 @@ static unsigned int env_size(const struct x86_insn *i)
 	return i->opsize == 2 ? ENV16 : ENV32;
 }
 
+/* Checked address of an image; the processor looks at both ends first, which
+ * CR2 shows. */
+static uint64_t env_lin(struct ivcpu *v, const struct x86_insn *i, unsigned int size,
+			enum access acc)
+{
+	unsigned int unit = i->opsize == 2 ? 2 : 4;
+	uint64_t lin = insn_lin(v, i, v->mode == MODE_LONG ? unit : size, acc);
+
+	vec_check_ac(v, lin, unit);
+	lin_probe(v, lin, unit, acc);
+	insn_lin(v, i, size, acc);
+	lin_probe(v, lin + size - 1, 1, acc);
+	return lin;
+}
+
 void vec_fnstenv(struct ivcpu *v, const struct x86_insn *i)
 {
 	uint8_t env[ENV32], out[ENV32];
@@ -171,8 +186,7 @@ void vec_fnstenv(struct ivcpu *v, const struct x86_insn *i)
 	uint64_t lin;
 
 	vec_check(v, CHECK_X87);
-	lin = insn_lin(v, i, size, ACC_WRITE);
-	lin_probe(v, lin, size, ACC_WRITE);
+	lin = env_lin(v, i, size, ACC_WRITE);
 	c->xs.mxcsr &= MXCSR_VALID;
 	__asm__ volatile("fxrstor64 %0\n\tfnstenv %1\n\tfxsave64 %0"
 			 : "+m"(c->xs), "=m"(env)
@@ -191,8 +205,7 @@ void vec_fnsave(struct ivcpu *v, const struct x86_insn *i)
 	uint64_t lin;
 
 	vec_check(v, CHECK_X87);
-	lin = insn_lin(v, i, size + STACK, ACC_WRITE);
-	lin_probe(v, lin, size + STACK, ACC_WRITE);
+	lin = env_lin(v, i, size + STACK, ACC_WRITE);
 	c->xs.mxcsr &= MXCSR_VALID;
 	/* the environment is made from the pointers before FNSAVE clears them */
 	__asm__ volatile("fxrstor64 %0\n\tfnsave %1" : "+m"(c->xs), "=m"(env) : : XMM_CLOBBERS);
@@ -214,7 +227,7 @@ void vec_fldenv(struct ivcpu *v, const struct x86_insn *i)
 
 	vec_check(v, CHECK_X87);
 	x87_wait(v);
-	lin_read(v, insn_lin(v, i, size, ACC_READ), in, size);
+	lin_read(v, env_lin(v, i, size, ACC_READ), in, size);
 	env_parse(v, i, in, env);
 	fip = c->xs.fip, fdp = c->xs.fdp, fop = c->xs.fop;
 	c->xs.mxcsr &= MXCSR_VALID;
@@ -237,7 +250,7 @@ void vec_frstor(struct ivcpu *v, const struct x86_insn *i)
 
 	vec_check(v, CHECK_X87);
 	x87_wait(v);
-	lin_read(v, insn_lin(v, i, size + STACK, ACC_READ), in, size + STACK);
+	lin_read(v, env_lin(v, i, size + STACK, ACC_READ), in, size + STACK);
 	env_parse(v, i, in, env);
 	memcpy(env + ENV32, in + size, STACK);
 	fip = c->xs.fip, fdp = c->xs.fdp, fop = c->xs.fop;
@@ -280,6 +293,19 @@ static void fx_get_x87(struct cpu_xsave *xs, bool wide, const uint8_t *in)
 	memcpy(xs->st, in + FX_HEAD, FX_ST);
 }
 
+/* Checked address of the image; both ends are looked at first. */
+static uint64_t fx_lin(struct ivcpu *v, const struct x86_insn *i, enum access acc)
+{
+	uint64_t lin = insn_lin(v, i, FX_SIZE, acc);
+
+	vec_check_ac(v, lin, 4);
+	if (lin & 15)
+		raise_gp(v, 0);
+	lin_probe(v, lin + FX_SIZE - 1, 1, acc);
+	lin_probe(v, lin, 1, acc);
+	return lin;
+}
+
 void vec_fxsave(struct ivcpu *v, const struct x86_insn *i)
 {
 	struct cpu_xsave *xs = &v->c.xs;
@@ -288,10 +314,7 @@ void vec_fxsave(struct ivcpu *v, const struct x86_insn *i)
 	uint64_t lin;
 
 	vec_check(v, CHECK_X87);
-	lin = insn_lin(v, i, FX_SIZE, ACC_WRITE);
-	if (lin & 15)
-		raise_gp(v, 0);
-	lin_probe(v, lin, FX_SIZE, ACC_WRITE);
+	lin = fx_lin(v, i, ACC_WRITE);
 	fx_put_x87(xs, rex_w(i), out);
 	store_le32(out + 24, xs->mxcsr);
 	store_le32(out + 28, MXCSR_VALID);
@@ -306,9 +329,7 @@ void vec_fxrstor(struct ivcpu *v, const struct x86_insn *i)
 	uint64_t lin;
 
 	vec_check(v, CHECK_X87);
-	lin = insn_lin(v, i, FX_SIZE, ACC_READ);
-	if (lin & 15)
-		raise_gp(v, 0);
+	lin = fx_lin(v, i, ACC_READ);
 	lin_read(v, lin, in, FX_SIZE);
 	if (load_le32(in + 24) & ~MXCSR_VALID)
 		raise_gp(v, 0);

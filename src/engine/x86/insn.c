@@ -212,10 +212,14 @@ int insn_decode(const uint8_t *bytes, size_t len, enum insn_bits bits, struct x8
 		ret->prefixes |= PFX_REXW;
 	ret->opsize = z.operand_width / 8;
 	ret->addrsize = z.address_width / 8;
-	if (bits == INSN_64)
-		ret->stacksize = ret->prefixes & PFX_OPSIZE ? 2 : 8;
+	if (bits == INSN_64) /* REX.W wins over 66 */
+		ret->stacksize = (ret->prefixes & (PFX_OPSIZE | PFX_REXW)) == PFX_OPSIZE ? 2 : 8;
 	else
 		ret->stacksize = (bits == INSN_32) != !!(ret->prefixes & PFX_OPSIZE) ? 4 : 2;
+	if (bits != INSN_64) { /* VEX has these bits in all modes, but eight registers do */
+		x.vector_unified.R = x.vector_unified.X = x.vector_unified.B = 0;
+		ret->vvvv &= 7;
+	}
 	read_operands(&z, &x, ret, seg);
 	return 0;
 }
