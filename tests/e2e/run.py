@@ -36,9 +36,10 @@ def run(*args, options=(), image=IMAGE, stdin=b"", status=0):
     return r.stdout.decode(errors="replace"), r.stderr.decode(errors="replace")
 
 
-def start(*args, options=(), marker=b"UP"):
+def start(*args, options=(), marker=b"UP", image=IMAGE):
     """A guest whose command prints @marker first; returns once it did."""
-    p = subprocess.Popen(command(*args, options=options), stdin=subprocess.DEVNULL,
+    p = subprocess.Popen(command(*args, options=options, image=image),
+                         stdin=subprocess.DEVNULL,
                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     seen, end = b"", time.time() + PATIENCE
     while marker not in seen:
@@ -225,12 +226,8 @@ def case_publish():
         port = s.getsockname()[1]
     script = ("import socket; s = socket.create_server(('', 80)); print('UP', flush=True);"
               "c, _ = s.accept(); c.sendall(c.recv(100).upper()); c.close()")
-    global IMAGE
-    saved, IMAGE = IMAGE, "deb:bookworm+python3"
-    try:
-        p = start("python3", "-c", script, options=["--publish", f"{port}:80"])
-    finally:
-        IMAGE = saved
+    p = start("python3", "-c", script, options=["--publish", f"{port}:80"],
+              image="deb:bookworm+python3")
     with socket.create_connection(("127.0.0.1", port), timeout=60) as c:
         c.sendall(b"hello")
         check(c.recv(100) == b"HELLO", "no answer")
