@@ -34,7 +34,7 @@ int sandbox_enter(struct err *e)
 /* --- capabilities
  * ------------------------------------------------------------------------------------- */
 
-static int drop_capabilities(struct err *e)
+int sandbox_drop_capabilities(struct err *e)
 {
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct data[2] = {0};
@@ -147,5 +147,5 @@ int sandbox_opened(const struct vm_desc *d, struct err *e)
 {
 	int r = enter_landlock(d, e);
 
-	return r < 0 ? r : drop_capabilities(e);
+	return r < 0 ? r : sandbox_drop_capabilities(e);
 }

@@ -16,3 +16,6 @@ must_check int sandbox_enter(struct err *e);
 must_check int sandbox_opened(const struct vm_desc *d, struct err *e);
 must_check int sandbox_run(struct err *e);
 must_check int sandbox_vcpu(struct err *e);
+
+/* Of the calling thread only, as the kernel has it. */
+must_check int sandbox_drop_capabilities(struct err *e);

@@ -174,6 +174,7 @@ static const int loop_calls[] = {
     CALL(io_uring_register),
     CALL(memfd_create),
     CALL(seccomp),
+    CALL(capset),
     CALL(name_to_handle_at),
     CALL(getcwd),
     CALL(fchdir),
@@ -219,7 +220,10 @@ int sandbox_run(struct err *e)
 	return load(true, e);
 }
 
+/* The thread is older than the loop's loss of capabilities: it loses its own. */
 int sandbox_vcpu(struct err *e)
 {
-	return load(false, e);
+	int r = sandbox_drop_capabilities(e);
+
+	return r < 0 ? r : load(false, e);
 }
