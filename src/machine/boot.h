@@ -3,7 +3,7 @@
  * machine/boot.h - putting a kernel into guest memory and the boot CPU at its entry
  *
  * Three protocols, told apart by content: Linux bzImage (64-bit entry, or 32-bit for kernels
- *without one), ELF with a PVH entry note, ELF or flat images with a multiboot 1 header.
+ * without one), ELF with a PVH entry note, ELF or flat images with a multiboot 1 header.
  *
  * Where things go (all below 1 MiB but the kernel and the initrd):
  *
@@ -37,9 +37,6 @@ enum boot_range_type { BOOT_RAM = 1, BOOT_RESERVED = 2 }; /* as in e820 */
 
 struct boot_range {
 	uint64_t gpa, size;
-	/* No machine has less. */
-#define BOOT_RAM_MIN (UINT64_C(4) << 20)
-
 	enum boot_range_type type;
 };
 

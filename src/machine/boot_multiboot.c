@@ -14,13 +14,14 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#define HEADER_MAGIC 0x1badb002u
-#define LOADER_MAGIC 0x2badb002u
-#define SEARCH_SIZE  8192u
-#define FLAG_VIDEO   (1u << 2)
-#define FLAG_ADDRESS (1u << 16)
-#define FLAGS_NEEDED 0xffffu /* low half: unknown ones must be refused */
-#define FLAGS_KNOWN  3u      /* page-aligned modules, memory information */
+#define HEADER_MAGIC  0x1badb002u
+#define LOADER_MAGIC  0x2badb002u
+#define SEARCH_SIZE   8192u
+#define MULTIBOOT_LOW 0x8000u /* past struct mb_lists */
+#define FLAG_VIDEO    (1u << 2)
+#define FLAG_ADDRESS  (1u << 16)
+#define FLAGS_NEEDED  0xffffu /* low half: unknown ones must be refused */
+#define FLAGS_KNOWN   3u      /* page-aligned modules, memory information */
 
 #define INFO_MEMORY  (1u << 0)
 #define INFO_CMDLINE (1u << 2)
@@ -52,6 +53,8 @@ struct mb_lists {
 	struct mb_range map[BOOT_MAP_MAX];
 };
 
+_Static_assert(BOOT_LISTS + sizeof(struct mb_lists) <= MULTIBOOT_LOW, "lists end below images");
+
 static const uint8_t *find_header(const struct boot_kernel *k)
 {
 	uint64_t end = MIN(k->size, (uint64_t)SEARCH_SIZE);
@@ -64,6 +67,17 @@ static const uint8_t *find_header(const struct boot_kernel *k)
 			return h;
 	}
 	return NULL;
+}
+
+/*
+ * Small real-mode programs ask for low memory: they get what lies between our lists and the command
+ * line, where only page tables would be, which a 32-bit entry does not need.
+ */
+static int check_place(const struct boot_config *b, uint64_t low, uint64_t high, struct err *e)
+{
+	if (low >= MULTIBOOT_LOW && low <= high && high <= BOOT_CMDLINE)
+		return 0;
+	return boot_check_place(b, low, high - low, e);
 }
 
 /* Header's address fields: header_addr, load_addr, load_end_addr, bss_end_addr, entry_addr. */
@@ -89,7 +103,7 @@ static int load_by_address(const struct boot_config *b, const struct boot_kernel
 		return err_msg(e, -EINVAL, "multiboot image is cut off");
 	*low = load;
 	*high = MAX(load + len, bss_end);
-	r = boot_check_place(b, *low, *high - *low, e);
+	r = check_place(b, *low, *high, e);
 	if (r < 0)
 		return r;
 	return gmem_load(b->mem, load, k->data + off, len);
@@ -109,7 +123,7 @@ static int load_image(const struct boot_config *b, const struct boot_kernel *k, 
 	if (r == 0)
 		r = elf_extent(&f, low, high, e);
 	if (r == 0)
-		r = boot_check_place(b, *low, *high - *low, e);
+		r = check_place(b, *low, *high, e);
 	if (r < 0)
 		return r;
 	if (f.entry > UINT32_MAX)
