@@ -225,7 +225,9 @@ static bool vex_w_is_gpr(const ZydisDecodedInstruction *z, const ZydisDecodedOpe
 	if (z->opcode_map == ZYDIS_OPCODE_MAP_0F)
 		return z->opcode == 0x6e || z->opcode == 0x2a ||
 		       (z->opcode == 0x7e && z->raw.vex.pp == 1);
-	return z->opcode_map == ZYDIS_OPCODE_MAP_0F3A && (z->opcode == 0x16 || z->opcode == 0x22);
+	/* VPEXTR, VPINSR; VPCMPESTRI and VPCMPESTRM take their lengths from EAX and EDX */
+	return z->opcode_map == ZYDIS_OPCODE_MAP_0F3A &&
+	       (z->opcode == 0x16 || z->opcode == 0x22 || z->opcode == 0x60 || z->opcode == 0x61);
 }
 
 static struct fields fields_of(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *ops)
