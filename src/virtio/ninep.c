@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 
 #define QUEUE_SIZE 128
@@ -215,9 +216,21 @@ static void raise_fd_limit(void)
 	(void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/* A mount of its own where the host lets us: from its root no ".." leads out. */
+static int open_root(const char *path)
+{
+	autoclose int dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int tree =
+	    dir < 0 ? -1
+		    : open_tree(dir, "",
+				OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE | AT_EMPTY_PATH);
+
+	return tree >= 0 ? tree : steal_fd(&dir);
+}
+
 static int open_session(const struct virtio_9p_spec *spec, struct p9_session **ret, struct err *e)
 {
-	autoclose int root = open(spec->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	autoclose int root = open_root(spec->path);
 	autoclose int proc = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	int r;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vmm/sandbox.c - the walls around insula-vmm: privileges, capabilities, Landlock
+ * vmm/sandbox.c - the walls around insula-vmm: privileges, limits, Landlock
  *
  * Assume that the guest has taken over a device of ours.  What is left for it: the descriptors that
  * are open, the shares, the sockets of vsock, and the calls that seccomp.c lists.
@@ -8,43 +8,27 @@
 #include "vmm/sandbox.h"
 
 #include "base/log.h"
+#include "vmm/jail.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
-#include <linux/capability.h>
 #include <linux/landlock.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
-int sandbox_enter(struct err *e)
+int sandbox_enter(bool *jail, struct err *e)
 {
 	const struct rlimit none = {0, 0};
 
+	*jail = jail_prepare(); /* first: who is not dumpable may not map ids */
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_set(e, -errno, "sandbox: no new privileges");
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return err_set(e, -errno, "sandbox: not dumpable");
 	if (setrlimit(RLIMIT_CORE, &none) < 0)
 		return err_set(e, -errno, "sandbox: no core files");
-	return 0;
-}
-
-/* --- capabilities
- * ------------------------------------------------------------------------------------- */
-
-int sandbox_drop_capabilities(struct err *e)
-{
-	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct data[2] = {0};
-
-	/* -EPERM without CAP_SETPCAP: then there is nothing to fear from the bounding set. */
-	for (int cap = 0; cap <= CAP_LAST_CAP; cap++)
-		prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
-	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-	if (syscall(SYS_capset, &head, data) < 0)
-		return err_set(e, -errno, "sandbox: drop capabilities");
 	return 0;
 }
 
@@ -62,7 +46,14 @@ int sandbox_drop_capabilities(struct err *e)
 #ifndef LANDLOCK_ACCESS_FS_REFER
 #define LANDLOCK_ACCESS_FS_REFER (1ULL << 13)
 #endif
-#define ACCESS_FS_TRUNCATE (1ULL << 14) /* ABI 3 */
+#define ACCESS_FS_TRUNCATE  (1ULL << 14) /* ABI 3 */
+#define ACCESS_FS_IOCTL_DEV (1ULL << 15) /* ABI 5 */
+#define SCOPE_ABSTRACT_UNIX (1ULL << 0)  /* ABI 6 */
+
+/* struct landlock_ruleset_attr of ABI 6; older kernels get the first member only. */
+struct ruleset_attr {
+	uint64_t fs, net, scoped;
+};
 
 struct landlock {
 	int ruleset;
@@ -91,13 +82,21 @@ static int allow_dir_of(const struct landlock *l, const char *path, struct err *
 	return path ? allow(l, dirname(copy), LANDLOCK_ACCESS_FS_REMOVE_FILE, e) : 0;
 }
 
+const char *const *sandbox_resolver_files(void)
+{
+	/* resolv.conf may be a link into the others; some programs replace it. */
+	static const char *const dirs[] = {"/etc", "/run/systemd/resolve", "/run/resolvconf", NULL};
+	static const char *const file[] = {"/etc/resolv.conf", NULL};
+
+	return geteuid() == 0 ? file : dirs;
+}
+
 static int add_rules(const struct landlock *l, const struct vm_desc *d, struct err *e)
 {
-	/* libslirp reads the name servers again when the file changed; it may be a link. */
-	static const char *const files[] = {"/etc", "/run/systemd/resolve", "/run/resolvconf"};
+	const char *const *files = sandbox_resolver_files();
 	int r = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(files) && r == 0; i++)
+	for (size_t i = 0; files[i] && r == 0; i++)
 		r = allow(l, files[i], LANDLOCK_ACCESS_FS_READ_FILE, e);
 	for (size_t i = 0; i < d->n_shares && r == 0; i++)
 		r = allow(l, d->shares[i].path,
@@ -116,36 +115,49 @@ static int add_rules(const struct landlock *l, const struct vm_desc *d, struct e
 	return r;
 }
 
-static int enter_landlock(const struct vm_desc *d, struct err *e)
+/* The ruleset's descriptor, -1 if this kernel has no Landlock. */
+static int make_ruleset(const struct vm_desc *d, int *ret, struct err *e)
 {
 	struct landlock l = {.handled = FS_ALL_V1};
-	struct landlock_ruleset_attr attr;
+	struct ruleset_attr attr = {0};
 	long abi;
 	int r;
 
 	abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 	if (abi < 1) {
-		log_debug("sandbox: this kernel has no Landlock");
+		log_info("sandbox: this kernel has no Landlock");
 		return 0;
 	}
 	if (abi >= 2)
 		l.handled |= LANDLOCK_ACCESS_FS_REFER;
 	if (abi >= 3)
 		l.handled |= ACCESS_FS_TRUNCATE;
-	attr = (struct landlock_ruleset_attr){.handled_access_fs = l.handled};
-	l.ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr), 0);
+	if (abi >= 5)
+		l.handled |= ACCESS_FS_IOCTL_DEV;
+	attr.fs = l.handled;
+	attr.scoped = SCOPE_ABSTRACT_UNIX;
+	l.ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr,
+				 abi >= 6 ? sizeof(attr) : sizeof(attr.fs), 0);
 	if (l.ruleset < 0)
 		return err_set(e, -errno, "sandbox: Landlock");
 	r = add_rules(&l, d, e);
-	if (r == 0 && syscall(SYS_landlock_restrict_self, l.ruleset, 0) < 0)
-		r = err_set(e, -errno, "sandbox: Landlock");
-	close(l.ruleset);
+	if (r < 0)
+		close(l.ruleset);
+	else
+		*ret = l.ruleset;
 	return r;
 }
 
-int sandbox_opened(const struct vm_desc *d, struct err *e)
+/* The order: rules need the host's paths, the other threads /proc, and Landlock forbids mounting.
+ */
+int sandbox_opened(const struct vm_desc *d, bool jail, struct err *e)
 {
-	int r = enter_landlock(d, e);
+	autoclose int ruleset = -1;
+	int r = make_ruleset(d, &ruleset, e);
 
-	return r < 0 ? r : sandbox_drop_capabilities(e);
+	if (r == 0)
+		r = sandbox_other_threads(ruleset, e);
+	if (r == 0 && jail)
+		r = jail_enter(d, e);
+	return r < 0 ? r : sandbox_this_thread(ruleset, e);
 }

@@ -317,16 +317,17 @@ static int make_machine(struct vmm *v, struct err *e)
 
 static int prepare(struct vmm *v, struct err *e)
 {
+	bool jail = false;
 	int r = 0;
 
 	if (v->desc->sandbox)
-		r = sandbox_enter(e);
+		r = sandbox_enter(&jail, e);
 	if (r == 0)
 		r = open_ends(v, e);
 	if (r == 0)
 		r = make_machine(v, e);
 	if (r == 0 && v->desc->sandbox)
-		r = sandbox_opened(v->desc, e);
+		r = sandbox_opened(v->desc, jail, e);
 	if (r == 0 && v->desc->sandbox)
 		r = sandbox_run(e);
 	return r;
