@@ -4,16 +4,19 @@
  * limits
  */
 #include "base/exit.h"
+#include "block/aio.h"
 #include "block/block.h"
 #include "test.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/io_uring.h>
 #include <pthread.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define DISK_SIZE (4u << 20)
@@ -441,6 +444,25 @@ static void drain(struct loop *l, bool overlay)
 	blk_close(b);
 }
 
+/* --- what a ring may be used for --------------------------------------------------------------- */
+
+/* A ring's operations pass by seccomp: this one must know its own few, and stay as it is. */
+static void ring_is_restricted(struct loop *l)
+{
+	struct aio *a;
+	int fd, mark = dup(0);
+
+	if (aio_uring_new(l, &a, NULL) < 0)
+		return;
+	/* The lowest descriptor free then was the ring's. */
+	fd = mark + 1;
+	errno = 0;
+	CHECK(syscall(SYS_io_uring_register, fd, IORING_REGISTER_EVENTFD, &mark, 1) < 0);
+	CHECK_EQ(errno, EACCES);
+	aio_free(a);
+	close(mark);
+}
+
 /* --- without io_uring ------------------------------------------------------------------------- */
 
 static void forbid_io_uring(void)
@@ -481,6 +503,7 @@ int main(void)
 	CHECK(mkdtemp(dir));
 	CHECK_EQ(loop_new(&l, &e), 0);
 	bad_disks(l);
+	ring_is_restricted(l);
 	loop_free(l);
 	everything();
 	pid = fork();
