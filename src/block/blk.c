@@ -127,8 +127,7 @@ static int lock_file(int fd, const char *path, bool exclusive, struct err *e)
 	}
 	if (errno == ENOLCK || errno == EOPNOTSUPP || errno == EINVAL)
 		return 0; /* a file system without locks: nobody can hold one */
-	err_set(e, -errno, "disk '%s': lock", path);
-	return err_exit(e, -errno, EXIT_BAD_DISK);
+	return err_exit(e, err_set(e, -errno, "disk '%s': lock", path), EXIT_BAD_DISK);
 }
 
 static int open_raw(const char *path, bool read_only, bool direct, struct loop *l, struct blk **ret,

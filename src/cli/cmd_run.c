@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #define DEFAULT_MEMORY (UINT64_C(1) << 30)
 #define SET_TEXT(member)                                                                           \
@@ -227,11 +228,15 @@ static int check_words(const struct run_config *cfg, int argc, char **argv, char
 	if (cfg->n_publish && !cfg->net)
 		return ui_error(EXIT_USAGE, "--publish needs a network, and --net is none");
 	for (int i = 0; i < 2; i++) {
-		const char *file = i ? cfg->initrd : cfg->kernel;
+		const char *file = i ? cfg->initrd : cfg->kernel, *what = i ? "initrd" : "kernel";
+		struct stat st;
 
-		if (file && access(file, R_OK) < 0)
-			return ui_error(EXIT_BAD_KERNEL, "%s '%s': %s", i ? "initrd" : "kernel",
-					file, strerror(errno));
+		if (file && (stat(file, &st) < 0 || access(file, R_OK) < 0))
+			return ui_error(EXIT_BAD_KERNEL, "%s '%s': %s", what, file,
+					strerror(errno));
+		if (file && !S_ISREG(st.st_mode))
+			return ui_error(EXIT_BAD_KERNEL, "%s '%s' is not a regular file", what,
+					file);
 	}
 	return EXIT_OK;
 }

@@ -38,7 +38,8 @@ static unsigned int distance(const char *a, const char *b)
 
 const char *cli_nearest(const char *word, const char *const *names)
 {
-	unsigned int best = 3; /* more than two letters off is a guess */
+	/* More than two letters off is a guess, and so is a word of other letters only. */
+	unsigned int best = MIN(3u, (unsigned int)strlen(word));
 	const char *found = NULL;
 
 	for (; *names; names++) {
@@ -248,10 +249,12 @@ int cli_parse_size(const char *text, uint64_t *ret, struct err *e)
 	const char *unit;
 	unsigned int shift = 0;
 
+	if (text[0] < '0' || text[0] > '9') /* strtoull would take spaces and signs */
+		return err_msg(e, -EINVAL, "'%s' is not a size such as 512M or 2G", text);
 	errno = 0;
 	n = strtoull(text, &end, 10);
-	if (end == text || text[0] == '-' || errno)
-		return err_msg(e, -EINVAL, "'%s' is not a size such as 512M or 2G", text);
+	if (errno)
+		return err_msg(e, -EINVAL, "'%s' is too large", text);
 	unit = *end ? strchr(units, *end & ~0x20) : NULL;
 	if (unit) {
 		shift = 10 * (unsigned int)(unit - units + 1);

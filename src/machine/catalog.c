@@ -68,23 +68,22 @@ static int plug_disk(struct plugger *p, const struct vm_disk *k, struct err *e)
 	r = virtio_blk_new(p->m->mem, blk, k->serial[0] ? k->serial : NULL, &d, e);
 	if (r < 0) {
 		blk_close(blk);
-		return r;
+		return err_wrap(e, r, "disk '%s'", k->path);
 	}
-	return plug(p, d, e);
+	r = plug(p, d, e);
+	return r < 0 ? err_wrap(e, r, "disk '%s'", k->path) : 0;
 }
 
+/* blk_open names the disk itself. */
 static int plug_disks(struct plugger *p, struct err *e)
 {
 	const struct vm_desc *desc = p->m->desc;
 
 	for (size_t i = 0; i < desc->n_disks; i++) {
-		struct err why = {0};
-		int r = plug_disk(p, &desc->disks[i], &why);
+		int r = plug_disk(p, &desc->disks[i], e);
 
-		if (r < 0) {
-			err_msg(e, r, "disk '%s': %s", desc->disks[i].path, why.msg);
-			return err_exit(e, r, why.exit_code ? why.exit_code : EXIT_BAD_DISK);
-		}
+		if (r < 0)
+			return err_exit(e, r, e && e->exit_code ? e->exit_code : EXIT_BAD_DISK);
 	}
 	return 0;
 }

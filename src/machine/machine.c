@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sys/stat.h>
 #include <sys/sysinfo.h>
 
 #define MIB (UINT64_C(1) << 20)
@@ -108,9 +109,14 @@ static int make_engine(struct machine *m, struct err *e)
 
 static int open_payload(const char *path, const char *what, int *fd, struct err *e)
 {
-	*fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	if (*fd < 0)
+	struct stat st;
+
+	*fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK); /* it may be a FIFO */
+	if (*fd < 0 || fstat(*fd, &st) < 0)
 		return err_exit(e, err_set(e, -errno, "%s %s", what, path), EXIT_BAD_KERNEL);
+	if (!S_ISREG(st.st_mode))
+		return err_exit(e, err_msg(e, -EINVAL, "%s %s: not a regular file", what, path),
+				EXIT_BAD_KERNEL);
 	return 0;
 }
 

@@ -50,6 +50,44 @@ bad(113, "more than this host", "run", "--memory", "999T", "x")
 bad(113, "too little", "run", "--memory", "1M", "x")
 bad(114, "No such file", "run", "--disk", "/nowhere.raw", "x")
 
+bad(110, "not a size", "run", "--memory", " -5", "x")
+bad(110, "too large", "run", "--memory", "9" * 30, "x")
+for value in "80", "0:80", "80:99999", "a:b:80:80", "80:80/sctp":
+    bad(110, "--publish", "run", "--publish", value, "x")
+for value in "/tmp", "/tmp:mnt", "/tmp:/mnt:rx", "/nowhere:/mnt", insula + ":/mnt":
+    bad(110, "--share", "run", "--share", value, "x")
+bad(110, "--env", "run", "--env", "=x", "x")
+bad(110, "--name", "run", "--name", "a/b", "x")
+bad(110, "format=qcow2", "run", "--disk", insula + ",format=qcow2", "x")
+bad(114, "neither a file", "run", "--disk", "/tmp", "x")
+
+# What insula-vmm finds wrong, through insula.
+def file(name, content):
+    path = os.path.join(temp.name, name)
+    with open(path, "wb") as f:
+        f.write(content)
+    return path
+
+
+kernel = bytearray(4096)
+kernel[0x1f1], kernel[0x1fe:0x200], kernel[0x202:0x206] = 4, b"\x55\xaa", b"HdrS"
+kernel[0x206:0x208] = b"\x0f\x02"
+fifo = os.path.join(temp.name, "fifo")
+os.mkfifo(fifo)
+for path in "/dev/zero", "/tmp", fifo:
+    bad(112, "not a regular file", "run", "--kernel", path)
+    bad(112, "initrd", "run", "--kernel", insula, "--initrd", path)
+for name, content, words in (("none", b"", "not a kernel"), ("zeros", bytes(100000), "not a kernel"),
+                             ("head", bytes(kernel[:600]), "cut off"),
+                             ("elf", b"\x7fELF\x02\x01\x01", "")):
+    bad(112, name, "run", "--kernel", file(name, content))
+    bad(112, words, "run", "--kernel", os.path.join(temp.name, name))
+disk = file("disk", bytes(1 << 20))
+args = "run", "--kernel", file("some", b"some")
+bad(115, "in use", *args, "--disk", disk, "--disk", disk)
+bad(114, "multiple of 512", *args, "--disk", file("odd", bytes(1000)))
+bad(114, "is empty", *args, "--disk", file("empty", b""))
+
 r = run("run", "--json", "no-such-image")
 events = [json.loads(line) for line in r.stderr.splitlines()]
 event = events[0]
