@@ -303,7 +303,8 @@ void vcpu_prepare(struct vcpu_thread *t)
 	pthread_mutex_init(&t->lock, NULL);
 	pthread_cond_init(&t->cond, NULL);
 	timerq_init(&t->timers, NULL, timers_rearm, t);
-	t->hold = t->hold_wanted = true;
+	t->hold = true;
+	t->hold_wanted = true;
 }
 
 static int install_handler(struct err *e)

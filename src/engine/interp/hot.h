@@ -12,6 +12,13 @@
 
 #include <stdatomic.h>
 
+#if defined(__has_feature) /* clang's way to say __SANITIZE_* */
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) ||                         \
+    __has_feature(memory_sanitizer)
+#define INTERP_LOOP
+#endif
+#endif
+
 #if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) &&    \
     !defined(INTERP_LOOP)
 #define INTERP_THREADED 1
