@@ -274,8 +274,9 @@ static int poll_timeout(const struct session *s)
 		   : 100;
 }
 
-/* What is still in the pipes when the machine is gone. */
-static void drain(struct session *s)
+/* What is still in the pipes when the machine is gone; a guest that lives could fill them for ever.
+ */
+static void drain_pipes(struct session *s)
 {
 	struct pollfd p;
 
@@ -303,6 +304,12 @@ static void drain(struct session *s)
 			break;
 		session_take_errors(s);
 	}
+}
+
+static void drain(struct session *s)
+{
+	if (s->vm->finished)
+		drain_pipes(s);
 	while (s->stdout_text.len && !ui_interrupted())
 		put_some(STDOUT_FILENO, &s->stdout_text);
 	while (s->stderr_text.len && !ui_interrupted())

@@ -84,12 +84,23 @@ static void send_exec(struct session *s)
 	s->state = SESSION_OVER;
 }
 
+/* The guest's word: a number that is no status must not become one by being cut off. */
+static int status_of(const json_t *o)
+{
+	json_int_t signal = json_integer_value(json_object_get(o, "signal"));
+	const json_t *code = json_object_get(o, "code");
+
+	if (signal > 0 && signal < EXIT_SIGNAL_BASE)
+		return EXIT_SIGNAL_BASE + (int)signal;
+	if (json_is_integer(code) && json_integer_value(code) >= 0 &&
+	    json_integer_value(code) <= 255)
+		return (int)json_integer_value(code);
+	return ui_error(EXIT_FAIL, "the guest tells no exit status of the command");
+}
+
 static void command_ended(struct session *s, const json_t *o)
 {
-	const json_t *signal = json_object_get(o, "signal");
-
-	s->status = signal ? EXIT_SIGNAL_BASE + (int)json_integer_value(signal)
-			   : (int)json_integer_value(json_object_get(o, "code"));
+	s->status = status_of(o);
 	s->status_known = true;
 	s->state = SESSION_ENDING;
 	if (s->cfg->clean_end)
@@ -126,6 +137,9 @@ static void handle_frame(struct session *s, enum agent_frame type, const uint8_t
 {
 	json_t *o = NULL;
 
+	/* After the command's end nothing of it follows; a guest that talks on is not heard. */
+	if (s->state == SESSION_ENDING && type != AGENT_GOODBYE)
+		return;
 	if (type == AGENT_STDOUT) {
 		strbuf_add(&s->stdout_text, p, len);
 		return;

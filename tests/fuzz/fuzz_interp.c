@@ -37,13 +37,13 @@ struct start {
 } __attribute__((packed));
 
 enum option {
-	OPT_STEP = 1,     /* each instruction by itself */
-	OPT_NMI = 2,      /* one at the start */
-	OPT_IRQ = 4,      /* an interrupt whenever one can be taken */
-	OPT_BREAK = 8,    /* breakpoints */
+	OPT_STEP = 1,      /* each instruction by itself */
+	OPT_NMI = 2,       /* one at the start */
+	OPT_IRQ = 4,       /* an interrupt whenever one can be taken */
+	OPT_BREAK = 8,     /* breakpoints */
 	OPT_PAGE_END = 16, /* code ends at the end of a page */
-	OPT_DIRTY = 32,   /* with the dirty log */
-	OPT_SEGS = 64,    /* strange segments */
+	OPT_DIRTY = 32,    /* with the dirty log */
+	OPT_SEGS = 64,     /* strange segments */
 	OPT_HALTED = 128,
 };
 
@@ -125,9 +125,9 @@ static void fill_memory(const struct start *s, const uint8_t *data, size_t len)
 		if ((s->mode % MODES) >= COMPAT)
 			vm_gate64(&vm, k, at);
 		else if ((s->mode % MODES) > V86)
-			store_le64(ram + GUEST_IDT + 8 * k,
-				   (at & 0xffff) | 0x18u << 16 | UINT64_C(0x8e) << 40 |
-				       (at >> 16) << 48);
+			store_le64(ram + GUEST_IDT + 8 * k, (at & 0xffff) | 0x18u << 16 |
+								UINT64_C(0x8e) << 40 |
+								(at >> 16) << 48);
 		else
 			store_le32(ram + 4 * k, (uint32_t)(GUEST_CODE >> 4 << 16 | (at & 0xfff)));
 	}
@@ -203,8 +203,8 @@ static void set_state(const struct start *s)
 		c.gpr[r] = gpr_value(s->gpr_kind[r], s->gpr_value[r]);
 	if (s->gpr_kind[RSP] & 0x80)
 		c.gpr[RSP] = s->mode % MODES <= V86 ? 0xff00 : GUEST_STACK;
-	c.rflags = (s->rflags & (FL_ARITH | FL_DF | FL_IF | FL_AC | FL_IOPL | FL_NT | FL_TF | FL_RF |
-				 FL_ID)) |
+	c.rflags = (s->rflags &
+		    (FL_ARITH | FL_DF | FL_IF | FL_AC | FL_IOPL | FL_NT | FL_TF | FL_RF | FL_ID)) |
 		   FL_ONE;
 	c.cr4 = (s->cr4[0] | s->cr4[1] << 8 | (uint32_t)s->cr4[2] << 16) &
 		(CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PGE | CR4_PCE | CR4_OSFXSR |
@@ -263,8 +263,8 @@ static void check_state(void)
 	CHECK(c.cr0 & CR0_PE || !(c.rflags & FL_VM));
 	CHECK(lma && (c.seg[SEG_CS].attr & SEG_L) ? true : c.rip <= UINT32_MAX);
 	CHECK(!lma || (c.seg[SEG_CS].attr & (SEG_L | SEG_DB)) != (SEG_L | SEG_DB));
-	CHECK(!(c.cr0 & CR0_PE) || (c.rflags & FL_VM) ||
-	      cpu_cpl(&c) == (c.seg[SEG_CS].sel & 3u) || !(c.seg[SEG_CS].sel & 3));
+	CHECK(!(c.cr0 & CR0_PE) || (c.rflags & FL_VM) || cpu_cpl(&c) == (c.seg[SEG_CS].sel & 3u) ||
+	      !(c.seg[SEG_CS].sel & 3));
 	CHECK(c.xcr0 & XSTATE_X87);
 	CHECK_EQ(c.xcr0 & ~(uint64_t)XSTATE_ALL, 0);
 	CHECK_EQ(c.xs.mxcsr & ~0xffffu, 0);

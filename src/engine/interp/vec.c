@@ -47,7 +47,7 @@ void vec_check_slow(struct ivcpu *v, enum vec_check check)
 	case CHECK_SSE:
 		if (!(c->cr4 & CR4_OSFXSR))
 			raise_ud(v);
-		/* fall through */
+		__attribute__((fallthrough));
 	case CHECK_MMX:
 		if (c->cr0 & CR0_EM)
 			raise_ud(v);
