@@ -92,7 +92,7 @@ static uint64_t gpr_value(uint8_t kind, uint8_t v)
 	case 4:
 		return UINT64_C(0x7fffffffff80) + v; /* the canonical border */
 	case 5:
-		return (uint64_t)v << 12 | (0u - (kind >> 4) & 0xfff); /* page ends */
+		return (uint64_t)v << 12 | ((0u - (kind >> 4)) & 0xfff); /* page ends */
 	case 6:
 		return 0xffffff80u + v;
 	default:

@@ -66,14 +66,14 @@ static void stop(struct fixture *f)
 	strbuf_fini(&f->s.stderr_text);
 }
 
-static void check_status(const char *exit, int status, unsigned int n_errors)
+static void check_status(const char *payload, int status, unsigned int n_errors)
 {
 	struct fixture f;
 
 	start(&f);
 	say(&f, AGENT_STARTED, "{\"pid\":5}");
 	CHECK_EQ(f.s.state, SESSION_RUNNING);
-	say(&f, AGENT_EXIT, exit);
+	say(&f, AGENT_EXIT, payload);
 	CHECK_EQ(f.s.state, SESSION_ENDING);
 	CHECK(f.s.status_known);
 	CHECK_EQ(f.s.status, status);
