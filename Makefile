@@ -30,10 +30,33 @@ install: all
 check-unit check-e2e: check-%: all
 	@meson test -C $(BUILD) --print-errorlogs --suite $*
 
+# Everything again with ASan and UBSan, without the real guests, which would take hours; then one of
+# Debian's kernels on the interpreter, if tests/kernels/fetch has filled KERNELS.
+KERNELS ?= $(wildcard /tmp/kernels)
+check-sanitize:
+	@tools/deps build check
+	@test -f build-asan/build.ninja || meson setup -Db_sanitize=address,undefined build-asan
+	@ninja -C build-asan
+	@UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+		meson test -C build-asan --no-suite e2e -t 5 --print-errorlogs
+	@$(if $(KERNELS),tests/kernels/boot.py build-asan/bin/insula-vmm $(KERNELS) --engine interp \
+		--timeout 1800 cloud,echo "check-sanitize: no kernels (tests/kernels/fetch DIR; KERNELS=DIR)")
+
+# Every fuzz target for FUZZ_SECONDS under libFuzzer, then the oracle's long run: hours.
+FUZZ_SECONDS ?= 600
+fuzz:
+	@tools/deps build check fuzz
+	@test -f build-fuzz/build.ninja || CC=clang meson setup -Db_sanitize=address,undefined \
+		-Db_lundef=false -Dfuzz=true build-fuzz
+	@ninja -C build-fuzz fuzzers
+	@tests/fuzz/run build-fuzz --seconds $(FUZZ_SECONDS)
+	@$(MAKE) --no-print-directory all
+	@ninja -C $(BUILD) fuzz-oracle
+
 deps:
 	@tools/deps build run check
 
 clean:
-	@rm -rf $(BUILD)
+	@rm -rf $(BUILD) build-asan build-fuzz
 
-.PHONY: all run check check-unit check-e2e install deps clean
+.PHONY: all run check check-unit check-e2e check-sanitize fuzz install deps clean

@@ -230,7 +230,7 @@ static int set_regs(struct kvm_vcpu *v, const struct cpu *c, struct err *e)
 /* A component whose bit in XSTATE_BV is clear is in its initial state, whatever its bytes say. */
 static void get_xsave(struct kvm_vcpu *v, struct cpu *c)
 {
-	struct kvm_xsave x = {0};
+	struct kvm_xsave x __attribute__((aligned(64))) = {0}; /* as struct cpu_xsave is */
 	struct cpu_xsave *s = &c->xs;
 
 	(void)ioctl(v->fd, KVM_GET_XSAVE, &x);
@@ -251,7 +251,7 @@ static void get_xsave(struct kvm_vcpu *v, struct cpu *c)
 static int set_xsave(struct kvm_vcpu *v, const struct cpu *c, struct err *e)
 {
 	struct kvm_xcrs xcrs = {.nr_xcrs = 1, .xcrs[0] = {.xcr = 0, .value = c->xcr0}};
-	struct kvm_xsave x = {0};
+	struct kvm_xsave x __attribute__((aligned(64))) = {0}; /* as struct cpu_xsave is */
 	struct cpu_xsave *s = (struct cpu_xsave *)x.region;
 
 	memcpy(x.region, &c->xs, sizeof(c->xs));

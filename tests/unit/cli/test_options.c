@@ -38,7 +38,7 @@ const struct cli_command *const cli_commands[] = {&command, NULL};
 
 struct parsed {
 	struct config cfg;
-	char *words[16];
+	char *argv[16], *words[16];
 	int n;
 	char **rest;
 	bool help;
@@ -50,9 +50,10 @@ static int parse(struct parsed *p, char **argv)
 	int argc = 0;
 
 	memset(p, 0, sizeof(*p));
-	while (argv[argc])
-		argc++;
-	return cli_parse(&command, argc, argv, &p->cfg, p->words, &p->n, &p->rest, &p->help, &p->e);
+	/* What is found points into it, and must outlive the caller's list. */
+	for (; argv[argc]; argc++)
+		p->argv[argc] = argv[argc];
+	return cli_parse(&command, argc, p->argv, &p->cfg, p->words, &p->n, &p->rest, &p->help, &p->e);
 }
 
 #define ARGS(...)                                                                                  \
