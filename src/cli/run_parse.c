@@ -145,7 +145,7 @@ int run_set_share(void *config, const char *value, struct err *e)
 {
 	struct run_config *cfg = config;
 	struct run_share *s = &cfg->shares[cfg->n_shares];
-	autofree char *copy = xstrdup(value);
+	autofree char *copy = xstrdup(value), *host = NULL;
 	char *guest = strchr(copy, ':'), *mode = guest ? strchr(guest + 1, ':') : NULL;
 	struct stat st;
 
@@ -160,11 +160,12 @@ int run_set_share(void *config, const char *value, struct err *e)
 	if (!guest || guest[1] != '/')
 		return err_msg(e, -EINVAL, "'%s' is not HOSTDIR:/GUESTDIR[:ro]", value);
 	*guest++ = '\0';
-	s->host = realpath(copy, NULL);
-	if (!s->host || stat(s->host, &st) < 0)
+	host = realpath(copy, NULL);
+	if (!host || stat(host, &st) < 0)
 		return err_set(e, -errno, "%s", copy);
 	if (!S_ISDIR(st.st_mode))
 		return err_msg(e, -ENOTDIR, "%s is not a directory", copy);
+	s->host = steal_ptr(&host);
 	s->guest = xstrdup(guest);
 	cfg->n_shares++;
 	return 0;

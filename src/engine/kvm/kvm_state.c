@@ -230,7 +230,7 @@ static int set_regs(struct kvm_vcpu *v, const struct cpu *c, struct err *e)
 /* A component whose bit in XSTATE_BV is clear is in its initial state, whatever its bytes say. */
 static void get_xsave(struct kvm_vcpu *v, struct cpu *c)
 {
-	struct kvm_xsave x __attribute__((aligned(64))) = {0}; /* as struct cpu_xsave is */
+	struct kvm_xsave x = {0};
 	struct cpu_xsave *s = &c->xs;
 
 	(void)ioctl(v->fd, KVM_GET_XSAVE, &x);
