@@ -10,6 +10,9 @@
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
+
+#define ORPHAN_AGE 60 /* seconds */
 
 static void remove_flat(const char *path)
 {
@@ -23,7 +26,20 @@ static void remove_flat(const char *path)
 	rmdir(path);
 }
 
-/* A run that is over, however it ended, no longer holds its lock. */
+/* A run that is over, however it ended, no longer holds its lock.  One that has no lock yet makes
+ * it within moments, or never. */
+static void sweep_one(const char *path)
+{
+	autofree char *lock = xasprintf("%s/lock", path);
+	autoclose int fd = open(lock, O_RDWR | O_CLOEXEC);
+	struct stat st;
+
+	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+		remove_flat(path);
+	else if (fd < 0 && stat(path, &st) == 0 && time(NULL) - st.st_ctime > ORPHAN_AGE)
+		rmdir(path);
+}
+
 static void sweep(const char *base)
 {
 	DIR *d = opendir(base);
@@ -31,11 +47,9 @@ static void sweep(const char *base)
 
 	while (d && (de = readdir(d))) {
 		autofree char *path = xasprintf("%s/%s", base, de->d_name);
-		autofree char *lock = xasprintf("%s/lock", path);
-		autoclose int fd = de->d_name[0] == '.' ? -1 : open(lock, O_RDWR | O_CLOEXEC);
 
-		if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
-			remove_flat(path);
+		if (de->d_name[0] != '.')
+			sweep_one(path);
 	}
 	if (d)
 		closedir(d);
@@ -64,22 +78,13 @@ static int check_owner(const char *path, struct err *e)
 	return 0;
 }
 
-int run_dir_make(struct run_dir *ret, struct err *e)
+static int try_make(const char *parent, struct run_dir *ret, struct err *e)
 {
-	autofree char *base = base_dir();
-	autofree char *parent = xasprintf("%s/run", base);
 	struct run_dir d = {.path = xasprintf("%s/XXXXXX", parent), .lock = -1};
 	autofree char *lock = NULL;
-	int r;
+	struct stat st;
+	int r = 0;
 
-	mkdir(base, 0700);
-	mkdir(parent, 0700);
-	r = check_owner(base, e);
-	if (r < 0) {
-		free(d.path);
-		return r;
-	}
-	sweep(parent);
 	if (!mkdtemp(d.path)) {
 		r = err_set(e, -errno, "make a directory in %s", parent);
 		free(d.path);
@@ -87,13 +92,33 @@ int run_dir_make(struct run_dir *ret, struct err *e)
 	}
 	lock = run_dir_file(&d, "lock");
 	d.lock = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (d.lock < 0 || flock(d.lock, LOCK_EX) < 0) {
+	if (d.lock < 0 || flock(d.lock, LOCK_EX) < 0)
 		r = err_set(e, -errno, "lock %s", lock);
+	else if (fstat(d.lock, &st) < 0 || st.st_nlink == 0)
+		r = -EAGAIN; /* another run's sweep was between our two steps */
+	if (r < 0)
 		run_dir_fini(&d);
+	else
+		*ret = d;
+	return r;
+}
+
+int run_dir_make(struct run_dir *ret, struct err *e)
+{
+	autofree char *base = base_dir();
+	autofree char *parent = xasprintf("%s/run", base);
+	int r;
+
+	mkdir(base, 0700);
+	mkdir(parent, 0700);
+	r = check_owner(base, e);
+	if (r < 0)
 		return r;
-	}
-	*ret = d;
-	return 0;
+	sweep(parent);
+	do
+		r = try_make(parent, ret, e);
+	while (r == -EAGAIN);
+	return r;
 }
 
 void run_dir_fini(struct run_dir *d)

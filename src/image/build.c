@@ -14,7 +14,6 @@
 #include <ftw.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 
 #define FREE_NEEDED (UINT64_C(1536) << 20) /* of the cache's file system, to build a Debian */
 
@@ -57,21 +56,6 @@ static void follow_mmdebstrap(void *opaque, const char *line)
 		if (strncmp(line, table[i].says, strlen(table[i].says)) == 0)
 			progress_enter(opaque, table[i].step);
 	}
-}
-
-static int check_space(const char *dir, struct err *e)
-{
-	struct statvfs v;
-	uint64_t left;
-
-	if (statvfs(dir, &v) < 0)
-		return err_set(e, -errno, "%s", dir);
-	left = (uint64_t)v.f_bavail * v.f_frsize;
-	if (left < FREE_NEEDED)
-		return err_msg(e, -ENOSPC, "%s has %llu MiB free, an image needs %llu", dir,
-			       (unsigned long long)left >> 20,
-			       (unsigned long long)FREE_NEEDED >> 20);
-	return 0;
 }
 
 /* A directory as root; else a tar, for the namespace to unpack. */
@@ -128,7 +112,7 @@ static int run_mmdebstrap(const struct image_source *s, const char *target, stru
 	"[ $size -ge 8192 ] || size=8192\n"                                                        \
 	"mke2fs -q -F -t ext4 -L insula-root -m 0 -J size=16 -E lazy_itable_init=1,discard"        \
 	" -O ^metadata_csum -d \"$tree\" \"$4\" ${size}M\n"                                        \
-	"[ -z \"$2\" ] || rm -rf \"$tree\"\n"
+	"[ -z \"$2\" ] || rm -rf --one-file-system \"$tree\"\n"
 
 static int write_disk(const char *from, const char *tree, const char *modules, const char *disk,
 		      struct progress *p, struct err *e)
@@ -145,7 +129,7 @@ static int build_deb(const struct image_source *s, const struct workspace *w,
 	autofree char *tree = xasprintf("%s/tree", w->dir);
 	autofree char *tar = xasprintf("%s/tree.tar", w->dir);
 	bool root = geteuid() == 0;
-	int r = check_space(w->dir, e);
+	int r = cache_check_space(w->dir, "an image", FREE_NEEDED, e);
 
 	if (r == 0)
 		r = run_mmdebstrap(s, root ? tree : tar, p, e);

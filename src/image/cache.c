@@ -11,6 +11,10 @@
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <time.h>
+
+#define ORPHAN_AGE 600 /* seconds */
 
 int make_dir(const char *path, struct err *e)
 {
@@ -28,6 +32,27 @@ int make_dir(const char *path, struct err *e)
 	return 0;
 }
 
+/* Killed between making a directory and its lock: nobody is that slow. */
+static bool is_orphan(const char *tmp, const char *name)
+{
+	autofree char *path = xasprintf("%s/%s", tmp, name), *lock = NULL;
+	char *dot = strrchr(path, '.');
+	struct stat st;
+
+	if (stat(path, &st) < 0 || time(NULL) - st.st_ctime < ORPHAN_AGE)
+		return false;
+	if (dot && strcmp(dot, ".old") == 0)
+		*dot = '\0';
+	lock = xasprintf("%s.lock", path);
+	return access(lock, F_OK) < 0;
+}
+
+static void remove_if_there(const char *path)
+{
+	if (access(path, F_OK) == 0)
+		exec_remove_tree(path);
+}
+
 /* Builds that were killed: nobody holds their lock any more. */
 static void sweep(const struct image_cache *c)
 {
@@ -36,19 +61,25 @@ static void sweep(const struct image_cache *c)
 	struct dirent *de;
 
 	while (d && (de = readdir(d))) {
-		autofree char *lock = xasprintf("%s/%s", tmp, de->d_name);
+		autofree char *lock = xasprintf("%s/%s", tmp, de->d_name), *old = NULL;
 		autofree char *dir = xstrdup(lock);
 		char *dot = strrchr(dir, '.');
 		autoclose int fd = -1;
 
-		if (!dot || strcmp(dot, ".lock") != 0)
+		if (de->d_name[0] == '.')
 			continue;
+		if (!dot || strcmp(dot, ".lock") != 0) {
+			if (is_orphan(tmp, de->d_name))
+				exec_remove_tree(lock);
+			continue;
+		}
 		fd = open(lock, O_RDWR | O_CLOEXEC);
 		if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
 			continue;
 		*dot = '\0';
-		if (access(dir, F_OK) == 0)
-			exec_remove_tree(dir);
+		old = xasprintf("%s.old", dir);
+		remove_if_there(dir);
+		remove_if_there(old);
 		unlink(lock);
 	}
 	if (d)
@@ -92,10 +123,11 @@ void image_cache_fini(struct image_cache *c)
 	c->dir = NULL;
 }
 
-int workspace_make(const struct image_cache *c, struct workspace *ret, struct err *e)
+static int workspace_try(const struct image_cache *c, struct workspace *ret, struct err *e)
 {
 	struct workspace w = {.dir = xasprintf("%s/tmp/XXXXXX", c->dir), .lock = -1};
 	autofree char *lock = NULL;
+	struct stat st;
 
 	if (!mkdtemp(w.dir)) {
 		free(w.dir);
@@ -103,14 +135,30 @@ int workspace_make(const struct image_cache *c, struct workspace *ret, struct er
 	}
 	lock = xasprintf("%s.lock", w.dir);
 	w.lock = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-	if (w.lock < 0 || flock(w.lock, LOCK_EX) < 0 || chmod(w.dir, 0755) < 0) {
+	if (w.lock < 0 || flock(w.lock, LOCK_EX) < 0 || fstat(w.lock, &st) < 0) {
 		int r = err_set(e, -errno, "lock %s", lock);
 
 		workspace_fini(&w);
 		return r;
 	}
+	/* Somebody's sweep may have locked it first, taking it for a dead one's. */
+	if (st.st_nlink == 0) {
+		workspace_fini(&w);
+		return -EAGAIN;
+	}
+	chmod(w.dir, 0755);
 	*ret = w;
 	return 0;
+}
+
+int workspace_make(const struct image_cache *c, struct workspace *ret, struct err *e)
+{
+	int r;
+
+	do
+		r = workspace_try(c, ret, e);
+	while (r == -EAGAIN);
+	return r;
 }
 
 void workspace_fini(struct workspace *w)
@@ -133,8 +181,13 @@ int workspace_publish(struct workspace *w, const struct image_cache *c, const ch
 {
 	autofree char *target = xasprintf("%s/%s", c->dir, entry);
 	autofree char *old = xasprintf("%s.old", w->dir);
-	bool had = rename(target, old) == 0;
+	autoclose int fd = open(w->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool had;
 
+	/* Or a power failure could leave the name with files that are not whole. */
+	if (fd < 0 || syncfs(fd) < 0)
+		return err_set(e, -errno, "write %s to the disk", w->dir);
+	had = rename(target, old) == 0;
 	if (rename(w->dir, target) < 0) {
 		int r = err_set(e, -errno, "rename %s to %s", w->dir, target);
 
@@ -184,6 +237,21 @@ int cache_lock_build(const struct image_cache *c, const char *id, struct progres
 			return err_msg(e, -EINTR, "interrupted");
 		usleep(200000);
 	}
+}
+
+int cache_check_space(const char *dir, const char *what, uint64_t needed, struct err *e)
+{
+	struct statvfs v;
+	uint64_t left;
+
+	if (statvfs(dir, &v) < 0)
+		return err_set(e, -errno, "%s", dir);
+	left = (uint64_t)v.f_bavail * v.f_frsize;
+	if (left < needed)
+		return err_msg(e, -ENOSPC, "%s has %llu MiB free, %s needs %llu", dir,
+			       (unsigned long long)left >> 20, what,
+			       (unsigned long long)needed >> 20);
+	return 0;
 }
 
 int json_write(const char *path, json_t *object, struct err *e)

@@ -26,6 +26,9 @@ struct running {
 	char last[256]; /* what it complained about last */
 };
 
+/* What follows this complaint only hides it. */
+static const char no_space[] = "No space left on device";
+
 static void child_exec(const struct exec *x, int out, int err) __attribute__((noreturn));
 static void child_exec(const struct exec *x, int out, int err)
 {
@@ -82,7 +85,7 @@ static void take_text(struct running *r, unsigned int stream, const char *text, 
 		log_debug("%s: %s", r->x->argv[0], b->data);
 		if (r->x->line)
 			r->x->line(r->x->opaque, b->data);
-		if (strncmp(b->data, "I: ", 3) != 0)
+		if (strncmp(b->data, "I: ", 3) != 0 && !strstr(r->last, no_space))
 			snprintf(r->last, sizeof(r->last), "%s", b->data);
 		strbuf_consume(b, b->len);
 	}
@@ -196,6 +199,7 @@ void exec_remove_tree(const char *path)
 	const char *const args[] = {path, NULL};
 	struct err e = {0};
 
-	if (exec_script_as_root("rm -rf -- \"$1\"", args, NULL, &e) < 0)
+	/* Something that a killed build left mounted in there is not ours to delete. */
+	if (exec_script_as_root("rm -rf --one-file-system -- \"$1\"", args, NULL, &e) < 0)
 		log_debug("remove %s: %s", path, e.msg);
 }

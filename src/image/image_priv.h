@@ -34,6 +34,9 @@ must_check int cache_lock(const struct image_cache *c, enum cache_lock kind, con
 must_check int cache_lock_build(const struct image_cache *c, const char *id, struct progress *p,
 				int *ret, struct err *e);
 
+/* -ENOSPC with words when @dir's file system has less than @needed bytes left. */
+must_check int cache_check_space(const char *dir, const char *what, uint64_t needed, struct err *e);
+
 must_check int json_write(const char *path, json_t *object, struct err *e);
 json_t *json_read(const char *path);
 const char *json_text(const json_t *object, const char *key);

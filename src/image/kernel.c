@@ -13,6 +13,8 @@
 #include <fcntl.h>
 #include <stdio.h>
 
+#define FREE_NEEDED (UINT64_C(512) << 20) /* package, and twice its content */
+
 static const struct progress_step kernel_steps[] = {
     {"kernel.lists", "reading the archive's package lists", 5},
     {"kernel.download", "downloading the kernel", 5},
@@ -179,7 +181,9 @@ static int get_locked(struct image_cache *c, const char *id, const char *suite,
 	if (r < 0)
 		return r;
 	own = progress_begin(p, subject, timings, kernel_steps, ARRAY_SIZE(kernel_steps));
-	r = build(&w, suite, flavour, p, e);
+	r = cache_check_space(w.dir, "a kernel", FREE_NEEDED, e);
+	if (r == 0)
+		r = build(&w, suite, flavour, p, e);
 	if (r == 0)
 		r = workspace_publish(&w, c, entry, e);
 	if (own)

@@ -50,14 +50,18 @@ static void killed_build(struct image_cache *c)
 {
 	struct image_cache again;
 	struct workspace dead, alive;
-	autofree char *name = NULL;
+	autofree char *old = NULL;
 
 	CHECK_EQ(workspace_make(c, &dead, NULL), 0);
 	CHECK_EQ(workspace_make(c, &alive, NULL), 0);
 	touch(dead.dir, "half");
+	/* Killed in the middle of workspace_publish: the one it replaces lies beside. */
+	old = xasprintf("%s.old", dead.dir);
+	CHECK_EQ(make_dir(old, NULL), 0);
 	close(dead.lock);
 	CHECK_EQ(image_cache_open(&again, NULL), 0);
 	CHECK(access(dead.dir, F_OK) < 0);
+	CHECK(access(old, F_OK) < 0);
 	CHECK(access(alive.dir, F_OK) == 0);
 	workspace_fini(&alive);
 	free(dead.dir);
