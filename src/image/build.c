@@ -59,8 +59,8 @@ static void follow_mmdebstrap(void *opaque, const char *line)
 }
 
 /* A directory as root; else a tar, for the namespace to unpack. */
-static int run_mmdebstrap(const struct image_source *s, const char *target, struct progress *p,
-			  struct err *e)
+static int run_mmdebstrap(const struct image_source *s, const char *target, const char *tmp_dir,
+			  struct progress *p, struct err *e)
 {
 	autofree char *include =
 	    xasprintf("--include=" BASE_PACKAGES "%s%s", s->packages[0] ? "," : "", s->packages);
@@ -72,7 +72,12 @@ static int run_mmdebstrap(const struct image_source *s, const char *target, stru
 				include,
 				s->suite,
 				target};
-	struct exec x = {.argv = argv, .line = follow_mmdebstrap, .opaque = p, .progress = p};
+	struct exec x = {.argv = argv,
+			 .line = follow_mmdebstrap,
+			 .opaque = p,
+			 .progress = p,
+			 .tmp_dir = tmp_dir,
+			 .contain = true};
 	size_t n = 7;
 	char *save = NULL;
 	int r = apt_sources(s->suite, &sources, e);
@@ -132,7 +137,7 @@ static int build_deb(const struct image_source *s, const struct workspace *w,
 	int r = cache_check_space(w->dir, "an image", FREE_NEEDED, e);
 
 	if (r == 0)
-		r = run_mmdebstrap(s, root ? tree : tar, p, e);
+		r = run_mmdebstrap(s, root ? tree : tar, root ? w->dir : NULL, p, e);
 	if (r == 0)
 		r = write_disk(root ? tree : tar, tree, k->dir, disk, p, e);
 	return r;

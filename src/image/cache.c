@@ -80,7 +80,8 @@ static void sweep(const struct image_cache *c)
 		old = xasprintf("%s.old", dir);
 		remove_if_there(dir);
 		remove_if_there(old);
-		unlink(lock);
+		if (access(dir, F_OK) < 0) /* else the next sweep tries again */
+			unlink(lock);
 	}
 	if (d)
 		closedir(d);

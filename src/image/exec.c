@@ -21,6 +21,7 @@
 struct running {
 	const struct exec *x;
 	pid_t pid;
+	bool contained;
 	int out, err; /* read ends, -1 once closed */
 	struct strbuf line[2];
 	char last[256]; /* what it complained about last */
@@ -29,12 +30,14 @@ struct running {
 /* What follows this complaint only hides it. */
 static const char no_space[] = "No space left on device";
 
-static void child_exec(const struct exec *x, int out, int err) __attribute__((noreturn));
-static void child_exec(const struct exec *x, int out, int err)
+static void child_exec(const struct exec *x, const char *const *argv, bool contained, int out,
+		       int err) __attribute__((noreturn));
+static void child_exec(const struct exec *x, const char *const *argv, bool contained, int out,
+		       int err)
 {
 	int null = open("/dev/null", O_RDWR);
 
-	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	prctl(PR_SET_PDEATHSIG, contained ? SIGKILL : SIGTERM);
 	setpgid(0, 0);
 	signal(SIGPIPE, SIG_DFL);
 	signal(SIGINT, SIG_DFL);
@@ -45,20 +48,58 @@ static void child_exec(const struct exec *x, int out, int err)
 	setenv("PATH", SEARCH_PATH, 1);
 	setenv("LC_ALL", "C.UTF-8", 1);
 	setenv("DEBIAN_FRONTEND", "noninteractive", 1);
-	execvp(x->argv[0], (char *const *)x->argv);
-	dprintf(2, "%s: %s\n", x->argv[0], strerror(errno));
+	if (x->tmp_dir)
+		setenv("TMPDIR", x->tmp_dir, 1);
+	execvp(argv[0], (char *const *)argv);
+	dprintf(2, "%s: %s\n", argv[0], strerror(errno));
 	_exit(127);
+}
+
+#define MAX_ARGS 64
+
+/* Namespaces that end with the program: when insula is killed, so are all descendants, and what
+ * they mounted is gone. */
+static const char *const container[] = {"unshare", "--mount",      "--pid",
+					"--fork",  "--kill-child", "--mount-proc"};
+
+static bool can_contain(void)
+{
+	const char *argv[ARRAY_SIZE(container) + 2] = {NULL};
+	struct exec x = {.argv = argv};
+	struct err e = {0};
+
+	if (geteuid() != 0)
+		return false;
+	memcpy(argv, container, sizeof(container));
+	argv[ARRAY_SIZE(container)] = "true";
+	return exec_run(&x, &e) == 0;
+}
+
+static void make_argv(struct running *r, const char *argv[MAX_ARGS])
+{
+	size_t n = 0;
+
+	r->contained = r->x->contain && can_contain();
+	if (r->contained) {
+		memcpy(argv, container, sizeof(container));
+		n = ARRAY_SIZE(container);
+	}
+	for (const char *const *a = r->x->argv; *a && n < MAX_ARGS - 1; a++)
+		argv[n++] = *a;
+	argv[n] = NULL;
 }
 
 static int start(struct running *r, struct err *e)
 {
 	int out[2] = {-1, -1}, err[2] = {-1, -1};
+	const char *argv[MAX_ARGS];
 
+	make_argv(r, argv);
 	if (pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0)
 		return err_set(e, -errno, "pipe");
 	r->pid = fork();
 	if (r->pid == 0)
-		child_exec(r->x, out[1], err[1]);
+		child_exec(r->x, argv, r->contained, out[1], err[1]);
 	close(out[1]);
 	close(err[1]);
 	r->out = out[0];
@@ -118,7 +159,8 @@ static int watch(struct running *r)
 				      {.fd = r->err, .events = POLLIN}};
 
 		if (!cancelled && r->x->progress && progress_cancelled(r->x->progress)) {
-			kill(-r->pid, SIGTERM);
+			/* unshare(1) does not hear SIGTERM while its child runs. */
+			kill(-r->pid, r->contained ? SIGKILL : SIGTERM);
 			cancelled = true;
 		}
 		if (poll(p, 2, TICK_MS) < 0)
@@ -176,7 +218,7 @@ int exec_script_as_root(const char *script, const char *const *args, struct prog
 			struct err *e)
 {
 	const char *argv[32];
-	struct exec x = {.argv = argv, .progress = p};
+	struct exec x = {.argv = argv, .progress = p, .contain = p != NULL};
 	size_t n = 0;
 
 	if (geteuid() != 0) {

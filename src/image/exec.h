@@ -15,6 +15,11 @@ struct exec {
 	void *opaque;
 	struct strbuf *out; /* if set, standard output is collected here instead */
 	struct progress *progress;
+	const char
+	    *tmp_dir; /* for temporary files of the program, so that they go with it; or NULL */
+	/* As root where the host allows it: namespaces, so that nothing it starts or mounts
+	 * outlives insula, not even one killed with SIGKILL. */
+	bool contain;
 };
 
 /* Waits for it, ticking the progress; ends it when cancelled (-EINTR).  A failure quotes the

@@ -90,7 +90,7 @@ static int run_script(const char *script, const char *a, const char *b, struct p
 		      struct err *e)
 {
 	const char *const argv[] = {"sh", "-ec", script, "sh", a, b, NULL};
-	struct exec x = {.argv = argv, .progress = p};
+	struct exec x = {.argv = argv, .progress = p, .contain = true};
 
 	return exec_run(&x, e);
 }

@@ -317,6 +317,51 @@ def case_cli_killed():
     raise Failed("insula-vmm outlived its insula")
 
 
+def building(where):
+    """An image being made in the cache @where, at its longest step."""
+    env = dict(os.environ, XDG_CACHE_HOME=where)
+    p = subprocess.Popen([INSULA, "image", "build", IMAGE], env=env, stdin=subprocess.DEVNULL,
+                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    for line in p.stderr:
+        if "unpacking packages" in line:
+            return p
+    raise Failed("the build ended early:", p.wait())
+
+
+def check_nothing_made(where):
+    mounts = open("/proc/self/mountinfo").read()
+    check(where not in mounts, "mounted:", mounts)
+    check(not os.listdir(where + "/insula/images"), "a half-made image")
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            args = open(f"/proc/{pid}/cmdline").read()
+        except OSError:
+            continue
+        check(where + "/insula/tmp" not in args, "still runs:", pid, args)
+
+
+def case_build_interrupted():
+    where = os.path.join(temp, "cache-int")
+    p = building(where)
+    p.send_signal(signal.SIGINT)
+    check(p.wait(60) == 130, p.returncode)
+    check_nothing_made(where)
+    check(not os.listdir(where + "/insula/tmp"), os.listdir(where + "/insula/tmp"))
+
+
+def case_build_killed():
+    where = os.path.join(temp, "cache-kill")
+    p = building(where)
+    p.kill()
+    p.wait()
+    time.sleep(2)
+    check_nothing_made(where)
+    # The next one, whatever it does, clears away.
+    subprocess.run([INSULA, "image", "list"], env=dict(os.environ, XDG_CACHE_HOME=where),
+                   check=True, stdout=subprocess.DEVNULL)
+    check(not os.listdir(where + "/insula/tmp"), os.listdir(where + "/insula/tmp"))
+
+
 def case_corrupt_kernel():
     path = os.path.join(temp, "kernel")
     with open(path, "wb") as f:
