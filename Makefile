@@ -13,7 +13,8 @@ $(BUILD)/build.ninja:
 # Make a Debian 12 image (once), boot it, give a root shell.
 run:
 	@tools/deps build run
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
+	@ninja -C $(BUILD) programs
 	@$(BUILD)/bin/insula run deb:bookworm
 
 check:
@@ -31,16 +32,16 @@ check-unit check-e2e: check-%: all
 	@meson test -C $(BUILD) --print-errorlogs --suite $*
 
 # Everything again with ASan and UBSan, without the real guests, which would take hours; then one of
-# Debian's kernels on the interpreter, if tests/kernels/fetch has filled KERNELS.
-KERNELS ?= $(wildcard /tmp/kernels)
+# Debian's kernels on the interpreter.
 check-sanitize:
 	@tools/deps build check
 	@test -f build-asan/build.ninja || meson setup -Db_sanitize=address,undefined build-asan
 	@ninja -C build-asan
 	@UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 		meson test -C build-asan --no-suite e2e -t 5 --print-errorlogs
-	@$(if $(KERNELS),tests/kernels/boot.py build-asan/bin/insula-vmm $(KERNELS) --engine interp \
-		--timeout 1800 cloud,echo "check-sanitize: no kernels (tests/kernels/fetch DIR; KERNELS=DIR)")
+	@tests/kernels/fetch $(BUILD)/kernels cloud
+	@tests/kernels/boot.py build-asan/bin/insula-vmm $(BUILD)/kernels --engine interp --timeout 1800 \
+		cloud
 
 # Every fuzz target for FUZZ_SECONDS under libFuzzer, then the oracle's long run: hours.
 FUZZ_SECONDS ?= 600
@@ -53,10 +54,22 @@ fuzz:
 	@$(MAKE) --no-print-directory all
 	@ninja -C $(BUILD) fuzz-oracle
 
+# The KVM engine with a real Linux, under an emulated SVM: needs QEMU, takes a minute or two.
+check-kvm-nested: all
+	@tools/deps nested
+	@tests/kernels/fetch $(BUILD)/kernels cloud generic
+	@tests/nested/run $(BUILD) $(BUILD)/kernels
+
+# Figures beside the peer, for docs/: engine loops, kernels' start.
+bench: all
+	@tools/deps nested
+	@$(BUILD)/bench/bench_interp
+	@tests/kernels/run $(BUILD)/bin/insula-vmm $(BUILD)/kernels --compare
+
 deps:
 	@tools/deps build run check
 
 clean:
 	@rm -rf $(BUILD) build-asan build-fuzz
 
-.PHONY: all run check check-unit check-e2e check-sanitize fuzz install deps clean
+.PHONY: all run check check-unit check-e2e check-sanitize check-kvm-nested fuzz bench install deps clean

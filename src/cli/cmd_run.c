@@ -265,7 +265,8 @@ static int run_run(void *config, int argc, char **argv, char **command)
 	if (argc == 1)
 		ret = prepare_image(cfg, argv[0], &p, &r, &e);
 	session.clean_end = r.boot.root_private;
-	session.restart = r.boot.restart = !command || !command[0];
+	/* A kernel alone that panics at once would do so for ever. */
+	session.restart = r.boot.restart = argc == 1 && (!command || !command[0]);
 	for (size_t i = 0; i < cfg->n_disks; i++)
 		session.clean_end = session.clean_end || !cfg->disks[i].read_only;
 	if (ret == 0)
