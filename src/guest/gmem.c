@@ -5,11 +5,11 @@
 #include "guest/gmem.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 
-#define FOUR_GIB BIT(32)
+#define FOUR_GIB  BIT(32)
+#define HUGE_PAGE (2u << 20)
 
 static uint64_t slot_pages(const struct gmem_slot *s)
 {
@@ -40,30 +40,33 @@ static void slot_fini(struct gmem_slot *s)
 {
 	if (s->hva)
 		munmap(s->hva, s->size);
-	close_p(&s->fd);
 	free((void *)s->code_gen);
 	free((void *)s->dirty);
 }
 
-/* RAM is sparse: the host gives pages as the guest touches them. */
+/*
+ * RAM is sparse: the host gives pages as the guest touches them, huge ones where it can.  Private
+ * anonymous memory, since few hosts allow huge pages for shared one, and without them a guest with
+ * a big working set waits for the host's TLB.  Aligned, so that all of it can be huge.
+ */
 static int slot_back(struct gmem_slot *s, struct err *e)
 {
-	int map_flags = MAP_SHARED | MAP_NORESERVE;
-	void *p;
+	size_t room = s->size + HUGE_PAGE, head;
+	uint8_t *p, *start;
 
-	s->fd = memfd_create("guest-ram", MFD_CLOEXEC);
-	if (s->fd < 0)
-		return err_set(e, -errno, "guest memory: memfd_create");
-	if (ftruncate(s->fd, (off_t)s->size) < 0)
-		return err_set(e, -errno, "guest memory of %llu MiB",
-			       (unsigned long long)(s->size >> 20));
-	p = mmap(NULL, s->size, PROT_READ | PROT_WRITE, map_flags, s->fd, 0);
+	p = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		 -1, 0);
 	if (p == MAP_FAILED)
 		return err_set(e, -errno, "guest memory of %llu MiB",
 			       (unsigned long long)(s->size >> 20));
-	s->hva = p;
-	/* Best effort: hosts that allow huge shmem pages save TLB misses. */
-	(void)madvise(p, s->size, MADV_HUGEPAGE);
+	start = (uint8_t *)ALIGN_UP((uintptr_t)p, (uintptr_t)HUGE_PAGE);
+	head = (size_t)(start - p);
+	if (head)
+		munmap(p, head);
+	if (room - head > s->size)
+		munmap(start + s->size, room - head - s->size);
+	s->hva = start;
+	(void)madvise(start, s->size, MADV_HUGEPAGE); /* best effort */
 	s->code_gen = calloc(slot_pages(s), sizeof(*s->code_gen));
 	if (!s->code_gen)
 		return err_set(e, -ENOMEM, "guest memory: code marks");
@@ -84,7 +87,7 @@ int gmem_add(struct gmem *m, uint64_t gpa, uint64_t size, unsigned int flags, st
 		return err_msg(e, -EEXIST, "guest memory: 0x%llx is mapped already",
 			       (unsigned long long)gpa);
 	s = &m->slots[m->n_slots];
-	*s = (struct gmem_slot){.gpa = gpa, .size = size, .fd = -1, .flags = flags};
+	*s = (struct gmem_slot){.gpa = gpa, .size = size, .flags = flags};
 	r = slot_back(s, e);
 	if (r < 0) {
 		slot_fini(s);
@@ -191,15 +194,14 @@ void gmem_discard(struct gmem *m, uint64_t gpa, uint64_t len)
 	const struct gmem_slot *s = gmem_slot(m, gpa);
 	uint64_t first, end;
 
-	if (!s || (s->flags & GMEM_ROM) || s->fd < 0 || !range_ok(gpa - s->gpa, len, s->size))
+	if (!s || (s->flags & GMEM_ROM) || !range_ok(gpa - s->gpa, len, s->size))
 		return;
 	first = ALIGN_UP(gpa - s->gpa, GMEM_PAGE_SIZE);
 	end = ALIGN_DOWN(gpa - s->gpa + len, GMEM_PAGE_SIZE);
 	if (first >= end)
 		return;
-	/* A host that cannot punch holes keeps the memory, which is no harm. */
-	if (fallocate(s->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)first,
-		      (off_t)(end - first)) == 0)
+	/* A host that refuses keeps the memory, which is no harm. */
+	if (madvise(s->hva + first, end - first, MADV_DONTNEED) == 0)
 		gmem_dirty(m, s->gpa + first, end - first);
 }
 

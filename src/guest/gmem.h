@@ -37,7 +37,6 @@ enum gmem_slot_flags {
 struct gmem_slot {
 	uint64_t gpa, size; /* bytes, page-aligned */
 	uint8_t *hva;
-	int fd; /* memfd behind it, -1 if anonymous */
 	unsigned int flags;
 	/* One per page: generation, and GMEM_CODE_MARK while the page holds cached code. */
 	_Atomic uint32_t *code_gen;

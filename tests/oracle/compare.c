@@ -94,10 +94,6 @@ bool outcome_equal(const struct testcase *c, const struct outcome *i, FILE *out)
 	uint64_t seen = FLAGS_SEEN & ~c->unsure_flags;
 	bool d = false;
 
-	/* whether an operand may wrap round the end of a flat 4 GiB segment is the processor's
-	 * choice */
-	if (c->compat && ((n->vector == VEC_PF && n->cr2 >= 0xfffffe00) || n->vector == VEC_AC))
-		return true;
 	d |= differ(out, "vector", n->vector, i->vector);
 	if (d)
 		return false;

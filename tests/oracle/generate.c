@@ -440,13 +440,6 @@ static bool is_rotate(const ZydisDecodedInstruction *z)
 	       z->mnemonic == ZYDIS_MNEMONIC_RCL || z->mnemonic == ZYDIS_MNEMONIC_RCR;
 }
 
-static bool is_vmaskmov(const ZydisDecodedInstruction *z)
-{
-	return z->mnemonic == ZYDIS_MNEMONIC_VMASKMOVPS ||
-	       z->mnemonic == ZYDIS_MNEMONIC_VMASKMOVPD ||
-	       z->mnemonic == ZYDIS_MNEMONIC_VPMASKMOVD || z->mnemonic == ZYDIS_MNEMONIC_VPMASKMOVQ;
-}
-
 static void aim(struct rng *r, struct testcase *c, const ZydisDecodedInstruction *z,
 		const ZydisDecodedOperand *o, uint8_t *p, uint64_t rip)
 {
@@ -475,12 +468,6 @@ static void aim(struct rng *r, struct testcase *c, const ZydisDecodedInstruction
 	 */
 	if (z->meta.category == ZYDIS_CATEGORY_DECIMAL && z->cpu_flags)
 		c->unsure_flags |= z->cpu_flags->undefined;
-	/* the host checks alignment before it looks for the page */
-	if (z->mnemonic == ZYDIS_MNEMONIC_SHLD || z->mnemonic == ZYDIS_MNEMONIC_SHRD)
-		c->in.rflags &= ~(uint64_t)FL_AC;
-	/* elements' own alignment is checked, the host does not */
-	if (z->meta.isa_ext == ZYDIS_ISA_EXT_AVX2GATHER || is_vmaskmov(z))
-		c->in.rflags &= ~(uint64_t)FL_AC;
 	/* POPF and the like would trace */
 	if (z->meta.category == ZYDIS_CATEGORY_POP || z->mnemonic == ZYDIS_MNEMONIC_POPF ||
 	    z->mnemonic == ZYDIS_MNEMONIC_POPFD || z->mnemonic == ZYDIS_MNEMONIC_POPFQ) {

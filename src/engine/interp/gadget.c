@@ -72,6 +72,11 @@ void gadget_flush(struct gadget_arena *a)
 	a->used = 0;
 }
 
+bool gadget_contains(const struct gadget_arena *a, uintptr_t pc)
+{
+	return pc - (uintptr_t)a->rx < ARENA_SIZE;
+}
+
 gadget_fn *gadget_add(struct gadget_arena *a, const uint8_t *code, unsigned int len)
 {
 	uint32_t h = 0x811c9dc5, n;

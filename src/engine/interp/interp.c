@@ -188,7 +188,7 @@ void interp_mode_changed(struct ivcpu *v)
 		v->stack_bits = 64;
 	else
 		v->stack_bits = c->seg[SEG_SS].attr & SEG_DB ? 32 : 16;
-	v->rip_mask = v->mode == MODE_LONG ? UINT64_MAX : UINT32_MAX;
+	v->rip_mask = v->lin_mask = v->mode == MODE_LONG ? UINT64_MAX : UINT32_MAX;
 	if (v->cpl == 3)
 		v->tlb_set = TLB_USER;
 	else
@@ -474,8 +474,10 @@ static void interp_run(struct vcpu *vcpu, struct vm_exit *x)
 	}
 	v->link_from = NULL;
 	v->fault_jmp = &here;
+	hostfault_watch(v);
 	if (sigsetjmp(here, 0) == 0 || !land(v))
 		run_loop(v);
+	hostfault_watch(NULL);
 	v->exit = NULL;
 	v->fault_jmp = NULL;
 }
@@ -631,6 +633,7 @@ static int interp_create(struct gmem *mem, unsigned int n_cpus, struct engine **
 	struct interp *in = xnew(struct interp);
 	int r;
 
+	hostfault_init();
 	in->en.ops = &interp_ops;
 	in->en.mem = mem;
 	in->en.n_cpus = n_cpus;

@@ -105,6 +105,7 @@ struct ivcpu {
 	bool hot;              /* running hot uops: af is right, not c.rflags; rip is that of uop */
 	bool running;          /* in a block, slow handlers included */
 	uint64_t rip_mask;     /* of the mode: 64 or 32 bits */
+	uint64_t lin_mask;     /* of linear addresses: likewise, but for implicit accesses */
 	const struct uop *uop; /* the instruction at work, set when it leaves the fast path */
 	/* --- derived from c by interp_mode_changed() */
 	enum interp_mode mode;
@@ -246,8 +247,13 @@ void lin_st(struct ivcpu *v, uint64_t lin, unsigned int size, uint64_t x);
 /* Larger operands (vectors, FXSAVE): all or nothing on faults; size <= 4096. */
 void lin_read(struct ivcpu *v, uint64_t lin, void *buf, unsigned int size);
 void lin_write(struct ivcpu *v, uint64_t lin, const void *buf, unsigned int size);
+/* Likewise, never #AC. */
+void lin_read_any(struct ivcpu *v, uint64_t lin, void *buf, unsigned int size);
+void lin_write_any(struct ivcpu *v, uint64_t lin, const void *buf, unsigned int size);
 /* Raise what an access would raise, without doing it. */
 void lin_probe(struct ivcpu *v, uint64_t lin, unsigned int size, enum access acc);
+/* #AC, where alignment checks are on, for an access that comes later. */
+void lin_check_align(struct ivcpu *v, uint64_t lin, unsigned int size);
 /* With supervisor rights whatever the CPL: descriptor tables, TSS, IDT (implicit accesses). */
 uint64_t sys_ld(struct ivcpu *v, uint64_t lin, unsigned int size);
 void sys_st(struct ivcpu *v, uint64_t lin, unsigned int size, uint64_t x);
@@ -369,3 +375,11 @@ void serve_requests(struct ivcpu *v);
 
 must_check int vec_init(struct ivcpu *v, struct err *e);
 void vec_fini(struct ivcpu *v);
+/* Is the host address @pc in code made for guest instructions? */
+bool vec_owns_code(const struct ivcpu *v, uintptr_t pc);
+
+/* --- host faults (hostfault.c) ------------------------------------------------------------------ */
+
+/* Once a process; and whom this thread runs, NULL = nobody. */
+void hostfault_init(void);
+void hostfault_watch(struct ivcpu *v);

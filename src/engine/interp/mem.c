@@ -49,7 +49,8 @@ static void seg_check(struct ivcpu *v, unsigned int seg, uint64_t off, unsigned 
 
 		if (off <= s->limit || last > top)
 			raise_seg(v, seg);
-	} else if (last > s->limit) {
+	} else if (last > s->limit && s->limit != UINT32_MAX) {
+		/* nothing lies above 4 GiB: there an operand goes on at 0 */
 		raise_seg(v, seg);
 	}
 }
@@ -91,7 +92,7 @@ static struct tlb_entry *tlb_entry(const struct ivcpu *v, uint64_t lin)
 	return &v->tlb[(lin >> 12) & (TLB_SIZE - 1)];
 }
 
-static void check_align(struct ivcpu *v, uint64_t lin, unsigned int size)
+void lin_check_align(struct ivcpu *v, uint64_t lin, unsigned int size)
 {
 	/* Up to 8 bytes: bigger operands have rules of their own, checked by their instructions. */
 	if (v->slow_data && v->tlb_set == TLB_USER && (v->c.cr0 & CR0_AM) &&
@@ -196,8 +197,9 @@ static void page_open(struct ivcpu *v, uint64_t lin, struct wr_page *w)
 		return;
 	}
 	w->host = tlb_fill(v, lin, ACC_WRITE, &w->pa);
-	w->told = true;
-	if (w->host) {
+	/* A plain page by now has an entry, which answers for what is written as any other does. */
+	w->told = e->tag[ACC_WRITE] != ((lin & PAGE_MASK) | v->tlb_gen);
+	if (w->host && w->told) {
 		s = gmem_slot(v->vcpu.en->mem, w->pa);
 		w->rom = s && (s->flags & GMEM_ROM);
 	}
@@ -259,18 +261,18 @@ static void page_get(struct ivcpu *v, uint64_t lin, void *buf, unsigned int size
 	}
 }
 
-/* In a segment below 4 GiB, an operand wraps at the top of the linear address space. */
+/* Outside 64-bit mode an operand wraps at the top of the linear address space. */
 static uint64_t next_page(const struct ivcpu *v, uint64_t lin, unsigned int head)
 {
-	return v->mode == MODE_LONG ? lin + head : (uint32_t)(lin + head);
+	return (lin + head) & v->lin_mask;
 }
 
-void lin_read(struct ivcpu *v, uint64_t lin, void *buf, unsigned int size)
+void lin_read_any(struct ivcpu *v, uint64_t lin, void *buf, unsigned int size)
 {
 	unsigned int head = MIN(size, page_rest(lin));
 	uint64_t pa, lin2 = next_page(v, lin, head);
 
-	check_align(v, lin, size);
+	lin &= v->lin_mask;
 	if (head < size) { /* faults of both halves before any MMIO */
 		(void)page_host(v, lin, ACC_READ, &pa);
 		(void)page_host(v, lin2, ACC_READ, &pa);
@@ -281,13 +283,19 @@ void lin_read(struct ivcpu *v, uint64_t lin, void *buf, unsigned int size)
 	note_data(v, lin, size, ACC_READ);
 }
 
-void lin_write(struct ivcpu *v, uint64_t lin, const void *buf, unsigned int size)
+void lin_read(struct ivcpu *v, uint64_t lin, void *buf, unsigned int size)
+{
+	lin_check_align(v, lin, size);
+	lin_read_any(v, lin, buf, size);
+}
+
+void lin_write_any(struct ivcpu *v, uint64_t lin, const void *buf, unsigned int size)
 {
 	unsigned int head = MIN(size, page_rest(lin));
 	uint64_t lin2 = next_page(v, lin, head);
 	struct wr_page a, b = {0};
 
-	check_align(v, lin, size);
+	lin &= v->lin_mask;
 	if (head < size) {
 		uint64_t pa;
 
@@ -302,9 +310,15 @@ void lin_write(struct ivcpu *v, uint64_t lin, const void *buf, unsigned int size
 	note_data(v, lin, size, ACC_WRITE);
 }
 
+void lin_write(struct ivcpu *v, uint64_t lin, const void *buf, unsigned int size)
+{
+	lin_check_align(v, lin, size);
+	lin_write_any(v, lin, buf, size);
+}
+
 uint64_t lin_ld(struct ivcpu *v, uint64_t lin, unsigned int size)
 {
-	struct tlb_entry *e = tlb_entry(v, lin);
+	const struct tlb_entry *e = tlb_entry(v, lin &= v->lin_mask);
 	uint64_t x = 0;
 
 	if (likely(e->tag[ACC_READ] == (((lin + size - 1) & PAGE_MASK) | v->tlb_gen)))
@@ -315,7 +329,7 @@ uint64_t lin_ld(struct ivcpu *v, uint64_t lin, unsigned int size)
 
 void lin_st(struct ivcpu *v, uint64_t lin, unsigned int size, uint64_t x)
 {
-	struct tlb_entry *e = tlb_entry(v, lin);
+	const struct tlb_entry *e = tlb_entry(v, lin &= v->lin_mask);
 
 	if (likely(e->tag[ACC_WRITE] == (((lin + size - 1) & PAGE_MASK) | v->tlb_gen)))
 		host_st((void *)(lin + e->addend), size, x);
@@ -342,7 +356,7 @@ void lin_probe(struct ivcpu *v, uint64_t lin, unsigned int size, enum access acc
 	unsigned int head = MIN(size, page_rest(lin));
 	uint64_t pa;
 
-	(void)page_host(v, lin, acc, &pa);
+	(void)page_host(v, lin & v->lin_mask, acc, &pa);
 	if (head < size)
 		(void)page_host(v, next_page(v, lin, head), acc, &pa);
 }
@@ -352,7 +366,7 @@ bool lin_is_ram(struct ivcpu *v, uint64_t lin, unsigned int size)
 	unsigned int head = MIN(size, page_rest(lin));
 	uint64_t pa;
 
-	return page_host(v, lin, ACC_WRITE, &pa) &&
+	return page_host(v, lin & v->lin_mask, ACC_WRITE, &pa) &&
 	       (head == size || page_host(v, next_page(v, lin, head), ACC_WRITE, &pa));
 }
 
@@ -363,12 +377,14 @@ static void sys_rights(struct ivcpu *v, uint8_t *set)
 	*set = v->tlb_set;
 	v->tlb_set = TLB_SUPER;
 	v->tlb = v->tlb_sets[TLB_SUPER];
+	v->lin_mask = v->c.efer & EFER_LMA ? UINT64_MAX : UINT32_MAX;
 }
 
 static void sys_rights_end(struct ivcpu *v, uint8_t set)
 {
 	v->tlb_set = set;
 	v->tlb = v->tlb_sets[set];
+	v->lin_mask = v->rip_mask;
 }
 
 static void *sys_host(struct ivcpu *v, uint64_t lin, enum access acc, uint64_t *pa)
@@ -380,7 +396,7 @@ static void *sys_host(struct ivcpu *v, uint64_t lin, enum access acc, uint64_t *
 	return tlb_fill_set(v, TLB_SUPER, lin, acc, pa);
 }
 
-/* After the probe nothing but a replayed exit can leave, and mode_changed sets the rights again. */
+/* When it leaves, mode_changed sets the rights again. */
 static void sys_probe(struct ivcpu *v, uint64_t lin, unsigned int size, enum access acc)
 {
 	unsigned int head = MIN(size, page_rest(lin));
@@ -396,8 +412,8 @@ uint64_t sys_ld(struct ivcpu *v, uint64_t lin, unsigned int size)
 	uint8_t set;
 	uint64_t x;
 
-	sys_probe(v, lin, size, ACC_READ);
 	sys_rights(v, &set);
+	sys_probe(v, lin, size, ACC_READ);
 	x = lin_ld(v, lin, size);
 	sys_rights_end(v, set);
 	return x;
@@ -407,8 +423,8 @@ void sys_st(struct ivcpu *v, uint64_t lin, unsigned int size, uint64_t x)
 {
 	uint8_t set;
 
-	sys_probe(v, lin, size, ACC_WRITE);
 	sys_rights(v, &set);
+	sys_probe(v, lin, size, ACC_WRITE);
 	lin_st(v, lin, size, x);
 	sys_rights_end(v, set);
 }
@@ -423,7 +439,8 @@ void *lin_rmw(struct ivcpu *v, uint64_t lin, unsigned int size)
 {
 	struct wr_page w;
 
-	check_align(v, lin, size);
+	lin &= v->lin_mask;
+	lin_check_align(v, lin, size);
 	/* A LOCK over a line's end stalls the host or, where it is detected, kills the process. */
 	if ((lin & 63) + size > 64)
 		return NULL;
@@ -480,7 +497,7 @@ uint64_t hot_ld_rmw(struct ivcpu *v, const struct uop *u, uint64_t lin, unsigned
 	uint64_t x = 0;
 
 	hot_enter(v, u, lin, size);
-	check_align(v, lin, size);
+	lin_check_align(v, lin, size);
 	lin_probe(v, lin, size, ACC_WRITE);
 	lin_read(v, lin, &x, size);
 	return x;
@@ -497,7 +514,7 @@ uint64_t hot_lin(struct ivcpu *v, const struct uop *u, unsigned int size, enum a
 		ea = (uint16_t)ea;
 	if (v->mode == MODE_LONG)
 		return u->seg >= SEG_FS ? s->base + ea : ea;
-	if (s->limit == UINT32_MAX && ea <= UINT32_MAX - 15 &&
+	if (s->limit == UINT32_MAX &&
 	    (s->attr & (SEG_UNUSABLE | SEG_P | SEG_S | SEG_CODE | SEG_CONFORM | SEG_WRITE)) ==
 		(SEG_P | SEG_S | SEG_WRITE))
 		return (uint32_t)(s->base + ea);

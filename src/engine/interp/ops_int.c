@@ -407,6 +407,7 @@ static void h_shiftd(struct ivcpu *v, const struct x86_insn *i)
 	uint32_t f = flags_to_af(v->c.rflags);
 
 	if (i->has_mem) {
+		lin_check_align(v, lin, i->opsize);
 		lin_probe(v, lin, i->opsize, ACC_WRITE);
 		x = lin_ld(v, lin, i->opsize);
 	} else {
@@ -571,22 +572,25 @@ static void h_clflush(struct ivcpu *v, const struct x86_insn *i)
 	lin_probe(v, insn_lin(v, i, 1, ACC_READ), 1, ACC_READ);
 }
 
+static int32_t bound_operand(uint64_t x, unsigned int size)
+{
+	return size == 2 ? (int16_t)x : (int32_t)x;
+}
+
+static int32_t bound_load(struct ivcpu *v, const struct x86_insn *i, uint64_t ea)
+{
+	ea = i->addrsize == 2 ? (uint16_t)ea : (uint32_t)ea;
+	return bound_operand(lin_ld(v, seg_linear(v, i->seg, ea, i->opsize, ACC_READ), i->opsize),
+			     i->opsize);
+}
+
+/* The upper bound is not looked at when the lower one decides. */
 static void h_bound(struct ivcpu *v, const struct x86_insn *i)
 {
 	uint64_t ea = insn_ea(v, i);
-	uint64_t lin = seg_linear(v, i->seg, ea, i->opsize * 2u, ACC_READ);
-	int32_t x, lo, hi;
+	int32_t x = bound_operand(reg_get(v, i), i->opsize);
 
-	if (i->opsize == 2) {
-		x = (int16_t)reg_get(v, i);
-		lo = (int16_t)lin_ld16(v, lin);
-		hi = (int16_t)lin_ld16(v, (uint32_t)(lin + 2));
-	} else {
-		x = (int32_t)reg_get(v, i);
-		lo = (int32_t)lin_ld32(v, lin);
-		hi = (int32_t)lin_ld32(v, (uint32_t)(lin + 4));
-	}
-	if (x < lo || x > hi)
+	if (x < bound_load(v, i, ea) || x > bound_load(v, i, ea + i->opsize))
 		raise_fault(v, VEC_BR);
 }
 

@@ -184,7 +184,7 @@ uint64_t guest_tsc(const struct ivcpu *v);
  */
 
 slow_fn sys_jmp_far, sys_call_far, sys_ret_far, sys_iret;
-slow_fn sys_int, sys_int1, sys_int3, sys_into, sys_bound;
+slow_fn sys_int, sys_int1, sys_int3, sys_into;
 slow_fn sys_mov_from_seg, sys_mov_to_seg, sys_push_seg, sys_pop_seg, sys_load_far_pointer;
 slow_fn sys_pushf, sys_popf, sys_cli, sys_sti, sys_clac, sys_stac;
 slow_fn sys_syscall, sys_sysret, sys_sysenter, sys_sysexit;

@@ -74,16 +74,3 @@ void sys_int1(struct ivcpu *v, const struct x86_insn *i)
 	v->c.pending_dbg = 0;
 	event_deliver_from(v, VEC_DB, EVENT_INT1, v->next_rip);
 }
-
-void sys_bound(struct ivcpu *v, const struct x86_insn *i)
-{
-	unsigned int size = i->opsize;
-	uint64_t lin = insn_lin(v, i, 2 * size, ACC_READ);
-	uint64_t low = lin_ld(v, lin, size), high = lin_ld(v, lin + size, size);
-	uint64_t x = gpr_get(v, i->reg, size, true);
-	bool in = size == 2 ? (int16_t)x >= (int16_t)low && (int16_t)x <= (int16_t)high
-			    : (int32_t)x >= (int32_t)low && (int32_t)x <= (int32_t)high;
-
-	if (!in)
-		raise_fault(v, VEC_BR);
-}

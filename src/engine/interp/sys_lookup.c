@@ -24,7 +24,6 @@ static const struct row rows[] = {
     {ZYDIS_MNEMONIC_INT1, {sys_int1, ENDS}},
     {ZYDIS_MNEMONIC_INT3, {sys_int3, ENDS}},
     {ZYDIS_MNEMONIC_INTO, {sys_into, ENDS}},
-    {ZYDIS_MNEMONIC_BOUND, {sys_bound, 0}},
     {ZYDIS_MNEMONIC_LDS, {sys_load_far_pointer, ENDS}},
     {ZYDIS_MNEMONIC_LES, {sys_load_far_pointer, ENDS}},
     {ZYDIS_MNEMONIC_LFS, {sys_load_far_pointer, ENDS}},

@@ -70,6 +70,27 @@ void x87_wait(struct ivcpu *v)
 		raise_fault(v, VEC_MF);
 }
 
+/*
+ * What IGNNE# hides from the guest must be hidden from the host, too, whose NE is always on: no
+ * guest state with an exception pending may be in its registers when a waiting instruction runs.
+ * The flags are sticky, so that an instruction finds nothing changed without them.
+ */
+static uint16_t x87_hide(struct cpu *c)
+{
+	uint16_t hidden = (uint16_t)x87_pending(c);
+
+	c->xs.fsw &= (uint16_t)~hidden;
+	return hidden;
+}
+
+static void x87_unhide(struct cpu *c, uint16_t hidden)
+{
+	if (likely(!hidden))
+		return;
+	c->xs.fsw |= hidden;
+	x87_normalize(c); /* for ES and B */
+}
+
 static void host_x87_reset(void)
 {
 	__asm__ volatile("fninit\n\tldmxcsr %0" : : "m"(*(const uint32_t[1]){HOST_MXCSR}));
@@ -99,12 +120,15 @@ void mmx_clear_top(struct cpu *c)
 
 void mmx_enter(struct cpu *c)
 {
+	uint16_t hidden = x87_hide(c);
+
 	c->xs.mxcsr &= MXCSR_VALID;
 	__asm__ volatile("fxrstor64 %0\n\tmovd %%mm0, %%eax\n\tfxsave64 %0"
 			 : "+m"(c->xs)
 			 :
 			 : FPU_CLOBBERS);
 	host_x87_reset();
+	x87_unhide(c, hidden);
 }
 
 /* --- running a gadget
@@ -150,17 +174,15 @@ static bool run_unmasked(struct ivcpu *v, const struct vec_op *op, void *mem)
 	return false;
 }
 
-static void run_mxcsr(struct ivcpu *v, const struct vec_op *op, void *mem)
+/* False: a SIMD exception is due. */
+static bool run_mxcsr(struct ivcpu *v, const struct vec_op *op, void *mem)
 {
-	v->c.xs.mxcsr &= MXCSR_VALID;
-	if (unlikely((v->c.xs.mxcsr & MXCSR_MASKS) != MXCSR_MASKS)) {
-		if (!run_unmasked(v, op, mem))
-			raise_fault(v, v->c.cr4 & CR4_OSXMMEXCPT ? VEC_XM : VEC_UD);
-		return;
-	}
+	if (unlikely((v->c.xs.mxcsr & MXCSR_MASKS) != MXCSR_MASKS))
+		return run_unmasked(v, op, mem);
 	op->run(&v->c, mem);
 	if ((v->c.xs.mxcsr & ~MXCSR_FLAGS) != HOST_MXCSR)
 		_mm_setcsr(HOST_MXCSR);
+	return true;
 }
 
 /*
@@ -171,14 +193,10 @@ static void run_x87(struct ivcpu *v, const struct x86_insn *i, const struct vec_
 {
 	struct cpu_xsave *xs = &v->c.xs;
 	uint64_t fip = xs->fip, fdp = xs->fdp;
-	uint16_t fop = xs->fop, host_fop = op->fop, mask = 0;
+	uint16_t fop = xs->fop, host_fop = op->fop;
 
 	if (i->has_mem)
 		host_fop = (op->fop & 0x738) | 6;
-	if (x87_pending(&v->c) && (op->flags & VOP_WAIT)) { /* NE = 0: as with IGNNE# asserted */
-		mask = ~xs->fcw & 0x3f;
-		xs->fcw |= mask;
-	}
 	xs->fip = xs->fdp = 1;
 	xs->fop = host_fop ^ 0x7ff;
 	op->run(&v->c, mem);
@@ -194,22 +212,24 @@ static void run_x87(struct ivcpu *v, const struct x86_insn *i, const struct vec_
 		xs->fop = fop;
 	else if (xs->fop == host_fop)
 		xs->fop = op->fop;
-	if (mask) {
-		xs->fcw &= ~mask;
-		x87_normalize(&v->c);
-	}
 }
 
+/* The only way to a gadget. */
 static void run(struct ivcpu *v, const struct x86_insn *i, const struct vec_op *op, void *mem)
 {
+	uint16_t hidden = 0;
+	bool ok = true;
+
 	if (!(op->flags & (VOP_FX | VOP_MXCSR))) {
 		op->run(&v->c, mem);
-	} else if (!(op->flags & VOP_FX)) {
-		run_mxcsr(v, op, mem);
-	} else if (op->flags & VOP_MXCSR) { /* CVTPI2PS and the like */
-		run_mxcsr(v, op, mem);
+		return;
+	}
+	v->c.xs.mxcsr &= MXCSR_VALID;
+	if (op->flags & VOP_WAIT)
+		hidden = x87_hide(&v->c);
+	if (op->flags & VOP_MXCSR) {
+		ok = run_mxcsr(v, op, mem);
 	} else {
-		v->c.xs.mxcsr &= MXCSR_VALID;
 		if (op->flags & VOP_X87_PTR)
 			run_x87(v, i, op, mem);
 		else
@@ -217,6 +237,9 @@ static void run(struct ivcpu *v, const struct x86_insn *i, const struct vec_op *
 		if ((v->c.xs.mxcsr & ~MXCSR_FLAGS) != HOST_MXCSR)
 			_mm_setcsr(HOST_MXCSR);
 	}
+	x87_unhide(&v->c, hidden);
+	if (!ok)
+		raise_fault(v, v->c.cr4 & CR4_OSXMMEXCPT ? VEC_XM : VEC_UD);
 }
 
 /* SDM vol. 3, 6.15.  Vectors wider than 8 bytes are never checked. */
@@ -265,13 +288,17 @@ static void store_operand(struct ivcpu *v, uint64_t lin, unsigned int size, cons
 static bool x87_store_skipped(struct ivcpu *v, const struct x86_insn *i, const struct vec_op *op)
 {
 	struct cpu_xsave xs;
+	uint16_t hidden;
 
 	if (!(op->flags & VOP_WAIT) || !(~v->c.xs.fcw & 0x19))
 		return false;
 	xs = v->c.xs;
+	hidden = x87_hide(&v->c);
 	run(v, i, op, vec_of(v)->bounce);
-	if (x87_pending(&v->c) & 0x19)
+	if (x87_pending(&v->c) & 0x19) {
+		x87_unhide(&v->c, hidden);
 		return true;
+	}
 	v->c.xs = xs;
 	return false;
 }
@@ -427,6 +454,11 @@ struct slow_handler vec_lookup(const struct ivcpu *v, const struct x86_insn *i)
 
 /* --- life
  * --------------------------------------------------------------------------------------------- */
+
+bool vec_owns_code(const struct ivcpu *v, uintptr_t pc)
+{
+	return gadget_contains(vec_of(v)->arena, pc);
+}
 
 int vec_init(struct ivcpu *v, struct err *e)
 {

@@ -136,7 +136,7 @@ void vec_vmaskmov(struct ivcpu *v, const struct x86_insn *i)
 				uint64_t lin =
 				    seg_linear(v, i->seg, base + k * size, size, ACC_READ);
 
-				lin_read(v, lin, data + k * size, size);
+				lin_read_any(v, lin, data + k * size, size);
 			}
 		ymm_set(&v->c.xs, i->reg, data);
 		return;
@@ -145,8 +145,8 @@ void vec_vmaskmov(struct ivcpu *v, const struct x86_insn *i)
 	mask_elements_probe(v, i, mask, size, len);
 	for (k = 0; k < n; k++)
 		if (element_on(mask, k, size)) {
-			lin_write(v, seg_linear(v, i->seg, base + k * size, size, ACC_WRITE),
-				  data + k * size, size);
+			lin_write_any(v, seg_linear(v, i->seg, base + k * size, size, ACC_WRITE),
+				      data + k * size, size);
 		}
 }
 
@@ -173,7 +173,7 @@ static void gather_loads(struct ivcpu *v, const struct x86_insn *i, struct gathe
 	for (unsigned int k = 0; k < g->n; k++) {
 		if (!element_on(g->mask, k, g->size))
 			continue;
-		lin_read(v, gather_lin(v, i, g, k), g->data + k * g->size, g->size);
+		lin_read_any(v, gather_lin(v, i, g, k), g->data + k * g->size, g->size);
 		memset(g->mask + k * g->size, 0, g->size);
 		g->loaded = true;
 	}

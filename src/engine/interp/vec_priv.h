@@ -117,6 +117,8 @@ void gadget_arena_free(struct gadget_arena *a);
 /* Bytes of code; the same code again is found.  NULL when the arena is full. */
 gadget_fn *gadget_add(struct gadget_arena *a, const uint8_t *code, unsigned int len);
 void gadget_flush(struct gadget_arena *a);
+/* Is @pc an address in its code? */
+bool gadget_contains(const struct gadget_arena *a, uintptr_t pc);
 
 #define GADGET_MAX 768
 /* Generates the gadget of a decoded instruction to @code (GADGET_MAX bytes); returns its length. */

@@ -65,8 +65,52 @@ static void rnd_code(uint8_t *p, size_t len)
 					 0x65, 0xc5, 0xc4, 0xa4, 0xaa, 0xa5, 0x6c, 0x6e,
 					 0x8e, 0xcf, 0xcd, 0xff, 0x01, 0x22};
 
+	if (rnd() % 4 == 0) { /* x87, MMX and SSE by themselves: other bytes soon end in a fault */
+		for (size_t k = 0; k + 3 <= len; k += 3) {
+			p[k] = rnd() % 2 ? 0x0f : 0xd8 | (uint8_t)(rnd() % 8);
+			p[k + 1] =
+			    p[k] == 0x0f ? 0x50 + (uint8_t)(rnd() % 0xb0) : 0xc0 | (uint8_t)rnd();
+			p[k + 2] = p[k] == 0x0f ? 0xc0 | (uint8_t)rnd() : 0x90;
+		}
+		return;
+	}
 	for (size_t k = 0; k < len; k++)
 		p[k] = rnd() % 3 ? (uint8_t)rnd() : common[rnd() % sizeof(common)];
+}
+
+/* Floating point as a guest may have set it up: exceptions pending and unmasked, NE or not. */
+static void rnd_fpu(struct cpu *c)
+{
+	static const uint64_t xcr0[] = {XSTATE_X87, XSTATE_X87 | XSTATE_SSE,
+					XSTATE_X87 | XSTATE_SSE | XSTATE_AVX};
+	const uint64_t cr0 = CR0_NE | CR0_MP | CR0_ET | CR0_WP, rare = CR0_EM | CR0_TS;
+	const uint64_t cr4 = CR4_OSFXSR | CR4_OSXSAVE | CR4_OSXMMEXCPT | CR4_TSD | CR4_DE;
+
+	c->cr0 = (c->cr0 & ~cr0) | (rnd() & cr0);
+	if (rnd() % 8 == 0)
+		c->cr0 |= rnd() & rare;
+	c->cr4 = (c->cr4 & ~cr4) | ((rnd() | rnd()) & cr4);
+	c->xcr0 = xcr0[rnd() % 3];
+	for (unsigned int k = 0; k < 8; k++)
+		for (unsigned int b = 0; b < 10; b++)
+			c->xs.st[k][b] = rnd() % 4 ? (uint8_t)rnd() : 0xff;
+	for (unsigned int k = 0; k < 16; k++)
+		for (unsigned int b = 0; b < 16; b++)
+			c->xs.xmm[k][b] = c->xs.ymmh[k][b] = rnd() % 4 ? (uint8_t)rnd() : 0x7f;
+	c->xs.fcw = rnd() % 4 ? (uint16_t)rnd() : 0x37f;
+	c->xs.fsw = (uint16_t)rnd();
+	c->xs.ftw = (uint8_t)rnd();
+	c->xs.mxcsr = (uint32_t)(rnd() % 4 ? rnd() : 0x1f80);
+}
+
+/* What only one paging mode has: bits that others ignore. */
+static void rnd_control(struct cpu *c)
+{
+	c->cr4 |= rnd() & (CR4_VME | CR4_PVI | CR4_PSE | CR4_MCE | CR4_PGE | CR4_PCE);
+	if (c->efer & EFER_LMA)
+		c->cr4 |= rnd() & CR4_PCIDE;
+	if (rnd() % 4 == 0)
+		c->efer |= EFER_SCE;
 }
 
 static void rnd_state(struct vm *vm)
@@ -112,6 +156,10 @@ static void rnd_state(struct vm *vm)
 		c.cr4 |= CR4_SMAP | CR4_SMEP | CR4_UMIP | CR4_FSGSBASE;
 	if (rnd() % 4 == 0)
 		c.cr0 |= CR0_AM;
+	if (rnd() % 2)
+		rnd_fpu(&c);
+	if (rnd() % 2)
+		rnd_control(&c);
 	if (rnd() % 8 == 0)
 		c.rip = (c.rip | 0xfff) - rnd() % 16;
 	vm_set(vm, 0, &c);
@@ -140,7 +188,10 @@ static void one_run(struct vm *vm, uint64_t seed)
 		CHECK_EQ(engine_single_step(vm->v[0], rnd() % 4 == 0, &e), 0);
 		engine_run(vm->v[0], &vm->x);
 		vm->x.data = rnd();
-		if (vm->x.reason == EXIT_SHUTDOWN || vm->x.reason == EXIT_ERROR)
+		if (vm->x.reason == EXIT_ERROR)
+			fprintf(stderr, "seed %" PRIu64 ": %s\n", seed, vm->x.err);
+		CHECK(vm->x.reason != EXIT_ERROR);
+		if (vm->x.reason == EXIT_SHUTDOWN)
 			return;
 		if (engine_irq_ready(vm->v[0]) && rnd() % 4 == 0)
 			engine_interrupt(vm->v[0], (uint8_t)rnd());
