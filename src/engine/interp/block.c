@@ -262,13 +262,32 @@ static uint16_t reg_off(unsigned int r)
 	return (uint16_t)(offsetof(struct ivcpu, c.gpr) + 8 * r);
 }
 
-static void fill_mem(const struct x86_insn *i, struct uop *u)
+/* May the operand's linear address be computed without looking at its segment? */
+static bool is_flat(const struct ivcpu *v, const struct x86_insn *i)
+{
+	if (v->mode == MODE_LONG)
+		return i->addrsize == 8;
+	return (v->block_key & KEY_FLAT) && i->addrsize == 4 &&
+	       (i->seg == SEG_DS || i->seg == SEG_SS || i->seg == SEG_ES);
+}
+
+static uint16_t seg_base_off(const struct ivcpu *v, unsigned int seg)
+{
+	if (v->mode == MODE_LONG && seg < SEG_FS)
+		return offsetof(struct ivcpu, zero);
+	return (uint16_t)(offsetof(struct ivcpu, c.seg) + seg * sizeof(struct cpu_segment) +
+			  offsetof(struct cpu_segment, base));
+}
+
+static void fill_mem(const struct ivcpu *v, const struct x86_insn *i, struct uop *u)
 {
 	u->base = u->index = offsetof(struct ivcpu, zero);
-	u->seg = i->seg;
-	u->asz = i->addrsize;
+	u->seg = i->seg & 15;
+	u->asz = i->addrsize & 15;
 	if (!i->has_mem)
 		return;
+	u->flat = is_flat(v, i);
+	u->seg_base = seg_base_off(v, i->seg);
 	u->disp = i->disp;
 	if (i->base == REG_RIP) {
 		u->base = offsetof(struct ivcpu, page_rip);
@@ -288,8 +307,8 @@ static bool translate(struct ivcpu *v, struct decoding *d, const struct x86_insn
 	struct slow_handler h = {0};
 	bool ends = false;
 
-	u->len = i->len;
-	fill_mem(i, u);
+	u->len = i->len & 15;
+	fill_mem(v, i, u);
 	hot_translate(v, i, u, &ends);
 	if (u->fn)
 		return ends;

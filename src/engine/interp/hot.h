@@ -33,14 +33,16 @@ struct uop {
 	uop_fn *fn;
 	uint16_t a, b;        /* register operands: byte offsets into struct ivcpu */
 	uint16_t base, index; /* as well */
+	uint16_t seg_base;    /* likewise, when flat */
+	uint16_t off;         /* of the instruction in its page */
 	uint8_t scale;        /* shift count */
-	uint8_t seg;
-	uint8_t asz; /* address size in bytes */
-	uint8_t len;
-	uint16_t off;      /* of the instruction in its page */
-	uint8_t idx;       /* position in the block */
-	uint8_t same_page; /* branches: the target is in this page */
-	int64_t disp;      /* branches: target relative to the page */
+	uint8_t seg : 4;
+	uint8_t flat : 1;      /* operand: its segment takes any offset, base and mask are all */
+	uint8_t same_page : 1; /* branches: the target is in this page */
+	uint8_t len : 4;
+	uint8_t asz : 4; /* address size in bytes */
+	uint8_t idx;     /* position in the block */
+	int64_t disp;    /* branches: target relative to the page */
 	union {
 		int64_t imm;
 		slow_fn *slow;
@@ -68,6 +70,7 @@ struct block {
 
 #define KEY_STEP    0x80000000u /* blocks of one instruction */
 #define KEY_CS_FLAT 0x100u      /* no limit on rip below 4 GiB */
+#define KEY_FLAT    0x200u /* nor on offsets in DS, ES and SS, which are writable; not long mode */
 
 #if INTERP_THREADED
 #define GO(v, to)                                                                                  \
@@ -107,6 +110,13 @@ uint64_t hot_ld_rmw(struct ivcpu *v, const struct uop *u, uint64_t lin, unsigned
 void hot_st(struct ivcpu *v, const struct uop *u, uint64_t lin, unsigned int size, uint64_t x);
 /* Linear address of the operand in any mode and segment. */
 uint64_t hot_lin(struct ivcpu *v, const struct uop *u, unsigned int size, enum access acc);
+static inline uint64_t general_lin(struct ivcpu *v, const struct uop *u, unsigned int size,
+				   enum access acc)
+{
+	if (likely(u->flat))
+		return (uop_ea(v, u) + REG64(v, u->seg_base)) & v->rip_mask;
+	return hot_lin(v, u, size, acc);
+}
 void page_was_written(struct ivcpu *v, uint64_t pa, unsigned int size);
 
 /* Host page at @lin for a run of accesses, NULL for MMIO and ROM; may raise #PF.  For writes @pa

@@ -176,9 +176,31 @@ static bool has_data_bp(const struct cpu *c)
 	return false;
 }
 
+/* A data segment that never faults. */
+static bool takes_all(const struct cpu_segment *s)
+{
+	return s->limit == UINT32_MAX &&
+	       (s->attr & (SEG_UNUSABLE | SEG_P | SEG_S | SEG_CODE | SEG_CONFORM | SEG_WRITE)) ==
+		   (SEG_P | SEG_S | SEG_WRITE);
+}
+
+static uint32_t make_key(const struct ivcpu *v)
+{
+	const struct cpu_segment *seg = v->c.seg;
+	uint32_t key = (uint32_t)v->bits | (uint32_t)v->mode << 2 | (uint32_t)v->stack_bits << 9;
+
+	if (v->mode == MODE_LONG || seg[SEG_CS].limit == UINT32_MAX)
+		key |= KEY_CS_FLAT;
+	if (v->mode != MODE_LONG && takes_all(&seg[SEG_DS]) && takes_all(&seg[SEG_ES]) &&
+	    takes_all(&seg[SEG_SS]))
+		key |= KEY_FLAT;
+	return key;
+}
+
 void interp_mode_changed(struct ivcpu *v)
 {
 	const struct cpu *c = &v->c;
+	uint32_t key;
 	bool slow_data, big = c->seg[SEG_CS].attr & SEG_DB;
 
 	v->mode = mode_of(c);
@@ -194,9 +216,11 @@ void interp_mode_changed(struct ivcpu *v)
 	else
 		v->tlb_set = (c->cr4 & CR4_SMAP) && (c->rflags & FL_AC) ? TLB_SUPER_AC : TLB_SUPER;
 	v->tlb = v->tlb_sets[v->tlb_set];
-	v->block_key = (uint32_t)v->bits | (uint32_t)v->mode << 2 | (uint32_t)v->stack_bits << 9;
-	if (v->mode == MODE_LONG || c->seg[SEG_CS].limit == UINT32_MAX)
-		v->block_key |= KEY_CS_FLAT;
+	key = make_key(v);
+	if (key != v->block_key) {
+		v->block_key = key;
+		v->stop = true; /* the running block was made for the old one */
+	}
 	v->data_bp = has_data_bp(c);
 	slow_data = v->data_bp || (v->cpl == 3 && (c->cr0 & CR0_AM) && (c->rflags & FL_AC));
 	if (slow_data != v->slow_data) {

@@ -14,7 +14,7 @@
 #include <Zydis/Zydis.h>
 
 #define LIN_F(size, acc) uop_ea(v, u)
-#define LIN_G(size, acc) hot_lin(v, u, size, acc)
+#define LIN_G(size, acc) general_lin(v, u, size, acc)
 
 /* Host flags from AF form and back, around one instruction. */
 #define FLAGS_IN  "addb $127, %%al\n\tsahf\n\t"

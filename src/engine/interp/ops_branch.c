@@ -200,6 +200,31 @@ static inline __attribute__((always_inline)) bool cond(uint16_t af, unsigned int
 	}
 FOR_CC(DEFINE_CC)
 
+/* CMOV from memory loads in any case; u->imm is the condition. */
+static const struct uop *op_cmov_mem32(struct ivcpu *v, const struct uop *u)
+{
+	uint32_t x = ld32(v, u, general_lin(v, u, 4, ACC_READ));
+
+	SET32(v, u->a, cond(v->af, (unsigned int)u->imm) ? x : REG32(v, u->a));
+	NEXT(v, u);
+}
+
+static const struct uop *op_cmov_mem64(struct ivcpu *v, const struct uop *u)
+{
+	uint64_t x = ld64(v, u, general_lin(v, u, 8, ACC_READ));
+
+	if (cond(v->af, (unsigned int)u->imm))
+		REG64(v, u->a) = x;
+	NEXT(v, u);
+}
+
+/* SETcc to memory */
+static const struct uop *op_set_mem(struct ivcpu *v, const struct uop *u)
+{
+	st8(v, u, general_lin(v, u, 1, ACC_WRITE), cond(v->af, (unsigned int)u->imm));
+	NEXT(v, u);
+}
+
 #define ROW_J(cc)    op_j##cc,
 #define ROW_SET(cc)  op_set##cc,
 #define ROW_CM32(cc) op_cmov32_##cc,
@@ -375,6 +400,98 @@ static const struct uop *op_pop32(struct ivcpu *v, const struct uop *u)
 	NEXT(v, u);
 }
 
+/* 32-bit operands on a flat 32-bit stack, and operands anywhere. */
+static inline uint64_t stack32(const struct ivcpu *v, uint64_t sp)
+{
+	return (uint32_t)(v->c.seg[SEG_SS].base + (uint32_t)sp);
+}
+
+static inline void push32(struct ivcpu *v, const struct uop *u, uint32_t x)
+{
+	uint32_t sp = (uint32_t)v->c.gpr[RSP] - 4;
+
+	st32(v, u, stack32(v, sp), x);
+	v->c.gpr[RSP] = sp;
+}
+
+static const struct uop *op_call32f(struct ivcpu *v, const struct uop *u)
+{
+	push32(v, u, (uint32_t)next_rip(v, u));
+	v->insns += u->idx + 1u;
+	return jump_rel(v, u);
+}
+
+static const struct uop *op_call_reg32f(struct ivcpu *v, const struct uop *u)
+{
+	uint32_t to = REG32(v, u->a);
+
+	push32(v, u, (uint32_t)next_rip(v, u));
+	v->insns += u->idx + 1u;
+	return jump_any(v, to);
+}
+
+static const struct uop *op_call_mem32f(struct ivcpu *v, const struct uop *u)
+{
+	uint32_t to = ld32(v, u, general_lin(v, u, 4, ACC_READ));
+
+	push32(v, u, (uint32_t)next_rip(v, u));
+	v->insns += u->idx + 1u;
+	return jump_any(v, to);
+}
+
+static const struct uop *op_jmp_mem32(struct ivcpu *v, const struct uop *u)
+{
+	uint32_t to = ld32(v, u, general_lin(v, u, 4, ACC_READ));
+
+	v->insns += u->idx + 1u;
+	return jump_any(v, to);
+}
+
+static const struct uop *op_ret32f(struct ivcpu *v, const struct uop *u)
+{
+	uint32_t to = ld32(v, u, stack32(v, v->c.gpr[RSP]));
+
+	v->c.gpr[RSP] = (uint32_t)(v->c.gpr[RSP] + 4 + (uint64_t)u->imm);
+	v->insns += u->idx + 1u;
+	return jump_any(v, to);
+}
+
+static const struct uop *op_push32f(struct ivcpu *v, const struct uop *u)
+{
+	push32(v, u, REG32(v, u->a));
+	NEXT(v, u);
+}
+
+static const struct uop *op_pushi32f(struct ivcpu *v, const struct uop *u)
+{
+	push32(v, u, (uint32_t)u->imm);
+	NEXT(v, u);
+}
+
+static const struct uop *op_pushm32f(struct ivcpu *v, const struct uop *u)
+{
+	push32(v, u, ld32(v, u, general_lin(v, u, 4, ACC_READ)));
+	NEXT(v, u);
+}
+
+static const struct uop *op_pop32f(struct ivcpu *v, const struct uop *u)
+{
+	uint32_t x = ld32(v, u, stack32(v, v->c.gpr[RSP]));
+
+	v->c.gpr[RSP] = (uint32_t)(v->c.gpr[RSP] + 4);
+	SET32(v, u->a, x);
+	NEXT(v, u);
+}
+
+static const struct uop *op_leave32f(struct ivcpu *v, const struct uop *u)
+{
+	uint32_t bp = (uint32_t)v->c.gpr[RBP], x = ld32(v, u, stack32(v, bp));
+
+	v->c.gpr[RSP] = bp + 4u;
+	v->c.gpr[RBP] = x;
+	NEXT(v, u);
+}
+
 /* --- choosing ------------------------------------------------------------------------------- */
 
 static uint16_t gpr_off(unsigned int r)
@@ -394,14 +511,41 @@ static bool flat64(const struct ivcpu *v, const struct x86_insn *i)
 	return v->mode == MODE_LONG && i->has_mem && i->addrsize == 8 && i->seg < SEG_FS;
 }
 
+static bool flat_stack32(const struct ivcpu *v)
+{
+	return (v->block_key & KEY_FLAT) && v->stack_bits == 32;
+}
+
+static bool choose_flow32(const struct x86_insn *i, unsigned int ext, struct uop *u)
+{
+	u->a = gpr_off(i->rm);
+	if (i->opcode == 0xe8) {
+		u->fn = op_call32f;
+		set_target(i, u);
+	} else if (i->opcode == 0xc3) {
+		u->fn = op_ret32f;
+	} else if (i->opcode == 0xc2) {
+		u->fn = op_ret32f;
+		u->imm = (uint16_t)i->imm[0];
+	} else if (i->opcode == 0xff && ext == 2) {
+		u->fn = i->has_mem ? op_call_mem32f : op_call_reg32f;
+	} else if (i->opcode == 0xff && ext == 4 && i->has_mem) {
+		u->fn = op_jmp_mem32;
+	}
+	return u->fn;
+}
+
 static void translate_flow(const struct ivcpu *v, const struct x86_insn *i, struct uop *u,
 			   bool *ends)
 {
 	bool lng = v->mode == MODE_LONG;
+	unsigned int ext = i->modrm >> 3 & 7;
 
 	*ends = true;
 	if (!i->has_mem)
 		u->seg = SEG_SS;
+	if (flat_stack32(v) && choose_flow32(i, ext, u))
+		return;
 	if (i->opcode == 0xe9 || i->opcode == 0xeb) {
 		u->fn = op_jmp;
 		set_target(i, u);
@@ -431,6 +575,23 @@ static void translate_flow(const struct ivcpu *v, const struct x86_insn *i, stru
 		*ends = false;
 }
 
+static void choose_stack32(const struct x86_insn *i, struct uop *u)
+{
+	u->a = gpr_off(i->rm);
+	if (i->opcode >= 0x50 && i->opcode <= 0x57) {
+		u->fn = op_push32f;
+	} else if (i->opcode >= 0x58 && i->opcode <= 0x5f) {
+		u->fn = op_pop32f;
+	} else if (i->opcode == 0x68 || i->opcode == 0x6a) {
+		u->fn = op_pushi32f;
+		u->imm = (int64_t)i->imm[0];
+	} else if (i->opcode == 0xc9) {
+		u->fn = op_leave32f;
+	} else if (i->opcode == 0xff && (i->modrm >> 3 & 7) == 6) {
+		u->fn = i->has_mem ? op_pushm32f : op_push32f;
+	}
+}
+
 static void translate_stack(const struct ivcpu *v, const struct x86_insn *i, struct uop *u)
 {
 	bool lng = v->mode == MODE_LONG;
@@ -439,6 +600,10 @@ static void translate_stack(const struct ivcpu *v, const struct x86_insn *i, str
 		return;
 	if (!i->has_mem)
 		u->seg = SEG_SS;
+	if (!lng && flat_stack32(v))
+		choose_stack32(i, u);
+	if (u->fn)
+		return;
 	u->a = gpr_off(i->rm);
 	if (i->opcode >= 0x50 && i->opcode <= 0x57) {
 		u->fn = lng ? op_push64 : op_push32;
@@ -470,6 +635,13 @@ void branch_translate(const struct ivcpu *v, const struct x86_insn *i, struct uo
 			u->a = gpr_off(i->rm);
 			if (!(i->prefixes & PFX_REX) && i->rm >= 4)
 				u->a = (uint16_t)(gpr_off(i->rm - 4u) + 1);
+		} else if (kind == 9) {
+			u->fn = op_set_mem;
+			u->imm = (int64_t)cc;
+		} else if (kind == 4 && i->has_mem && i->opsize >= 4) {
+			u->fn = i->opsize == 8 ? op_cmov_mem64 : op_cmov_mem32;
+			u->a = gpr_off(i->reg);
+			u->imm = (int64_t)cc;
 		} else if (kind == 4 && !i->has_mem && i->opsize >= 4) {
 			u->fn = i->opsize == 8 ? cmov64_ops[cc] : cmov32_ops[cc];
 			u->a = gpr_off(i->reg);

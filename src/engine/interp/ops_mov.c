@@ -8,7 +8,7 @@
 #include <Zydis/Zydis.h>
 
 #define LIN_F(size, acc) uop_ea(v, u)
-#define LIN_G(size, acc) hot_lin(v, u, size, acc)
+#define LIN_G(size, acc) general_lin(v, u, size, acc)
 #define HANDLER(name)    static const struct uop *name(struct ivcpu *v, const struct uop *u)
 
 #define DEFINE_MOV_MEM(bits, F)                                                                    \
