@@ -17,14 +17,6 @@
 #define LOCK_SUCCESS 0
 #define LOCK_UNLOCK  2
 
-/* The flags of 9P2000.L are Linux's own; those that make sense for us to hand on. */
-#define OPEN_FLAGS (O_ACCMODE | O_APPEND | O_DSYNC | O_SYNC)
-
-static bool wants_write(uint32_t flags)
-{
-	return (flags & O_ACCMODE) != O_RDONLY || (flags & (O_TRUNC | O_CREAT));
-}
-
 static int put_opened(struct p9_session *s, struct p9_fid *f, struct msg_out *out)
 {
 	struct p9_qid qid;
@@ -48,94 +40,38 @@ int p9_lopen(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 		return -EINVAL;
 	if (!f || f->fd >= 0 || f->xattr)
 		return -EBADF;
-	if (s->read_only && wants_write(flags))
-		return -EROFS;
-	if (f->node->mode == S_IFDIR && wants_write(flags))
-		return -EISDIR;
-	if ((flags & O_DIRECTORY) && f->node->mode != S_IFDIR)
-		return -ENOTDIR;
-	fd = node_open(s, f->node, (int)(flags & OPEN_FLAGS));
+	fd = tree_open_node(&s->tree, f->node, flags);
 	if (fd < 0)
 		return fd;
-	if ((flags & O_TRUNC) && ftruncate(fd, 0) < 0) {
-		r = -errno;
-		close(fd);
-		return r;
-	}
 	r = fid_set_fd(s, f, fd, (int)flags);
 	return r < 0 ? r : put_opened(s, f, out);
-}
-
-/* As open(O_CREAT), but an existing object is opened only if node_open() likes its kind. */
-static int create_file(struct p9_session *s, struct p9_node *dir, const char *name, uint32_t flags,
-		       uint32_t mode, struct p9_node **node, bool *made)
-{
-	int keep = (int)(flags & OPEN_FLAGS), dir_fd = node_fd(s, dir), fd, r;
-
-	if (dir_fd < 0)
-		return dir_fd;
-	fd = openat(dir_fd, name,
-		    keep | O_CREAT | O_EXCL | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK | O_CLOEXEC,
-		    mode & 0777);
-	*made = fd >= 0;
-	if (fd < 0 && (errno != EEXIST || (flags & O_EXCL)))
-		return -errno;
-	r = node_walk(s, dir, name, node);
-	if (r == 0 && fd < 0) {
-		r = fd = node_open(s, *node, keep);
-		if (fd >= 0 && (flags & O_TRUNC) && ftruncate(fd, 0) < 0)
-			r = -errno;
-		if (r < 0) {
-			node_put(s, *node);
-			*node = NULL;
-		}
-	}
-	if (r < 0) {
-		close_p(&fd);
-		return r;
-	}
-	return fd;
 }
 
 int p9_lcreate(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 {
 	struct p9_fid *f = get_fid(s, in);
-	char name[P9_NAME_MAX + 1];
-	uint32_t flags, mode, gid;
-	struct p9_node *node = NULL;
-	bool made;
+	char name[TREE_NAME_MAX + 1];
+	struct tree_new what = {0};
+	struct tree_node *node;
+	uint32_t flags;
 	int fd, r;
 
-	get_str(in, name, P9_NAME_MAX);
+	get_str(in, name, TREE_NAME_MAX);
 	flags = get32(in);
-	mode = get32(in);
-	gid = get32(in);
+	what.mode = S_IFREG | (get32(in) & 07777);
+	what.gid = get32(in);
 	if (in->bad || !name_ok(name))
 		return -EINVAL;
 	if (!f || f->fd >= 0 || f->xattr)
 		return -EBADF;
-	if (s->read_only)
-		return -EROFS;
-	if (f->node->mode != S_IFDIR)
-		return -ENOTDIR;
-	fd = create_file(s, f->node, name, flags, mode, &node, &made);
+	what.uid = f->uid;
+	fd = tree_create(&s->tree, f->node, name, flags, &what, &node);
 	if (fd < 0)
 		return fd;
-	/* Ownership and the exact mode, whatever our umask is; chown first, since it clears bits.
-	 */
-	if (made && s->as_root && fchown(fd, f->uid, gid) < 0)
-		goto fail;
-	if (made && fchmod(fd, mode & 07777) < 0)
-		goto fail;
-	node_put(s, f->node);
+	node_put(&s->tree, f->node);
 	f->node = node;
 	r = fid_set_fd(s, f, fd, (int)flags);
 	return r < 0 ? r : put_opened(s, f, out);
-fail:
-	r = -errno;
-	close(fd);
-	node_put(s, node);
-	return r;
 }
 
 /* Straight from the file into the guest's pages; p9_handle() adds the head in front of them. */
@@ -240,7 +176,7 @@ int p9_lock(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 int p9_getlock(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 {
 	struct p9_fid *f = get_fid(s, in);
-	char client[P9_NAME_MAX + 1];
+	char client[TREE_NAME_MAX + 1];
 	uint64_t start, length;
 	uint32_t proc;
 
@@ -248,7 +184,7 @@ int p9_getlock(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 	start = get64(in);
 	length = get64(in);
 	proc = get32(in);
-	get_str(in, client, P9_NAME_MAX);
+	get_str(in, client, TREE_NAME_MAX);
 	if (in->bad)
 		return -EINVAL;
 	if (!f || f->fd < 0)
@@ -266,12 +202,13 @@ int p9_getlock(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 static void put_entry(struct p9_session *s, const struct p9_fid *f, const struct dirent64 *d,
 		      struct msg_out *out)
 {
-	struct stat st = {.st_ino = d->d_ino, .st_mode = DTTOIF(d->d_type), .st_dev = f->node->dev};
+	struct stat st = {
+	    .st_ino = d->d_ino, .st_mode = DTTOIF(d->d_type), .st_dev = f->node->id.dev};
 	struct p9_qid qid;
 
 	/* What lies above the share is none of the guest's business, its inode number neither. */
 	if (!f->node->parent && strcmp(d->d_name, "..") == 0)
-		st.st_ino = f->node->ino;
+		st.st_ino = f->node->id.ino;
 	qid = qid_of(s, &st);
 	qid.version = 0;
 	put_qid(out, &qid);

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * virtio/ninep_meta.c - 9P: attributes of files and of the file system
- *
- * Owners.  A VMM that runs as root hands user and group ids through unchanged.  Any other can only
- * make files of its own user: those look like root's to the guest, and all others like nobody's.
  */
 #include "virtio/ninep_priv.h"
 
@@ -13,7 +10,6 @@
 
 #define GETATTR_BASIC 0x7ffu
 #define V9FS_MAGIC    0x01021997u
-#define NOBODY        65534
 
 enum setattr_valid {
 	SET_MODE = 1 << 0,
@@ -26,13 +22,6 @@ enum setattr_valid {
 	SET_ATIME_TO = 1 << 7, /* else: now */
 	SET_MTIME_TO = 1 << 8,
 };
-
-static uint32_t shown_id(const struct p9_session *s, uint32_t id, uint32_t own)
-{
-	if (s->as_root)
-		return id;
-	return id == own ? 0 : NOBODY;
-}
 
 static void put_time(struct msg_out *out, const struct timespec *t)
 {
@@ -51,15 +40,15 @@ int p9_getattr(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 	if (!f)
 		return -EBADF;
 	/* The open file, even when its name is gone. */
-	r = f->fd >= 0 ? (fstat(f->fd, &st) < 0 ? -errno : 0) : node_stat(s, f->node, &st);
+	r = f->fd >= 0 ? (fstat(f->fd, &st) < 0 ? -errno : 0) : node_stat(&s->tree, f->node, &st);
 	if (r < 0)
 		return r;
 	qid = qid_of(s, &st);
 	put64(out, GETATTR_BASIC);
 	put_qid(out, &qid);
 	put32(out, st.st_mode);
-	put32(out, shown_id(s, st.st_uid, geteuid()));
-	put32(out, shown_id(s, st.st_gid, getegid()));
+	put32(out, tree_shown_uid(&s->tree, st.st_uid));
+	put32(out, tree_shown_gid(&s->tree, st.st_gid));
 	put64(out, st.st_nlink);
 	put64(out, st.st_rdev);
 	put64(out, (uint64_t)st.st_size);
@@ -76,12 +65,6 @@ int p9_getattr(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 
 /* --- setattr ---------------------------------------------------------------------------------- */
 
-struct new_attr {
-	uint32_t valid, mode, uid, gid;
-	uint64_t size;
-	struct timespec atime, mtime;
-};
-
 static void get_time(struct msg_in *in, struct timespec *t, uint32_t valid, uint32_t set,
 		     uint32_t to)
 {
@@ -93,91 +76,32 @@ static void get_time(struct msg_in *in, struct timespec *t, uint32_t valid, uint
 		t->tv_nsec = UTIME_NOW;
 }
 
-static int set_owner(struct p9_session *s, struct p9_node *n, const struct new_attr *a)
-{
-	uid_t uid = a->valid & SET_UID ? a->uid : (uid_t)-1;
-	gid_t gid = a->valid & SET_GID ? a->gid : (gid_t)-1;
-	int fd = node_fd(s, n);
-
-	if (fd < 0)
-		return fd;
-	if (!s->as_root) {
-		/* They are the user's, shown as 0, and stay so. */
-		bool ok = (!(a->valid & SET_UID) || !uid) && (!(a->valid & SET_GID) || !gid);
-
-		return ok ? 0 : -EPERM;
-	}
-	return fchownat(fd, "", uid, gid, AT_EMPTY_PATH) < 0 ? -errno : 0;
-}
-
-static int set_mode(struct p9_session *s, struct p9_node *n, uint32_t mode)
-{
-	char name[16];
-	int r;
-
-	if (n->mode == S_IFLNK)
-		return -EOPNOTSUPP;
-	r = node_proc_name(s, n, name);
-	if (r < 0)
-		return r;
-	return fchmodat(s->proc_fd, name, mode & 07777, 0) < 0 ? -errno : 0;
-}
-
-static int set_size(struct p9_session *s, struct p9_fid *f, uint64_t size)
-{
-	autoclose int fd = -1;
-	int use = f->fd;
-
-	if (f->node->mode != S_IFREG)
-		return f->node->mode == S_IFDIR ? -EISDIR : -EINVAL;
-	if (size > INT64_MAX)
-		return -EFBIG;
-	if (use < 0 || !f->writable)
-		use = fd = node_open(s, f->node, O_WRONLY);
-	if (use < 0)
-		return use;
-	return ftruncate(use, (off_t)size) < 0 ? -errno : 0;
-}
-
-static int set_times(struct p9_session *s, struct p9_node *n, const struct new_attr *a)
-{
-	struct timespec t[2] = {a->atime, a->mtime};
-	char name[16];
-	int r = node_proc_name(s, n, name);
-
-	if (r < 0)
-		return r;
-	/* Through the magic link to the very object, and not further if that is a symlink. */
-	return utimensat(s->proc_fd, name, t, 0) < 0 ? -errno : 0;
-}
-
 int p9_setattr(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 {
 	struct p9_fid *f = get_fid(s, in);
-	struct new_attr a = {.valid = get32(in)};
+	uint32_t valid = get32(in), mode = get32(in), uid = get32(in), gid = get32(in);
+	uint64_t size = get64(in);
+	struct timespec times[2];
 	int r = 0;
 
-	a.mode = get32(in);
-	a.uid = get32(in);
-	a.gid = get32(in);
-	a.size = get64(in);
-	get_time(in, &a.atime, a.valid, SET_ATIME, SET_ATIME_TO);
-	get_time(in, &a.mtime, a.valid, SET_MTIME, SET_MTIME_TO);
+	get_time(in, &times[0], valid, SET_ATIME, SET_ATIME_TO);
+	get_time(in, &times[1], valid, SET_MTIME, SET_MTIME_TO);
 	if (in->bad)
 		return -EINVAL;
 	if (!f)
 		return -EBADF;
-	if (s->read_only)
+	if (s->tree.read_only)
 		return -EROFS;
-	if (a.valid & SET_SIZE)
-		r = set_size(s, f, a.size);
-	if (r == 0 && (a.valid & (SET_UID | SET_GID)))
-		r = set_owner(s, f->node, &a);
+	if (valid & SET_SIZE)
+		r = node_set_size(&s->tree, f->node, f->writable ? f->fd : -1, size);
+	if (r == 0 && (valid & (SET_UID | SET_GID)))
+		r = node_set_owner(&s->tree, f->node, valid & SET_UID ? uid : UINT32_MAX,
+				   valid & SET_GID ? gid : UINT32_MAX);
 	/* After the owner, whose change clears set-id bits. */
-	if (r == 0 && (a.valid & SET_MODE))
-		r = set_mode(s, f->node, a.mode);
-	if (r == 0 && (a.valid & (SET_ATIME | SET_MTIME)))
-		r = set_times(s, f->node, &a);
+	if (r == 0 && (valid & SET_MODE))
+		r = node_set_mode(&s->tree, f->node, mode);
+	if (r == 0 && (valid & (SET_ATIME | SET_MTIME)))
+		r = node_set_times(&s->tree, f->node, times);
 	return r;
 }
 
@@ -191,7 +115,7 @@ int p9_statfs(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 
 	if (!f)
 		return -EBADF;
-	fd = node_fd(s, f->node);
+	fd = node_fd(&s->tree, f->node);
 	if (fd < 0)
 		return fd;
 	if (fstatfs(fd, &st) < 0)
@@ -204,7 +128,7 @@ int p9_statfs(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 	put64(out, st.f_files);
 	put64(out, st.f_ffree);
 	put64(out, 0); /* fsid: the guest makes its own */
-	put32(out, P9_NAME_MAX);
+	put32(out, TREE_NAME_MAX);
 	return 0;
 }
 
@@ -217,7 +141,7 @@ int p9_readlink(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 
 	if (!f)
 		return -EBADF;
-	fd = node_fd(s, f->node);
+	fd = node_fd(&s->tree, f->node);
 	if (fd < 0)
 		return fd;
 	if (f->node->mode != S_IFLNK)

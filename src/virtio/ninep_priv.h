@@ -4,15 +4,11 @@
  *
  * A session is single-threaded and knows nothing of virtio: it takes a request scattered over
  * iovecs and fills in the answer's.  Handlers return 0 or a negative errno, which becomes Rlerror.
- *
- * Confinement.  A node is an object below the share's root, held by an O_PATH descriptor that was
- * opened one component at a time, never through a symlink and never through "..": walking ".." goes
- * to the node we came from.  What is done to an object is done through its descriptor.  So no name,
- * link or race can lead outside.
  */
 #pragma once
 
 #include "base/list.h"
+#include "virtio/tree.h"
 
 #include <stdint.h>
 #include <sys/stat.h>
@@ -22,13 +18,11 @@
 #define P9_HEADER    7 /* size[4] type[1] tag[2] */
 #define P9_MSIZE_MAX (1u << 20)
 #define P9_MSIZE_MIN 4096u
-#define P9_NAME_MAX  255
 #define P9_PATH_MAX  4096 /* symlink targets */
 #define P9_WALK_MAX  16
 #define P9_BUF       65536 /* the largest message that is not data */
 #define P9_FIDS_MAX  131072
 #define P9_FID_HASH  4096
-#define P9_DEPTH_MAX 1024
 
 /* --- messages (ninep_proto.c) ----------------------------------------------------------------- */
 
@@ -62,26 +56,11 @@ void put32(struct msg_out *m, uint32_t v);
 void put64(struct msg_out *m, uint64_t v);
 void put_str(struct msg_out *m, const char *s, size_t len);
 void put_qid(struct msg_out *m, const struct p9_qid *q);
-/* One component: neither empty nor "." nor "..", no slash. */
-bool name_ok(const char *name);
 
-/* --- nodes and fids (ninep_fid.c) ------------------------------------------------------------- */
-
-struct p9_node {
-	unsigned int refs;
-	struct p9_node *parent; /* counted; NULL = the root */
-	struct list all;        /* in session.nodes */
-	struct list lru;        /* in session.lru while fd is open */
-	int fd;                 /* O_PATH; -1 = closed to save descriptors, opened again by name */
-	uint64_t serial;        /* of the request that used fd last: not closed meanwhile */
-	dev_t dev;
-	ino_t ino;
-	mode_t mode; /* type only */
-	char *name;  /* in parent */
-};
+/* --- fids (ninep_fid.c) ----------------------------------------------------------------------- */
 
 struct p9_xattr {
-	char name[P9_NAME_MAX + 1];
+	char name[TREE_NAME_MAX + 1];
 	bool write; /* commit at clunk */
 	int flags;
 	size_t len, cap;
@@ -91,7 +70,7 @@ struct p9_xattr {
 struct p9_fid {
 	struct list hash;
 	uint32_t id;
-	struct p9_node *node;
+	struct tree_node *node;
 	int fd; /* open file or directory, -1 = not open */
 	bool writable, is_dir;
 	uint32_t uid; /* who attached */
@@ -99,15 +78,10 @@ struct p9_fid {
 };
 
 struct p9_session {
-	struct p9_node *root;
-	int proc_fd; /* /proc/self/fd: opens an O_PATH descriptor for real, in any sandbox */
-	bool read_only, as_root;
+	struct tree tree;
 	uint32_t msize; /* 0 until Tversion */
-	uint64_t serial;
-	struct list nodes, lru;                /* lru: the oldest first */
-	unsigned int n_node_fds, max_node_fds; /* the root's apart */
 	struct list fids[P9_FID_HASH];
-	unsigned int n_fids, n_open, max_open;
+	unsigned int n_fids, n_open;
 	/* The request at hand. */
 	const struct iovec *out, *in;
 	unsigned int n_out, n_in;
@@ -116,28 +90,13 @@ struct p9_session {
 	uint8_t request[P9_BUF], answer[P9_BUF];
 };
 
-/* New node for @name in @parent; -errno.  Never follows a symlink. */
-must_check int node_walk(struct p9_session *s, struct p9_node *parent, const char *name,
-			 struct p9_node **ret);
-struct p9_node *node_get(struct p9_node *n);
-void node_put(struct p9_session *s, struct p9_node *n);
-/* The O_PATH descriptor, valid to the end of this request; -errno. */
-must_check int node_fd(struct p9_session *s, struct p9_node *n);
-/* A real descriptor of a regular file or directory. */
-must_check int node_open(struct p9_session *s, struct p9_node *n, int flags);
-/* "N" for *at() calls relative to proc_fd. */
-must_check int node_proc_name(struct p9_session *s, struct p9_node *n, char name[16]);
-must_check int node_stat(struct p9_session *s, struct p9_node *n, struct stat *st);
-/* @name in @dir is @new_name in @new_dir now: nodes that stand for it follow. */
-void nodes_renamed(struct p9_session *s, struct p9_node *dir, const char *name,
-		   struct p9_node *new_dir, const char *new_name);
 struct p9_qid qid_of(const struct p9_session *s, const struct stat *st);
 
 struct p9_fid *fid_find(struct p9_session *s, uint32_t id);
 /* The fid a message names next; NULL also when the message is cut short. */
 struct p9_fid *get_fid(struct p9_session *s, struct msg_in *in);
 /* Takes over @node's reference on success.  -EBADF when @id is in use, -ENFILE when too many. */
-must_check int fid_new(struct p9_session *s, uint32_t id, struct p9_node *node, uint32_t uid,
+must_check int fid_new(struct p9_session *s, uint32_t id, struct tree_node *node, uint32_t uid,
 		       struct p9_fid **ret);
 void fid_free(struct p9_session *s, struct p9_fid *f);
 void fids_clear(struct p9_session *s);

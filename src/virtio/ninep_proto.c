@@ -99,8 +99,3 @@ void put_qid(struct msg_out *m, const struct p9_qid *q)
 	put32(m, q->version);
 	put64(m, q->path);
 }
-
-bool name_ok(const char *name)
-{
-	return *name && strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && !strchr(name, '/');
-}

@@ -11,7 +11,6 @@
 #include "virtio/virtio.h"
 
 #include <errno.h>
-#include <sys/resource.h>
 
 #define RLERROR  7
 #define TVERSION 100
@@ -60,12 +59,12 @@ static int p9_attach(struct p9_session *s, struct msg_in *in, struct msg_out *ou
 	uid = get32(in);
 	if (in->bad)
 		return -EINVAL;
-	r = node_stat(s, s->root, &st);
+	r = node_stat(&s->tree, s->tree.root, &st);
 	if (r == 0)
-		r = fid_new(s, id, s->root, uid == NO_UID ? 0 : uid, &f);
+		r = fid_new(s, id, s->tree.root, uid == NO_UID ? 0 : uid, &f);
 	if (r < 0)
 		return r;
-	(void)node_get(s->root);
+	(void)node_get(s->tree.root);
 	qid = qid_of(s, &st);
 	put_qid(out, &qid);
 	return 0;
@@ -77,9 +76,9 @@ static int p9_flush(struct p9_session *s, struct msg_in *in, struct msg_out *out
 }
 
 /* One step from @node, whose reference is dropped; NULL on failure. */
-static int walk_step(struct p9_session *s, struct p9_node **node, const char *name)
+static int walk_step(struct p9_session *s, struct tree_node **node, const char *name)
 {
-	struct p9_node *next;
+	struct tree_node *next;
 	int r = 0;
 
 	if (strcmp(name, "..") == 0)
@@ -87,29 +86,29 @@ static int walk_step(struct p9_session *s, struct p9_node **node, const char *na
 	else if (!name_ok(name))
 		return -EINVAL;
 	else
-		r = node_walk(s, *node, name, &next);
+		r = node_walk(&s->tree, *node, name, &next);
 	if (r < 0)
 		return r;
-	node_put(s, *node);
+	node_put(&s->tree, *node);
 	*node = next;
 	return 0;
 }
 
 static int walk_names(struct p9_session *s, struct msg_in *in, struct msg_out *out,
-		      struct p9_node **node, unsigned int n, unsigned int *done)
+		      struct tree_node **node, unsigned int n, unsigned int *done)
 {
 	for (*done = 0; *done < n; (*done)++) {
-		char name[P9_NAME_MAX + 1];
+		char name[TREE_NAME_MAX + 1];
 		struct p9_qid qid;
 		struct stat st;
 		int r;
 
-		get_str(in, name, P9_NAME_MAX);
+		get_str(in, name, TREE_NAME_MAX);
 		if (in->bad)
 			return -EINVAL;
 		r = walk_step(s, node, name);
 		if (r == 0)
-			r = node_stat(s, *node, &st);
+			r = node_stat(&s->tree, *node, &st);
 		if (r < 0)
 			return r;
 		qid = qid_of(s, &st);
@@ -123,7 +122,7 @@ static int p9_walk(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 	uint32_t from = get32(in), to = get32(in);
 	unsigned int n = get16(in), done = 0;
 	struct p9_fid *f = fid_find(s, from), *t;
-	struct p9_node *node;
+	struct tree_node *node;
 	int r;
 
 	if (in->bad || n > P9_WALK_MAX)
@@ -138,17 +137,17 @@ static int p9_walk(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 	/* Some names found: their qids, and no new fid.  None at all: the reason. */
 	store_le16(out->buf + P9_HEADER, (uint16_t)done);
 	if (done < n) {
-		node_put(s, node);
+		node_put(&s->tree, node);
 		return done ? 0 : r;
 	}
 	if (to == from) {
-		node_put(s, f->node);
+		node_put(&s->tree, f->node);
 		f->node = node;
 		return 0;
 	}
 	r = fid_new(s, to, node, f->uid, &t);
 	if (r < 0)
-		node_put(s, node);
+		node_put(&s->tree, node);
 	return r;
 }
 
@@ -202,7 +201,7 @@ int64_t p9_handle(struct p9_session *s, const struct iovec *out, unsigned int n_
 	s->n_in = n_in;
 	s->in_len = iov_len(in, n_in);
 	s->direct = 0;
-	s->serial++;
+	tree_begin(&s->tree);
 	/* Data of a write stays where it is; all else is copied once, then checked. */
 	copied = iov_to_buf(out, n_out, 0, s->request, sizeof(s->request));
 	if (copied < P9_HEADER || s->in_len < P9_HEADER + 4)
@@ -234,36 +233,15 @@ int64_t p9_handle(struct p9_session *s, const struct iovec *out, unsigned int n_
 
 int p9_new(int root_fd, int proc_fd, bool read_only, struct p9_session **ret)
 {
-	struct rlimit limit = {.rlim_cur = 1024};
-	struct p9_session *s;
-	struct p9_node *root;
-	struct stat st;
+	struct p9_session *s = xnew(struct p9_session);
+	int r = tree_init(&s->tree, root_fd, proc_fd, read_only);
 
-	if (fstat(root_fd, &st) < 0)
-		return -errno;
-	s = xnew(struct p9_session);
-	root = xnew(struct p9_node);
-	root->refs = 1;
-	root->name = xstrdup("");
-	root->fd = root_fd;
-	root->dev = st.st_dev;
-	root->ino = st.st_ino;
-	root->mode = S_IFDIR;
-	list_init(&root->all);
-	list_init(&root->lru);
-	s->root = root;
-	s->proc_fd = proc_fd;
-	s->read_only = read_only;
-	s->as_root = geteuid() == 0;
-	list_init(&s->nodes);
-	list_init(&s->lru);
+	if (r < 0) {
+		free(s);
+		return r;
+	}
 	for (unsigned int i = 0; i < P9_FID_HASH; i++)
 		list_init(&s->fids[i]);
-	/* Shares of the process's descriptors, so that a guest cannot use them up. */
-	(void)getrlimit(RLIMIT_NOFILE, &limit);
-	limit.rlim_cur = MIN(limit.rlim_cur, (rlim_t)65536);
-	s->max_node_fds = (unsigned int)limit.rlim_cur / 4;
-	s->max_open = (unsigned int)limit.rlim_cur / 4;
 	*ret = s;
 	return 0;
 }
@@ -279,8 +257,6 @@ void p9_free(struct p9_session *s)
 	if (!s)
 		return;
 	p9_reset(s);
-	close(s->root->fd);
-	node_put(s, s->root);
-	close(s->proc_fd);
+	tree_fini(&s->tree);
 	free(s);
 }

@@ -772,7 +772,7 @@ static void many_fids(void)
 			CHECK_EQ(walk(0, 1000 + round * 200 + i, name), 0);
 		}
 	}
-	CHECK(s->n_node_fds <= 64 + 2);
+	CHECK(s->tree.n_fds <= 64 + 2);
 	CHECK_EQ(rename9(0, "many", 0, "more"), 0);
 	for (unsigned int i = 0; i < 1000; i++)
 		CHECK_EQ(getattr9(1000 + i, &t), 0);
@@ -796,7 +796,7 @@ static void deep(void)
 	CHECK_EQ(walk(0, 1, ""), 0);
 	while (depth < 2000 && mkdir9(1, "d", 0755) == 0 && walk(1, 1, "d") == 0)
 		depth++;
-	CHECK_EQ(depth, P9_DEPTH_MAX);
+	CHECK_EQ(depth, TREE_DEPTH_MAX);
 	CHECK_EQ(walk(1, 2, "..|..|.."), 0);
 	CHECK_EQ(clunk(1), 0);
 	CHECK_EQ(clunk(2), 0);
