@@ -13,11 +13,13 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 
-#define NEW_ROOT    "/newroot"
-#define ROOT_WAIT   (10 * NSEC_PER_SEC)
-#define ROOT_SERIAL "root" /* of the virtio disk that insula gives as the root */
+#define NEW_ROOT       "/newroot"
+#define ROOT_WAIT      (10 * NSEC_PER_SEC)
+#define READ_AHEAD_KIB "1008"
+#define ROOT_SERIAL    "root" /* of the virtio disk that insula gives as the root */
 
 static int module_load(const char *path)
 {
@@ -233,13 +235,34 @@ int root_enter(const json_t *config, struct err *e)
 	return switch_root(e);
 }
 
+/* As much at once as a request holds: a large file then takes an eighth of the requests. */
+static void read_ahead(const char *path)
+{
+	char file[64];
+	struct stat st;
+	int fd;
+
+	if (stat(path, &st) < 0)
+		return;
+	snprintf(file, sizeof(file), "/sys/class/bdi/%u:%u/read_ahead_kb", major(st.st_dev),
+		 minor(st.st_dev));
+	fd = open(file, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	(void)!write(fd, READ_AHEAD_KIB, strlen(READ_AHEAD_KIB));
+	close(fd);
+}
+
 static int mount_share(const char *tag, const char *path, bool read_only, struct err *e)
 {
 	unsigned long flags = MS_NODEV | (read_only ? MS_RDONLY : 0);
 
 	make_dirs(path);
-	if (mount(tag, path, "virtiofs", flags, NULL) == 0 ||
-	    mount(tag, path, "9p", flags, "trans=virtio,version=9p2000.L,msize=262144") == 0)
+	if (mount(tag, path, "virtiofs", flags, NULL) == 0) {
+		read_ahead(path);
+		return 0;
+	}
+	if (mount(tag, path, "9p", flags, "trans=virtio,version=9p2000.L,msize=262144") == 0)
 		return 0;
 	return err_set(e, -errno, "mount the shared directory at %s", path);
 }

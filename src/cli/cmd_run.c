@@ -185,8 +185,9 @@ static int prepare_image(const struct run_config *cfg, const char *name, struct 
 	if (ret < 0)
 		return ret;
 	ret = image_get(&r->cache, name, false, p, &r->image, e);
-	/* Debian's cloud kernel has no 9p. */
-	if (ret == 0 && cfg->n_shares && !cfg->kernel)
+	/* Debian's cloud kernel has virtio-fs since version 5.10. */
+	if (ret == 0 && cfg->n_shares && !cfg->kernel &&
+	    !initrd_has_module(r->image.initrd, "virtiofs"))
 		ret = kernel_get(&r->cache, NULL, KERNEL_GENERIC, false, p, &r->generic, e);
 	ui_clear_bar();
 	if (ret < 0)

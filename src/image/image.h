@@ -23,7 +23,7 @@
 enum image_kind { IMAGE_DEB, IMAGE_DIRECTORY, IMAGE_TAR, IMAGE_DISK };
 enum kernel_flavour {
 	KERNEL_CLOUD,   /* small and quick to boot */
-	KERNEL_GENERIC, /* all drivers; the cloud kernel has no 9p */
+	KERNEL_GENERIC, /* all drivers; old cloud kernels have no virtio-fs */
 };
 
 struct image_source {
@@ -78,3 +78,5 @@ const char *image_kind_name(enum image_kind k);
 must_check int kernel_get(struct image_cache *c, const char *suite, enum kernel_flavour flavour,
 			  bool refresh, struct progress *p, struct kernel *ret, struct err *e);
 void kernel_fini(struct kernel *k);
+/* Does the kernel's initrd bring module @name? */
+bool initrd_has_module(const char *path, const char *name);

@@ -18,6 +18,7 @@
 
 #define MAX_MODULES 512
 #define MAX_MODULE  (32u << 20)
+#define MAX_INITRD  (256u << 20)
 
 /* What a guest needs before its own modprobe can help, in groups of which the agent loads those
  * that it has use for.  Names that a kernel lacks or has built in are passed over; dependencies
@@ -172,6 +173,16 @@ static void add_list(const struct resolver *rs, size_t first, const char *list, 
 		strbuf_printf(&text, "/%s\n", name);
 	}
 	cpio_file(c, file, 0644, text.data, (uint32_t)text.len);
+}
+
+bool initrd_has_module(const char *path, const char *name)
+{
+	autofree char *wanted = xasprintf("insula/modules/%s.ko", name);
+	autostrbuf struct strbuf data = {0};
+
+	/* As the name of a file; the lists name it with a slash before it. */
+	return read_file(path, MAX_INITRD, &data) == 0 &&
+	       memmem(data.data, data.len, wanted, strlen(wanted) + 1);
 }
 
 int initrd_write(const char *root, const char *version, const char *path, struct err *e)

@@ -13,6 +13,7 @@
 #include "virtio/balloon.h"
 #include "virtio/blk.h"
 #include "virtio/console.h"
+#include "virtio/fs.h"
 #include "virtio/net.h"
 #include "virtio/ninep.h"
 #include "virtio/pci.h"
@@ -171,22 +172,26 @@ static int plug_vsock(struct plugger *p, struct err *e)
 	return plug(p, d, e);
 }
 
+static int new_share(struct gmem *mem, const struct vm_share *s, struct virtio_dev **ret,
+		     struct err *e)
+{
+	struct virtio_fs_spec fs = {.path = s->path, .tag = s->tag, .read_only = s->read_only};
+	struct virtio_9p_spec ninep = {.path = s->path, .tag = s->tag, .read_only = s->read_only};
+
+	return s->type == VM_SHARE_9P ? virtio_9p_new(mem, &ninep, ret, e)
+				      : virtio_fs_new(mem, &fs, ret, e);
+}
+
 static int plug_shares(struct plugger *p, struct err *e)
 {
 	for (size_t i = 0; i < p->m->desc->n_shares; i++) {
-		const struct vm_share *s = &p->m->desc->shares[i];
-		struct virtio_9p_spec spec = {
-		    .path = s->path,
-		    .tag = s->tag,
-		    .read_only = s->read_only,
-		};
 		struct virtio_dev *d;
-		int r = virtio_9p_new(p->m->mem, &spec, &d, e);
+		int r = new_share(p->m->mem, &p->m->desc->shares[i], &d, e);
 
 		if (r == 0)
 			r = plug(p, d, e);
 		if (r < 0)
-			return err_wrap(e, r, "share '%s'", s->path);
+			return r;
 	}
 	return 0;
 }
@@ -222,7 +227,7 @@ static const struct {
 	int (*plug)(struct plugger *p, struct err *e);
 } models[] = {
     {"virtio-blk", plug_disks},       {"virtio-net", plug_nets},
-    {"virtio-console", plug_console}, {"virtio-9p", plug_shares},
+    {"virtio-console", plug_console}, {"shares", plug_shares},
     {"virtio-vsock", plug_vsock},     {"virtio-rng", plug_rng},
     {"virtio-balloon", plug_balloon},
 };

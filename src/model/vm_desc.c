@@ -12,6 +12,7 @@
 const char *const vm_machine_names[] = {"q35", "micro", NULL};
 const char *const vm_engine_names[] = {"auto", "kvm", "soft", "interp", NULL};
 const char *const vm_chardev_names[] = {"none", "stdio", "file", "socket", NULL};
+const char *const vm_share_names[] = {"virtiofs", "9p", NULL};
 const char *const vm_on_reboot_names[] = {"restart", "exit", NULL};
 
 void vm_desc_fini(struct vm_desc *d)
@@ -116,6 +117,7 @@ static json_t *format_shares(const struct vm_desc *d)
 	for (size_t i = 0; i < d->n_shares; i++) {
 		json_t *o = json_object();
 
+		put_string(o, "type", vm_share_names[d->shares[i].type]);
 		put_string(o, "path", d->shares[i].path);
 		put_string(o, "tag", d->shares[i].tag);
 		json_object_set_new(o, "readonly", json_boolean(d->shares[i].read_only));

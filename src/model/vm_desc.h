@@ -27,6 +27,7 @@
 enum vm_machine { VM_MACHINE_Q35, VM_MACHINE_MICRO };
 enum vm_engine { VM_ENGINE_AUTO, VM_ENGINE_KVM, VM_ENGINE_SOFT, VM_ENGINE_INTERP };
 enum vm_chardev { VM_CHARDEV_NONE, VM_CHARDEV_STDIO, VM_CHARDEV_FILE, VM_CHARDEV_SOCKET };
+enum vm_share_type { VM_SHARE_FS, VM_SHARE_9P };
 enum vm_on_reboot { VM_REBOOT_RESTART, VM_REBOOT_EXIT };
 
 struct vm_disk {
@@ -52,6 +53,7 @@ struct vm_net {
 };
 
 struct vm_share {
+	enum vm_share_type type;
 	char *path, *tag;
 	bool read_only;
 };

@@ -284,6 +284,7 @@ static void read_share(struct reader *r, struct vm_desc *d, size_t i)
 {
 	struct vm_share *s = &d->shares[i];
 
+	s->type = (enum vm_share_type)read_word(r, "type", vm_share_names, VM_SHARE_FS);
 	s->path = read_string(r, "path", MAX_PATH, true, false);
 	s->tag = read_string(r, "tag", 36, true, false);
 	s->read_only = read_bool(r, "readonly", false);

@@ -8,4 +8,5 @@
 extern const char *const vm_machine_names[];
 extern const char *const vm_engine_names[];
 extern const char *const vm_chardev_names[];
+extern const char *const vm_share_names[];
 extern const char *const vm_on_reboot_names[];

@@ -77,6 +77,8 @@ int main(void)
 			"/insula/modules/virtio_blk.ko\n/insula/modules/virtio-rng.ko\n");
 	shares = content(out, "insula/modules.shares");
 	CHECK_STR(shares, "/insula/modules/9pnet.ko\n/insula/modules/9pnet_virtio.ko\n");
+	CHECK(initrd_has_module(out, "9pnet") && !initrd_has_module(out, "unwanted"));
+	CHECK(!initrd_has_module(out, "virtio_bl"));
 	module = content(out, "insula/modules/virtio_blk.ko");
 	CHECK_STR(module, "blk");
 	none = content(out, "insula/modules/unwanted.ko");

@@ -50,7 +50,8 @@ static const char full[] =
     "\"nets\":[{\"type\":\"user\",\"mac\":\"52:54:00:ab:CD:ef\",\"hostname\":\"h\","
     "\"publish\":[{\"proto\":\"udp\",\"host_addr\":\"::1\",\"host_port\":53,"
     "\"guest_port\":5353}]}],"
-    "\"shares\":[{\"path\":\"/s\",\"tag\":\"share0\",\"readonly\":true}],"
+    "\"shares\":[{\"path\":\"/s\",\"tag\":\"share0\",\"readonly\":true},"
+    "{\"type\":\"9p\",\"path\":\"/s\",\"tag\":\"share1\"}],"
     "\"vsock\":{\"cid\":7,\"socket\":\"/run/v\"},\"serial\":{\"type\":\"file\",\"path\":\"/l\"},"
     "\"console\":{\"type\":\"stdio\"},\"control\":\"/run/c\",\"rng\":false,\"balloon\":false,"
     "\"sandbox\":false,\"on_reboot\":\"exit\",\"on_crash\":\"exit\"}";
@@ -69,7 +70,8 @@ static void check_full(const struct vm_desc *d)
 	CHECK_EQ(d->nets[0].n_publish, 1);
 	CHECK(d->nets[0].publish[0].udp && d->nets[0].publish[0].guest_port == 5353);
 	CHECK_STR(d->nets[0].publish[0].host_addr, "::1");
-	CHECK(d->shares[0].read_only);
+	CHECK(d->shares[0].read_only && d->shares[0].type == VM_SHARE_FS);
+	CHECK(!d->shares[1].read_only && d->shares[1].type == VM_SHARE_9P);
 	CHECK_EQ(d->vsock_cid, 7);
 	CHECK_EQ(d->serial.type, VM_CHARDEV_FILE);
 	CHECK_EQ(d->console.type, VM_CHARDEV_STDIO);
