@@ -367,7 +367,9 @@ int tree_init(struct tree *t, int root_fd, int proc_fd, bool read_only)
 	t->root = root;
 	t->proc_fd = proc_fd;
 	t->read_only = read_only;
-	t->as_root = geteuid() == 0;
+	t->uid = geteuid();
+	t->gid = getegid();
+	t->as_root = t->uid == 0;
 	list_init(&t->lru);
 	for (unsigned int i = 0; i < ARRAY_SIZE(t->places); i++)
 		list_init(&t->places[i]);

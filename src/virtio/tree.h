@@ -54,6 +54,8 @@ struct tree {
 	struct tree_node *root;
 	int proc_fd; /* /proc/self/fd: opens an O_PATH descriptor for real, in any sandbox */
 	bool read_only, as_root;
+	uid_t uid; /* our own */
+	gid_t gid;
 	uint64_t serial;
 	struct list places[1 << TREE_HASH_BITS];
 	struct list lru;             /* the oldest first */

@@ -208,12 +208,12 @@ static uint32_t shown_id(const struct tree *t, uint32_t id, uint32_t own)
 
 uint32_t tree_shown_uid(const struct tree *t, uint32_t uid)
 {
-	return shown_id(t, uid, geteuid());
+	return shown_id(t, uid, t->uid);
 }
 
 uint32_t tree_shown_gid(const struct tree *t, uint32_t gid)
 {
-	return shown_id(t, gid, getegid());
+	return shown_id(t, gid, t->gid);
 }
 
 int node_set_owner(struct tree *t, struct tree_node *n, uint32_t uid, uint32_t gid)
