@@ -4,7 +4,7 @@
  *
  * Landlock cannot forbid connecting to a unix socket by its path, and a service manager or
  * container engine listening on one does whatever its user asks.  Here such sockets do not exist.
- * Shares need no place: virtio/ninep.c holds each as a detached mount of its own, from which no
+ * Shares need no place: virtio/tree.c holds each as a detached mount of its own, from which no
  * ".." leads out.
  */
 #include "vmm/jail.h"
