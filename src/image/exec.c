@@ -27,8 +27,12 @@ struct running {
 	char last[256]; /* what it complained about last */
 };
 
-/* What follows this complaint only hides it. */
-static const char no_space[] = "No space left on device";
+/* Is @line worth more than the complaint before it? */
+static bool tells_more(const char *last, const char *line)
+{
+	return strncmp(line, "I: ", 3) != 0 && !strstr(last, "No space left on device") &&
+	       (!last[0] || !strstr(line, "tar: Exiting with failure status"));
+}
 
 static void child_exec(const struct exec *x, const char *const *argv, bool contained, int out,
 		       int err) __attribute__((noreturn));
@@ -126,7 +130,7 @@ static void take_text(struct running *r, unsigned int stream, const char *text, 
 		log_debug("%s: %s", r->x->argv[0], b->data);
 		if (r->x->line)
 			r->x->line(r->x->opaque, b->data);
-		if (strncmp(b->data, "I: ", 3) != 0 && !strstr(r->last, no_space))
+		if (tells_more(r->last, b->data))
 			snprintf(r->last, sizeof(r->last), "%s", b->data);
 		strbuf_consume(b, b->len);
 	}
