@@ -165,6 +165,8 @@ int run_set_share(void *config, const char *value, struct err *e)
 		return err_set(e, -errno, "%s", copy);
 	if (!S_ISDIR(st.st_mode))
 		return err_msg(e, -ENOTDIR, "%s is not a directory", copy);
+	if (access(host, R_OK | X_OK) < 0)
+		return err_set(e, -errno, "%s", copy);
 	s->host = steal_ptr(&host);
 	s->guest = xstrdup(guest);
 	cfg->n_shares++;

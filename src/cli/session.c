@@ -99,7 +99,10 @@ static void on_end_signal(struct session *s, int signal)
 	bool command = s->cfg->agent && s->cfg->argv && s->cfg->argv[0];
 
 	if (!command || s->state != SESSION_RUNNING || ++s->ctrl_c > 2) {
-		leave(s, EXIT_SIGNAL_BASE + signal);
+		s->ended_by_signal = true;
+		if (!s->status_known)
+			leave(s, EXIT_SIGNAL_BASE + signal);
+		s->state = SESSION_OVER;
 		return;
 	}
 	session_signal(s, signal);
@@ -249,8 +252,11 @@ static void check_times(struct session *s)
 			leave(s, ui_error(EXIT_FAIL, "the guest did not answer within %u s",
 					  (unsigned int)(BOOT_PATIENCE / NSEC_PER_SEC)));
 	}
-	if (s->kill_at && now > s->kill_at)
+	/* SIGKILL stands for a machine that does not end: below. */
+	if (s->kill_at && now > s->kill_at && s->kill_signal != SIGKILL && !s->status_known) {
+		s->ended_by_signal = true;
 		leave(s, EXIT_SIGNAL_BASE + s->kill_signal);
+	}
 	if (s->state == SESSION_ENDING && !s->cfg->clean_end && !s->stdout_text.len &&
 	    !s->stderr_text.len)
 		s->state = SESSION_OVER;
@@ -274,46 +280,45 @@ static int poll_timeout(const struct session *s)
 		   : 100;
 }
 
-/* What is still in the pipes when the machine is gone; a guest that lives could fill them for ever.
- */
-static void drain_pipes(struct session *s)
+/* Reads on what is there already. */
+static void drain_one(struct session *s, const int *fd, void (*take)(struct session *s))
 {
-	struct pollfd p;
+	while (*fd >= 0) {
+		struct pollfd p = {.fd = *fd, .events = POLLIN};
 
-	while (s->agent >= 0) {
-		p = (struct pollfd){.fd = s->agent, .events = POLLIN};
 		if (poll(&p, 1, 0) != 1)
-			break;
-		session_agent_read(s);
-	}
-	while (s->vm->console >= 0) {
-		p = (struct pollfd){.fd = s->vm->console, .events = POLLIN};
-		if (poll(&p, 1, 0) != 1)
-			break;
-		session_take_console(s);
-	}
-	while (s->vm->control >= 0) {
-		p = (struct pollfd){.fd = s->vm->control, .events = POLLIN};
-		if (poll(&p, 1, 0) != 1)
-			break;
-		session_take_control(s);
-	}
-	while (s->vm->errors >= 0) {
-		p = (struct pollfd){.fd = s->vm->errors, .events = POLLIN};
-		if (poll(&p, 1, 0) != 1)
-			break;
-		session_take_errors(s);
+			return;
+		take(s);
 	}
 }
 
+/* Waits for the reader, but not when a signal asks us to end. */
+static void flush_output(struct session *s, int fd, struct strbuf *b)
+{
+	while (b->len && !s->ended_by_signal) {
+		struct pollfd p[2] = {{.fd = fd, .events = POLLOUT},
+				      {.fd = s->signals, .events = POLLIN}};
+
+		if (poll(p, 2, -1) < 0)
+			continue;
+		if (p[1].revents)
+			take_signals(s);
+		if (p[0].revents)
+			put_some(fd, b);
+	}
+}
+
+/* What is still in the pipes of a machine that is gone; one that lives could fill them for ever. */
 static void drain(struct session *s)
 {
-	if (s->vm->finished)
-		drain_pipes(s);
-	while (s->stdout_text.len && !ui_interrupted())
-		put_some(STDOUT_FILENO, &s->stdout_text);
-	while (s->stderr_text.len && !ui_interrupted())
-		put_some(STDERR_FILENO, &s->stderr_text);
+	if (s->vm->finished) {
+		drain_one(s, &s->agent, session_agent_read);
+		drain_one(s, &s->vm->console, session_take_console);
+		drain_one(s, &s->vm->control, session_take_control);
+		drain_one(s, &s->vm->errors, session_take_errors);
+	}
+	flush_output(s, STDOUT_FILENO, &s->stdout_text);
+	flush_output(s, STDERR_FILENO, &s->stderr_text);
 }
 
 static void session_free(struct session *s)

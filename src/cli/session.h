@@ -46,6 +46,7 @@ struct session {
 
 	int signals;
 	unsigned int ctrl_c;
+	bool ended_by_signal; /* nobody waits for the rest of the output */
 	uint64_t kill_at; /* a signal was passed on: end the machine if it does not help */
 	int kill_signal;
 	bool raw;

@@ -20,6 +20,7 @@
 
 #define RETRY_INTERVAL     (50 * NSEC_PER_MSEC)
 #define ANSWER_PATIENCE_MS 2000
+#define ANSWER_MAX         64 /* bytes of "OK 1073741824" */
 
 static int connect_guest(const struct vm *vm)
 {
@@ -191,8 +192,11 @@ static bool take_answer(struct session *s)
 {
 	char *end = s->in.len ? memchr(s->in.data, '\n', s->in.len) : NULL;
 
-	if (!end)
+	if (!end) {
+		if (s->in.len > ANSWER_MAX)
+			session_agent_lost(s);
 		return false;
+	}
 	s->accepted = strncmp(s->in.data, "OK", 2) == 0;
 	strbuf_consume(&s->in, (size_t)(end - s->in.data) + 1);
 	if (!s->accepted) {

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 
 #define CONSOLE_QUOTE 160
+#define LINE_LIMIT    65536u /* of what insula-vmm says; a longer one is not a line */
 
 void session_take_console(struct session *s)
 {
@@ -65,6 +66,8 @@ void session_take_errors(struct session *s)
 		take_error_line(s, s->errors.data);
 		strbuf_consume(&s->errors, (size_t)(end - s->errors.data) + 1);
 	}
+	if (s->errors.len > LINE_LIMIT)
+		strbuf_consume(&s->errors, s->errors.len);
 }
 
 void session_take_control(struct session *s)
@@ -92,6 +95,8 @@ void session_take_control(struct session *s)
 		json_decref(o);
 		strbuf_consume(&s->control, len + 1);
 	}
+	if (s->control.len > LINE_LIMIT)
+		strbuf_consume(&s->control, s->control.len);
 }
 
 /* How much a line of the console tells: the agent on why it gave up, then the kernel on its panic.

@@ -43,6 +43,18 @@ void ui_clear_bar(void)
 	ui.bar = false;
 }
 
+/* Names and guests' words may hold anything; a message is one line and moves no cursor: neither
+ * C0 controls, nor C1 in UTF-8 (C2 80 to C2 9F). */
+static void make_plain(char *text)
+{
+	for (unsigned char *p = (unsigned char *)text; *p; p++) {
+		if (*p < ' ' || *p == 0x7f)
+			*p = '?';
+		else if (p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0)
+			p[0] = p[1] = '?';
+	}
+}
+
 int ui_error(int exit_status, const char *fmt, ...)
 {
 	char text[1024];
@@ -51,6 +63,7 @@ int ui_error(int exit_status, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	make_plain(text);
 	ui_clear_bar();
 	if (ui.json)
 		put_json(json_pack("{s:s, s:s, s:i}", "event", "error", "message", text,
@@ -75,6 +88,7 @@ void ui_note(const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	make_plain(text);
 	ui_clear_bar();
 	if (ui.json)
 		put_json(json_pack("{s:s, s:s}", "event", "note", "message", text));

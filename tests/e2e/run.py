@@ -269,6 +269,17 @@ def case_sigterm():
     finish(p, 143)
 
 
+def case_reader_stuck():
+    """Nobody reads what the command writes: three signals end it all the same."""
+    p = start("sh", "-c", "echo UP; exec yes")
+    for _ in range(3):
+        time.sleep(1)
+        p.terminate()
+    check(p.wait(30) == 143, p.returncode)
+    p.stdout.close()
+    p.stderr.close()
+
+
 def case_ctrl_c_and_escape():
     pid, fd = pty.fork()
     if pid == 0:

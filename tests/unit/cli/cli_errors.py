@@ -56,6 +56,10 @@ for value in "80", "0:80", "80:99999", "a:b:80:80", "80:80/sctp":
     bad(110, "--publish", "run", "--publish", value, "x")
 for value in "/tmp", "/tmp:mnt", "/tmp:/mnt:rx", "/nowhere:/mnt", insula + ":/mnt":
     bad(110, "--share", "run", "--share", value, "x")
+if os.geteuid() != 0:
+    bad(110, "Permission denied", "run", "--share", "/root:/mnt", "x")
+# Names never make a second line, nor move the terminal's cursor.
+bad(110, "/two?lines?[2J", "run", "--share", "/two\nlines\x1b[2J:/mnt", "x")
 bad(110, "--env", "run", "--env", "=x", "x")
 bad(110, "--name", "run", "--name", "a/b", "x")
 bad(110, "format=qcow2", "run", "--disk", insula + ",format=qcow2", "x")
