@@ -2,7 +2,8 @@
 /*
  * tests/fuzz/fuzz_virtq.c - virtqueues and the devices behind them, with ring memory from the input
  *
- *	byte 0       device: echo, entropy, balloon, disk
+ *	byte 0       device: echo, entropy, balloon, disk, net, console; bit 7: at the end a saved
+ *	             state with one bit changed
  *	byte 1       log2 of the queue size (mod 8)
  *	bytes 2-9    features
  *	byte 10      how many kicks (mod 8), spread over the queues
@@ -22,6 +23,8 @@
 #include "block/block.h"
 #include "virtio/balloon.h"
 #include "virtio/blk.h"
+#include "virtio/console.h"
+#include "virtio/net.h"
 #include "virtio/rng.h"
 
 #include <assert.h>
@@ -30,12 +33,15 @@
 #define RAM        (1u << 20)
 #define RING       0x1000u
 #define RING_BYTES 0x1000u /* a queue: 2 KiB of descriptors, 1 KiB each of avail and used */
+#define RINGS      8
 #define DATA       0x10000u
 #define HEAD_LEN   30
 
 static struct gmem *mem;
 static struct loop *loop;
-static struct virtio_dev *devices[4];
+enum { ECHO, RNG, BALLOON, BLK, NET, CONSOLE, DEVICES };
+
+static struct virtio_dev *devices[DEVICES];
 static struct virtio_dev echo;
 
 static void echo_kick(struct virtio_dev *d, struct vq *q)
@@ -73,19 +79,75 @@ static struct blk *open_disk(void)
 	return b;
 }
 
+/* --- what net and console are connected to ------------------------------------------------------
+ */
+
+static struct net net;
+static struct chardev chrs[2];
+
+static void net_take(struct net *n, const void *frame, size_t len)
+{
+	const uint8_t *p = frame;
+
+	assert(len <= NET_FRAME_MAX);
+	/* Every byte is there. */
+	for (size_t i = 0; i < len; i += 64)
+		(void)*(const volatile uint8_t *)(p + i);
+}
+
+static void net_room(struct net *n)
+{
+}
+
+static const struct net_ops net_ops = {.name = "fuzz", .send = net_take, .rx_ready = net_room};
+
+/* Half of what comes: the rest waits for room. */
+static size_t chr_take(void *backend, const void *buf, size_t len)
+{
+	return len - len / 2;
+}
+
+static const struct chardev_ops chr_ops = {.write = chr_take};
+
+/* The host's side of the device does something. */
+static void host_step(struct virtio_dev *d, const uint8_t *data, size_t len)
+{
+	if (d == devices[BALLOON]) {
+		struct balloon_stats stats;
+
+		balloon_stats(d, &stats);
+	}
+	if (d == devices[NET])
+		(void)net.rx(net.rx_opaque, data, MIN(len, (size_t)1514));
+	if (d == devices[CONSOLE]) {
+		for (unsigned int i = 0; i < 2; i++) {
+			(void)chardev_receive(&chrs[i], data, len);
+			chardev_writable(&chrs[i]);
+		}
+	}
+}
+
 static void setup(void)
 {
+	static const uint8_t mac[] = {2, 0, 0, 0, 0, 1};
+	const struct virtio_console_port ports[] = {{.console = true, .chr = &chrs[0]},
+						    {.name = "port", .chr = &chrs[1]}};
+
 	if (mem)
 		return;
 	if (loop_new(&loop, NULL) < 0 || gmem_new(RAM, RAM, &mem, NULL) < 0)
 		abort();
 	virtio_init(&echo, &echo_ops, mem, 2, 128, 0, 0);
-	devices[0] = &echo;
-	devices[1] = virtio_rng_new(mem);
-	devices[2] = virtio_balloon_new(mem);
-	if (virtio_blk_new(mem, open_disk(), "fuzz", &devices[3], NULL) < 0)
+	devices[ECHO] = &echo;
+	devices[RNG] = virtio_rng_new(mem);
+	devices[BALLOON] = virtio_balloon_new(mem);
+	if (virtio_blk_new(mem, open_disk(), "fuzz", &devices[BLK], NULL) < 0)
 		abort();
-	for (unsigned int i = 0; i < 4; i++)
+	net = (struct net){.ops = &net_ops, .mtu = 9000, .big_tcp = true};
+	devices[NET] = virtio_net_new(mem, loop, &net, mac);
+	chrs[0] = chrs[1] = (struct chardev){.ops = &chr_ops};
+	devices[CONSOLE] = virtio_console_new(mem, ports, 2);
+	for (unsigned int i = 0; i < DEVICES; i++)
 		devices[i]->transport.notify = notify;
 }
 
@@ -127,9 +189,9 @@ static void fill_memory(const uint8_t *data, size_t len)
 	const uint8_t *desc = data + HEAD_LEN + n;
 	size_t n_desc = MIN((len - HEAD_LEN - n) / 8, (size_t)128);
 
-	memset(gmem_ptr(mem, RING, 4 * RING_BYTES), 0, 4 * RING_BYTES);
+	memset(gmem_ptr(mem, RING, RINGS * RING_BYTES), 0, RINGS * RING_BYTES);
 	memcpy(gmem_ptr(mem, DATA, n), data + HEAD_LEN, n);
-	for (unsigned int q = 0; q < 4; q++) {
+	for (unsigned int q = 0; q < RINGS; q++) {
 		uint64_t at = RING + q * RING_BYTES;
 		uint8_t *avail = gmem_ptr(mem, at + 0x800, 64);
 
@@ -144,13 +206,29 @@ static void fill_memory(const uint8_t *data, size_t len)
 /* A reset device serves one good, empty look at its queues. */
 static void after_reset(struct virtio_dev *d)
 {
-	memset(gmem_ptr(mem, RING, 4 * RING_BYTES), 0, 4 * RING_BYTES);
+	memset(gmem_ptr(mem, RING, RINGS * RING_BYTES), 0, RINGS * RING_BYTES);
 	start(d, 0, 16);
 	virtio_set_status(d, d->status | VIRTIO_STATUS_DRIVER_OK);
 	assert(virtio_ready(d));
 	virtio_kick(d, 0);
 	assert(virtio_ready(d));
 	virtio_set_status(d, 0);
+}
+
+/* Saved, changed in one place, and taken back or refused. */
+static void restore(struct virtio_dev *d, const uint8_t *data)
+{
+	autostrbuf struct strbuf saved = {0};
+	size_t used;
+
+	virtio_save(d, &saved);
+	saved.data[load_le16(data + 12) % saved.len] ^= (char)data[14];
+	if (virtio_load(d, saved.data, saved.len, &used, NULL) == 0) {
+		assert(used <= saved.len);
+		for (unsigned int i = 0; i < d->n_queues; i++)
+			virtio_kick(d, i);
+		host_step(d, data, HEAD_LEN);
+	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
@@ -161,7 +239,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	setup();
 	if (len < HEAD_LEN)
 		return 0;
-	d = devices[data[0] % 4];
+	d = devices[data[0] % DEVICES];
 	kicks = data[10] % 8;
 	virtio_lock(d);
 	start(d, load_le64(data + 2), (uint16_t)(1u << data[1] % 8));
@@ -169,14 +247,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	virtio_set_status(d, d->status | VIRTIO_STATUS_DRIVER_OK);
 	for (unsigned int i = 0; i < kicks; i++) {
 		virtio_kick(d, i % d->n_queues);
-		if (d == devices[2]) {
-			struct balloon_stats stats;
-
-			balloon_stats(d, &stats);
-		}
-		if (d == devices[3] && i % 2)
+		host_step(d, data + HEAD_LEN, len - HEAD_LEN);
+		if (i % 2)
 			loop_once(loop, 0);
 	}
+	if (data[0] & 0x80)
+		restore(d, data);
 	virtio_set_status(d, 0);
 	after_reset(d);
 	virtio_unlock(d);
