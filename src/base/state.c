@@ -65,6 +65,15 @@ static const struct state_field *find_field(const struct state_table *t, const c
 	return NULL;
 }
 
+static bool are_bools(const uint8_t *p, size_t n)
+{
+	while (n--) {
+		if (*p++ > 1)
+			return false;
+	}
+	return true;
+}
+
 static int load_fields(const struct state_table *t, void *obj, struct cursor *c, unsigned int n,
 		       unsigned int version, struct err *e)
 {
@@ -87,6 +96,9 @@ static int load_fields(const struct state_table *t, void *obj, struct cursor *c,
 		if (f->size != size || f->count != count)
 			return err_msg(e, -EINVAL, "%s: field '%s' is %u x %u bytes, not %u x %u",
 				       t->name, name, count, size, f->count, f->size);
+		if (f->is_bool && count <= c->left && !are_bools(c->p, count))
+			return err_msg(e, -EINVAL, "%s: field '%s' is neither true nor false",
+				       t->name, name);
 		if (!take(c, (char *)obj + f->offset, (size_t)size * count))
 			return err_msg(e, -EINVAL, "%s: saved state is cut short", t->name);
 		row = (size_t)(f - t->fields);

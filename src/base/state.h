@@ -21,6 +21,7 @@ struct state_field {
 	uint16_t size; /* of one element: 1, 2, 4, 8, or the record's size for opaque byte arrays */
 	uint32_t count; /* elements */
 	uint16_t since; /* version that brought the field */
+	bool is_bool;   /* elements other than 0 and 1 are refused */
 };
 
 struct state_table {
@@ -32,17 +33,20 @@ struct state_table {
 	int (*loaded)(void *obj, struct err *e);
 };
 
+#define STATE_IS_BOOL(x) _Generic((x), bool : true, default : false)
+
 #define STATE_FIELD(type, member, since_)                                                          \
 	{                                                                                          \
 		.name = #member, .offset = offsetof(type, member),                                 \
-		.size = sizeof(((type *)0)->member), .count = 1, .since = (since_)                 \
+		.size = sizeof(((type *)0)->member), .count = 1, .since = (since_),                \
+		.is_bool = STATE_IS_BOOL(((type *)0)->member)                                      \
 	}
 #define STATE_ARRAY(type, member, since_)                                                          \
 	{                                                                                          \
 		.name = #member, .offset = offsetof(type, member),                                 \
 		.size = sizeof(((type *)0)->member[0]),                                            \
 		.count = sizeof(((type *)0)->member) / sizeof(((type *)0)->member[0]),             \
-		.since = (since_)                                                                  \
+		.since = (since_), .is_bool = STATE_IS_BOOL(((type *)0)->member[0])                \
 	}
 
 void state_save(const struct state_table *t, const void *obj, struct strbuf *out);

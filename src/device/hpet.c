@@ -372,7 +372,8 @@ static int hpet_loaded(void *opaque, struct err *e)
 #define TIMER_FIELD(n, member)                                                                     \
 	{                                                                                          \
 		.name = "timer" #n "." #member, .offset = offsetof(struct hpet, t[n].member),      \
-		.size = sizeof(((struct hpet_timer *)0)->member), .count = 1, .since = 1           \
+		.size = sizeof(((struct hpet_timer *)0)->member), .count = 1, .since = 1,          \
+		.is_bool = STATE_IS_BOOL(((struct hpet_timer *)0)->member)                         \
 	}
 #define TIMER_FIELDS(n)                                                                            \
 	TIMER_FIELD(n, config), TIMER_FIELD(n, cmp), TIMER_FIELD(n, period), TIMER_FIELD(n, fsb),  \

@@ -411,7 +411,8 @@ static int pit_loaded(void *opaque, struct err *e)
 	{                                                                                          \
 		.name = "counter" #n "." #member,                                                  \
 		.offset = offsetof(struct pit, counter[n].member),                                 \
-		.size = sizeof(((struct pit_counter *)0)->member), .count = 1, .since = 1          \
+		.size = sizeof(((struct pit_counter *)0)->member), .count = 1, .since = 1,         \
+		.is_bool = STATE_IS_BOOL(((struct pit_counter *)0)->member)                        \
 	}
 #define COUNTER_FIELDS(n)                                                                          \
 	COUNTER_FIELD(n, start), COUNTER_FIELD(n, count), COUNTER_FIELD(n, latch),                 \
