@@ -31,14 +31,19 @@ install: all
 check-unit check-e2e: check-%: all
 	@meson test -C $(BUILD) --print-errorlogs --suite $*
 
-# Everything again with ASan and UBSan, without the real guests, which would take hours; then one of
-# Debian's kernels on the interpreter.
+# Everything again with ASan and UBSan, without the real guests, which would take hours; the oracle
+# with UBSan alone, since ASan's shadow memory is in its way; then one of Debian's kernels on the
+# interpreter.
 check-sanitize:
 	@tools/deps build check
 	@test -f build-asan/build.ninja || meson setup -Db_sanitize=address,undefined build-asan
 	@ninja -C build-asan
 	@UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 		meson test -C build-asan --no-suite e2e -t 5 --print-errorlogs
+	@test -f build-ubsan/build.ninja || meson setup -Db_sanitize=undefined build-ubsan
+	@ninja -C build-ubsan tests/oracle/oracle
+	@UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+		meson test -C build-ubsan --no-rebuild --suite oracle -t 5 --print-errorlogs
 	@tests/kernels/fetch $(BUILD)/kernels cloud
 	@# The jail lets nobody trace, as the search for leaks would.
 	@ASAN_OPTIONS=detect_leaks=0 tests/kernels/boot.py build-asan/bin/insula-vmm $(BUILD)/kernels \
@@ -71,6 +76,6 @@ deps:
 	@tools/deps build run check
 
 clean:
-	@rm -rf $(BUILD) build-asan build-fuzz
+	@rm -rf $(BUILD) build-asan build-ubsan build-fuzz
 
 .PHONY: all run check check-unit check-e2e check-sanitize check-kvm-nested fuzz bench install deps clean

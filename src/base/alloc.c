@@ -16,6 +16,18 @@ void *xcalloc(size_t n, size_t size)
 	return p;
 }
 
+void *xcalloc_aligned(size_t align, size_t n, size_t size)
+{
+	size_t len;
+	void *p;
+
+	if (align <= _Alignof(max_align_t))
+		return xcalloc(n, size);
+	if (__builtin_mul_overflow(n, size, &len) || posix_memalign(&p, align, len))
+		abort();
+	return memset(p, 0, len);
+}
+
 char *xstrdup(const char *s)
 {
 	char *p = strdup(s);

@@ -75,8 +75,11 @@ static inline int steal_fd(int *fd)
 
 /* Zeroed allocation of a small fixed-size object; aborts on OOM.  Input-sized ones use calloc +
  * err. */
-#define xnew(type) ((type *)xcalloc(1, sizeof(type)))
+#define xnew(type)      ((type *)xcalloc_aligned(_Alignof(type), 1, sizeof(type)))
+#define xnew_n(type, n) ((type *)xcalloc_aligned(_Alignof(type), n, sizeof(type)))
 void *xcalloc(size_t n, size_t size);
+/* Types that ask for more than malloc gives: what holds a struct cpu, for one. */
+void *xcalloc_aligned(size_t align, size_t n, size_t size);
 char *xstrdup(const char *s);
 char *xasprintf(const char *fmt, ...) printf_like(1, 2);
 

@@ -75,9 +75,7 @@ static int make_cpus(struct machine *m, struct err *e)
 {
 	int r;
 
-	m->cpus = calloc(m->desc->cpus, sizeof(*m->cpus));
-	if (!m->cpus)
-		return err_set(e, -ENOMEM, "make %u CPUs", m->desc->cpus);
+	m->cpus = xnew_n(struct vcpu_thread, m->desc->cpus);
 	for (; m->n_cpus < m->desc->cpus; m->n_cpus++)
 		vcpu_prepare(&m->cpus[m->n_cpus]);
 	if (engine_caps(m->engine)->local_apic) {
