@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * base/fd.c - whole reads and writes, small files
+ * base/fd.c - whole reads and writes, small files, directories
  */
 #include "base/fd.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 
 int read_full(int fd, void *buf, size_t len)
 {
@@ -85,6 +86,22 @@ int read_file(const char *path, size_t max, struct strbuf *ret)
 			return -EFBIG;
 		strbuf_add(ret, chunk, (size_t)n);
 	}
+}
+
+int make_dir(const char *path, mode_t mode, struct err *e)
+{
+	autofree char *copy = xstrdup(path);
+
+	for (char *p = copy + 1; *p; p++) {
+		if (*p != '/')
+			continue;
+		*p = '\0';
+		mkdir(copy, 0755);
+		*p = '/';
+	}
+	if (mkdir(copy, mode) < 0 && errno != EEXIST)
+		return err_set(e, -errno, "make directory %s", path);
+	return 0;
 }
 
 int fd_set_nonblock(int fd, bool on)

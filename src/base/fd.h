@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * base/fd.h - whole reads and writes, small files, non-blocking
+ * base/fd.h - whole reads and writes, small files, directories, non-blocking
  */
 #pragma once
 
 #include "base/err.h"
 #include "base/strbuf.h"
+
+#include <sys/types.h>
 
 /* Exactly @len bytes, retrying EINTR and short counts: 0, -errno, or -ENODATA at end of file. */
 must_check int read_full(int fd, void *buf, size_t len);
@@ -15,4 +17,6 @@ must_check int pwrite_full(int fd, const void *buf, size_t len, uint64_t off);
 
 /* A whole file of at most @max bytes; -EFBIG past that.  Appends to @ret. */
 must_check int read_file(const char *path, size_t max, struct strbuf *ret);
+/* A directory of this mode, its parents (0755) too; one that is there is fine. */
+must_check int make_dir(const char *path, mode_t mode, struct err *e);
 int fd_set_nonblock(int fd, bool on);

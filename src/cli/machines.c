@@ -26,27 +26,11 @@ static char *machine_dir(const char *name)
 	return xasprintf("%s/.local/share/insula/machines/%s", home, name);
 }
 
-static int make_dirs(const char *path, struct err *e)
-{
-	autofree char *copy = xstrdup(path);
-
-	for (char *p = copy + 1; *p; p++) {
-		if (*p != '/')
-			continue;
-		*p = '\0';
-		mkdir(copy, 0755);
-		*p = '/';
-	}
-	if (mkdir(copy, 0700) < 0 && errno != EEXIST)
-		return err_set(e, -errno, "make directory %s", path);
-	return 0;
-}
-
 int machine_claim(const char *name, int *lock, struct err *e)
 {
 	autofree char *dir = machine_dir(name), *path = xasprintf("%s/lock", dir);
 	autoclose int fd = -1;
-	int r = make_dirs(dir, e);
+	int r = make_dir(dir, 0700, e);
 
 	if (r < 0)
 		return r;

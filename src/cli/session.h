@@ -27,8 +27,7 @@ struct session {
 	int status; /* to exit with, once known */
 	bool status_known;
 	bool goodbye, reboot; /* the guest said that it goes down, and how */
-	const char *reason; /* of the machine's shutdown event: "poweroff", "reset", "crash", "" */
-	char reason_text[16];
+	char reason_text[16]; /* of the machine's shutdown event: "poweroff", "reset", "crash", "" */
 
 	int agent;     /* connection, -1 while there is none */
 	bool accepted; /* the VMM's "OK" was read */

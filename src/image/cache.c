@@ -16,22 +16,6 @@
 
 #define ORPHAN_AGE 600 /* seconds */
 
-int make_dir(const char *path, struct err *e)
-{
-	autofree char *copy = xstrdup(path);
-
-	for (char *p = copy + 1; *p; p++) {
-		if (*p != '/')
-			continue;
-		*p = '\0';
-		mkdir(copy, 0755);
-		*p = '/';
-	}
-	if (mkdir(copy, 0755) < 0 && errno != EEXIST)
-		return err_set(e, -errno, "make directory %s", path);
-	return 0;
-}
-
 /* Killed between making a directory and its lock: nobody is that slow. */
 static bool is_orphan(const char *tmp, const char *name)
 {
@@ -107,7 +91,7 @@ int image_cache_open(struct image_cache *ret, struct err *e)
 	for (size_t i = 0; i < ARRAY_SIZE(dirs) && r == 0; i++) {
 		autofree char *path = xasprintf("%s/%s", c.dir, dirs[i]);
 
-		r = make_dir(path, e);
+		r = make_dir(path, 0755, e);
 	}
 	if (r < 0) {
 		image_cache_fini(&c);

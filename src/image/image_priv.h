@@ -59,4 +59,3 @@ must_check int image_build(struct image_cache *c, const struct image_source *s,
 char *tree_fingerprint(const char *dir);
 /* Hard link, or a copy where that cannot be. */
 must_check int link_or_copy(const char *from, const char *to, struct err *e);
-must_check int make_dir(const char *path, struct err *e);

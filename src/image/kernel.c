@@ -41,7 +41,7 @@ static int prepare_apt(const char *dir, const char *suite, struct err *e)
 	for (size_t i = 0; i < ARRAY_SIZE(dirs) && r == 0; i++) {
 		autofree char *path = xasprintf("%s/%s", dir, dirs[i]);
 
-		r = make_dir(path, e);
+		r = make_dir(path, 0755, e);
 	}
 	if (r == 0)
 		r = write_text(sources_path, sources.data, e);
@@ -123,7 +123,7 @@ static int build(const struct workspace *w, const char *suite, enum kernel_flavo
 	int r;
 
 	progress_enter(p, "kernel.lists");
-	r = make_dir(apt, e);
+	r = make_dir(apt, 0755, e);
 	if (r == 0)
 		r = prepare_apt(apt, suite, e);
 	if (r == 0)

@@ -57,7 +57,7 @@ static void killed_build(struct image_cache *c)
 	touch(dead.dir, "half");
 	/* Killed in the middle of workspace_publish: the one it replaces lies beside. */
 	old = xasprintf("%s.old", dead.dir);
-	CHECK_EQ(make_dir(old, NULL), 0);
+	CHECK_EQ(make_dir(old, 0755, NULL), 0);
 	close(dead.lock);
 	CHECK_EQ(image_cache_open(&again, NULL), 0);
 	CHECK(access(dead.dir, F_OK) < 0);

@@ -17,7 +17,7 @@ static void put(const char *dir, const char *name, const char *text)
 	autoclose int fd = -1;
 
 	*strrchr(parent, '/') = '\0';
-	CHECK_EQ(make_dir(parent, NULL), 0);
+	CHECK_EQ(make_dir(parent, 0755, NULL), 0);
 	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 	CHECK(fd >= 0);
 	CHECK_EQ(write_full(fd, text, strlen(text)), 0);
