@@ -222,8 +222,9 @@ static void run_data(struct i8042 *k, uint8_t v)
 		answer(k, v);
 		break;
 	case 0xd3:
-		/* As if the mouse had sent it; drivers test the line with this. */
-		ps2_put(k, PS2_MOUSE, v);
+		/* As if the mouse had sent it, but past its queue and even while the port is off:
+		 * drivers test the line with this, and wait half a second for an answer. */
+		fill(k, v, true);
 		break;
 	case 0xd4:
 		k->control &= (uint8_t)~CTL_AUX_OFF;

@@ -55,6 +55,12 @@ static void test_controller(void)
 	out8(b, 0x60, 0x5a);
 	CHECK_EQ(lines.rises[12], 1);
 	EXPECT(true, 0x5a);
+	/* Also while the port is off: Linux tries that first and waits long for the byte. */
+	out8(b, 0x64, 0xa7);
+	out8(b, 0x64, 0xd3);
+	out8(b, 0x60, 0xa5);
+	EXPECT(true, 0xa5);
+	out8(b, 0x64, 0xa8);
 	out8(b, 0x64, 0x65);
 	out8(b, 0x60, 0x77);
 	CHECK_EQ(command(0x25), 0x77);
