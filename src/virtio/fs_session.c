@@ -76,6 +76,7 @@ static int fs_init(struct fs_session *s, struct fs_call *c)
 	/* A newer guest asks again with our version. */
 	if (in.major > FUSE_KERNEL_VERSION)
 		return fs_put(c, &o, sizeof(o));
+	tree_settle(&s->tree);
 	s->ready = true;
 	o.minor = MIN(in.minor, o.minor);
 	o.max_readahead = in.max_readahead;

@@ -27,6 +27,7 @@ static int p9_version(struct p9_session *s, struct msg_in *in, struct msg_out *o
 	if (in->bad || msize < P9_MSIZE_MIN)
 		return -EINVAL;
 	fids_clear(s);
+	tree_settle(&s->tree);
 	s->msize = MIN(msize, P9_MSIZE_MAX);
 	put32(out, s->msize);
 	if (strcmp(version, "9P2000.L") == 0) {

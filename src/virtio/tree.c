@@ -6,8 +6,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/sysmacros.h>
 
@@ -17,6 +19,11 @@
 bool name_ok(const char *name)
 {
 	return *name && strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && !strchr(name, '/');
+}
+
+void tree_settle(struct tree *t)
+{
+	t->can_give = t->as_root && prctl(PR_CAPBSET_READ, CAP_CHOWN, 0, 0, 0) == 1;
 }
 
 void tree_begin(struct tree *t)

@@ -53,8 +53,10 @@ struct tree_node {
 struct tree {
 	struct tree_node *root;
 	int proc_fd; /* /proc/self/fd: opens an O_PATH descriptor for real, in any sandbox */
-	bool read_only, as_root;
-	uid_t uid; /* our own */
+	bool read_only;
+	bool as_root;  /* ids go through unchanged */
+	bool can_give; /* files to other users */
+	uid_t uid;     /* our own */
 	gid_t gid;
 	uint64_t serial;
 	struct list places[1 << TREE_HASH_BITS];
@@ -69,6 +71,8 @@ must_check int tree_open(const char *path, int *root_fd, int *proc_fd, struct er
 must_check int tree_init(struct tree *t, int root_fd, int proc_fd, bool read_only);
 /* All nodes but the root are gone by then. */
 void tree_fini(struct tree *t);
+/* A new guest, or a new start of it: by now the sandbox may have taken our privileges. */
+void tree_settle(struct tree *t);
 /* A new request: descriptors of nodes it uses stay valid until the next one. */
 void tree_begin(struct tree *t);
 /* One component: neither empty nor "." nor "..", no slash. */

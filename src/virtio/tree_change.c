@@ -5,8 +5,9 @@
  * Every name is one component in a directory that a node stands for, so the kernel resolves no
  * path.
  *
- * Owners.  A VMM that runs as root hands user and group ids through unchanged.  Any other can only
- * make files of its own user: those look like root's to the guest, and all others like nobody's.
+ * Owners.  A VMM that runs as root shows user and group ids unchanged, and if it has its privileges
+ * makes files of any user.  Any other only makes files of its own: those look like root's to the
+ * guest, and all others like nobody's.
  */
 #include "virtio/tree_priv.h"
 
@@ -58,7 +59,7 @@ static int finish_new(struct tree *t, struct tree_node *n, const struct tree_new
 	r = node_proc_name(t, n, proc);
 	if (r < 0)
 		return r;
-	if (t->as_root && fchownat(n->fd, "", what->uid, what->gid, AT_EMPTY_PATH) < 0)
+	if (t->can_give && fchownat(n->fd, "", what->uid, what->gid, AT_EMPTY_PATH) < 0)
 		return -errno;
 	if (n->mode != S_IFLNK && fchmodat(t->proc_fd, proc, what->mode & 07777, 0) < 0)
 		return -errno;
@@ -143,7 +144,7 @@ int tree_create(struct tree *t, struct tree_node *dir, const char *name, uint32_
 			return -errno;
 		return open_there(t, dir, name, flags & ~(uint32_t)O_CREAT, ret);
 	}
-	if (t->as_root && fchown(fd, what->uid, what->gid) < 0)
+	if (t->can_give && fchown(fd, what->uid, what->gid) < 0)
 		return -errno;
 	if (fchmod(fd, what->mode & 07777) < 0)
 		return -errno;
@@ -225,7 +226,7 @@ int node_set_owner(struct tree *t, struct tree_node *n, uint32_t uid, uint32_t g
 	fd = node_fd(t, n);
 	if (fd < 0)
 		return fd;
-	if (!t->as_root) {
+	if (!t->can_give) {
 		/* They are the user's, shown as 0, and stay so. */
 		bool ok = (uid == UINT32_MAX || !uid) && (gid == UINT32_MAX || !gid);
 
