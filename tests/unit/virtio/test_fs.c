@@ -525,6 +525,31 @@ static void groups(void)
 	CHECK_EQ(st.st_mode & 07777, 02755);
 }
 
+/* A server that cannot give files away makes them its own, whoever asks. */
+static void owners(void)
+{
+	struct fuse_setattr_in set = {.valid = FATTR_UID | FATTR_GID, .uid = 1234, .gid = 0};
+	struct fuse_create_in in = {.flags = O_RDWR | O_CREAT, .mode = S_IFREG | 0600};
+	bool could = s->tree.can_give;
+	struct fuse_entry_out e;
+	struct stat st;
+
+	for (int i = 0; i < 2; i++) {
+		s->tree.can_give = could && i == 0;
+		begin(FUSE_CREATE, 1);
+		store_le32(request + offsetof(struct fuse_in_header, uid), 1234);
+		add(&in, sizeof(in));
+		str("owned");
+		CHECK_EQ(entry(&e), 0);
+		CHECK_EQ(stat(host("share/owned"), &st), 0);
+		CHECK_EQ(st.st_uid, s->tree.can_give ? 1234 : geteuid());
+		CHECK_EQ(e.attr.uid, s->tree.can_give ? 1234 : 0);
+		CHECK_EQ(setattr(e.nodeid, &set), s->tree.can_give ? 0 : -EPERM);
+		CHECK_EQ(named(FUSE_UNLINK, 1, "owned"), 0);
+	}
+	s->tree.can_give = could;
+}
+
 /* The guest has to ask for names each time, and may keep content that is as it was. */
 static void caching(void)
 {
@@ -1152,6 +1177,7 @@ int main(void)
 	file_tricks();
 	names();
 	groups();
+	owners();
 	caching();
 	directories();
 	xattrs();
