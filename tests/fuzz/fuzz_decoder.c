@@ -32,14 +32,16 @@ static void check_fields(const struct x86_insn *i, const uint8_t *bytes)
 	assert(memchr(text, 0, sizeof(text)));
 }
 
-/* Copies, so that reading past @len of them is seen. */
+/* From a copy that ends where the bytes end, so that reading past them is seen. */
 static int decode_exactly(const uint8_t *bytes, size_t len, enum insn_bits bits,
 			  struct x86_insn *ret)
 {
-	autofree uint8_t *copy = xcalloc(1, len ? len : 1);
+	static uint8_t *copy[INSN_MAX_LEN + 1];
 
-	memcpy(copy, bytes, len);
-	return insn_decode(copy, len, bits, ret);
+	if (!copy[len])
+		copy[len] = xcalloc(1, len ? len : 1);
+	memcpy(copy[len], bytes, len);
+	return insn_decode(copy[len], len, bits, ret);
 }
 
 static size_t one(const uint8_t *data, size_t size, enum insn_bits bits)
