@@ -87,7 +87,7 @@ def main():
     ap.add_argument("--machine", default="q35")
     ap.add_argument("--timeout", type=int, default=240)
     ap.add_argument("--compare", action="store_true")
-    o = ap.parse_args()
+    o = ap.parse_intermixed_args()
     ran = failed = 0
     for case in o.names or CASES:
         folder, _, cpus, memory, _ = CASES[case]
