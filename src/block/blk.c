@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-/* --- requests --------------------------------------------------------------------------------- */
+/* --- requests --- */
 
 static void run_later(void *opaque)
 {
@@ -112,7 +112,7 @@ void blk_close(struct blk *b)
 	b->ops->close(b);
 }
 
-/* --- opening ---------------------------------------------------------------------------------- */
+/* --- opening --- */
 
 /* OFD locks belong to the descriptor: they hold across threads and go away with the process. */
 static int lock_file(int fd, const char *path, bool exclusive, struct err *e)

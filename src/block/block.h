@@ -94,7 +94,7 @@ static inline const struct blk_info *blk_info(const struct blk *b)
  * disk: reported through done() like any other error. */
 void blk_submit(struct blk *b, struct blk_req *r);
 
-/* --- for nodes -------------------------------------------------------------------------------- */
+/* --- for nodes --- */
 
 void blk_init(struct blk *b, const struct blk_ops *ops, struct loop *l);
 void blk_fini(struct blk *b);

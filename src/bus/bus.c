@@ -70,7 +70,7 @@ void bus_free(struct bus *b)
 	free(b);
 }
 
-/* --- the flat view --------------------------------------------------------------------------- */
+/* --- the flat view --- */
 
 /* Last address of @r in its space; only for regions with a place in it. */
 static uint64_t region_last(const struct space *s, const struct bus_region *r)

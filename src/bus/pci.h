@@ -93,7 +93,7 @@ struct pci_dev {
 	uint8_t cap_end;          /* where the next capability goes */
 };
 
-/* --- the host bridge's side ------------------------------------------------------------------ */
+/* --- the host bridge's side --- */
 
 /* INTx pin of slot -> line: the board's swizzle; @set gets (devfn << 2 | pin). */
 must_check int pci_bus_new(struct bus *b, struct irq intx, struct msi_sink msi,
@@ -107,7 +107,7 @@ void pci_config_write(struct pci_bus *p, uint16_t bdf, unsigned int off, unsigne
 		      uint32_t value);
 void pci_bus_reset(struct pci_bus *p);
 
-/* --- the device's side ----------------------------------------------------------------------- */
+/* --- the device's side --- */
 
 void pci_dev_init(struct pci_dev *d, const struct pci_ops *ops, const char *name, uint16_t vendor,
 		  uint16_t device, uint32_t class_rev, uint16_t sub_vendor, uint16_t sub_device);

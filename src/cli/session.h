@@ -27,7 +27,8 @@ struct session {
 	int status; /* to exit with, once known */
 	bool status_known;
 	bool goodbye, reboot; /* the guest said that it goes down, and how */
-	char reason_text[16]; /* of the machine's shutdown event: "poweroff", "reset", "crash", "" */
+	char
+	    reason_text[16]; /* of the machine's shutdown event: "poweroff", "reset", "crash", "" */
 
 	int agent;     /* connection, -1 while there is none */
 	bool accepted; /* the VMM's "OK" was read */
@@ -46,7 +47,7 @@ struct session {
 	int signals;
 	unsigned int ctrl_c;
 	bool ended_by_signal; /* nobody waits for the rest of the output */
-	uint64_t kill_at; /* a signal was passed on: end the machine if it does not help */
+	uint64_t kill_at;     /* a signal was passed on: end the machine if it does not help */
 	int kill_signal;
 	bool raw;
 	struct termios saved;

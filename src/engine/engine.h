@@ -72,7 +72,7 @@ struct engine_caps {
 	bool irqfd;
 };
 
-/* --- the engine -------------------------------------------------------------------------- */
+/* --- the engine --- */
 
 /*
  * @why gets one line for a person: what was chosen and the reason ("soft: /dev/kvm runs guest
@@ -96,7 +96,7 @@ must_check int engine_ioeventfd(struct engine *en, uint64_t addr, uint32_t size,
 /* caps.local_apic only: IOAPIC pins whose EOI must exit (bitmap by vector). */
 void engine_eoi_exits(struct engine *en, const uint64_t vectors[4]);
 
-/* --- a vCPU -------------------------------------------------------------------------------- */
+/* --- a vCPU --- */
 
 /* @index is the APIC id; state is after RESET. */
 must_check int vcpu_new(struct engine *en, unsigned int index, struct vcpu **ret, struct err *e);

@@ -23,8 +23,7 @@ void board_add_chip(struct machine *m, struct device *d)
 	device_attach(d, m->bus);
 }
 
-/* --- lines
- * ---------------------------------------------------------------------------------------- */
+/* --- lines --- */
 
 static void isa_set(void *opaque, unsigned int line, bool level)
 {
@@ -133,8 +132,7 @@ void board_power_button(struct machine *m)
 	acpi_pm_power_button(container_of(m->pm, struct acpi_pm, dev));
 }
 
-/* --- PCI
- * --------------------------------------------------------------------------------------------- */
+/* --- PCI --- */
 
 int board_add_pci(struct machine *m, struct irq intx, struct err *e)
 {

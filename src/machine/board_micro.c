@@ -10,8 +10,7 @@
 
 #include <errno.h>
 
-/* --- INTx: 1024 sources (devfn << 2 | pin) on the IOAPIC's pins 16-23, each a wired OR
- * --------------- */
+/* --- INTx: 1024 sources (devfn << 2 | pin) on the IOAPIC's pins 16-23, each a wired OR --- */
 
 static void intx_set(void *opaque, unsigned int source, bool level)
 {
@@ -30,8 +29,7 @@ static void intx_set(void *opaque, unsigned int source, bool level)
 	pthread_mutex_unlock(&x->lock);
 }
 
-/* --- the host bridge: an id and a class, nothing behind it
- * --------------------------------------------- */
+/* --- the host bridge: an id and a class, nothing behind it --- */
 
 static void bridge_free(struct pci_dev *d)
 {

@@ -217,8 +217,7 @@ static void fill_in_board(struct machine *m)
 	a->pvpanic_port = 0x505;
 }
 
-/* --- life
- * ----------------------------------------------------------------------------------------- */
+/* --- life --- */
 
 static int build(struct machine *m, struct err *e)
 {
@@ -310,8 +309,7 @@ void machine_free(struct machine *m)
 	free(m);
 }
 
-/* --- for people
- * ----------------------------------------------------------------------------------- */
+/* --- for people --- */
 
 const char *machine_engine(const struct machine *m, const char **why)
 {

@@ -16,8 +16,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-/* --- asking
- * ----------------------------------------------------------------------------------------- */
+/* --- asking --- */
 
 static void hold_all(struct machine *m)
 {
@@ -64,8 +63,7 @@ struct request_sink machine_request_sink(struct machine *m)
 	return (struct request_sink){.request = on_request, .opaque = m};
 }
 
-/* --- acting, in the loop's thread
- * ---------------------------------------------------------------------- */
+/* --- acting, in the loop's thread --- */
 
 static bool all_parked(struct machine *m)
 {
@@ -196,8 +194,7 @@ void machine_settle(void *opaque)
 		pause_or_go(m);
 }
 
-/* --- the user's doors
- * ------------------------------------------------------------------------------------ */
+/* --- the user's doors --- */
 
 int machine_start(struct machine *m, struct err *e)
 {

@@ -54,8 +54,7 @@ int machine_load_tables(struct machine *m, struct err *e)
 	return 0;
 }
 
-/* --- MTRRs (SDM vol. 3, 12.11): all write-back, but for the VGA window and the PCI hole
- * --------------- */
+/* --- MTRRs (SDM vol. 3, 12.11): all write-back, but for the VGA window and the PCI hole --- */
 
 #define MTRR_UC     0
 #define MTRR_WB     6

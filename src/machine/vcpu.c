@@ -17,8 +17,7 @@ static _Thread_local struct vcpu_thread *self;
 
 #define KICK_SIGNAL (SIGRTMIN + 4)
 
-/* --- waking
- * --------------------------------------------------------------------------------------- */
+/* --- waking --- */
 
 static void on_kick_signal(int sig, siginfo_t *info, void *context)
 {
@@ -113,8 +112,7 @@ static void sleep_until_woken(struct vcpu_thread *t)
 		t->timer_due = true;
 }
 
-/* --- parking
- * ---------------------------------------------------------------------------------------- */
+/* --- parking --- */
 
 /* Returns false when the thread shall end. */
 static bool park(struct vcpu_thread *t)
@@ -142,8 +140,7 @@ static bool park(struct vcpu_thread *t)
 		t->load = false;
 		t->mp_state = t->state.mp_state;
 		/* With APICs in the engine, INIT and SIPI reach the CPU there: it waits inside. */
-		t->halted = t->mp_state != CPU_RUNNABLE &&
-			    !engine_caps(t->host.engine)->local_apic;
+		t->halted = t->mp_state != CPU_RUNNABLE && !engine_caps(t->host.engine)->local_apic;
 		t->exit = (struct vm_exit){0};
 		if (engine_set_state(t->vcpu, &t->state, &e) < 0) {
 			pthread_mutex_unlock(&t->lock);
@@ -221,8 +218,7 @@ void vcpu_set_pic(struct vcpu_thread *t, bool level)
 		vcpu_wake(t);
 }
 
-/* --- the loop
- * ------------------------------------------------------------------------------------------ */
+/* --- the loop --- */
 
 static void loop(struct vcpu_thread *t)
 {

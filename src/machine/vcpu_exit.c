@@ -9,8 +9,7 @@
 /* What KVM answers to a hypercall it does not know; guests probe for it. */
 #define HYPERCALL_ENOSYS ((uint64_t)-1000)
 
-/* --- events
- * --------------------------------------------------------------------------------------- */
+/* --- events --- */
 
 static void change_state(struct vcpu_thread *t, void (*change)(struct cpu *c, uint8_t vector),
 			 uint8_t vector)
@@ -59,8 +58,7 @@ void vcpu_take_events(struct vcpu_thread *t)
 	}
 }
 
-/* --- interrupts
- * ------------------------------------------------------------------------------------- */
+/* --- interrupts --- */
 
 /* An interrupt for the engine to take: vector, or -1.  @more: another one waits. */
 static bool has_interrupt(struct vcpu_thread *t)
@@ -98,8 +96,7 @@ void vcpu_offer_interrupt(struct vcpu_thread *t)
 	engine_want_irq(t->vcpu, has_interrupt(t));
 }
 
-/* --- exits
- * -------------------------------------------------------------------------------------------- */
+/* --- exits --- */
 
 static void serve_io(struct vcpu_thread *t, struct vm_exit *x)
 {

@@ -44,7 +44,7 @@ void vm_mac_format(const uint8_t mac[6], char out[18])
 		 mac[5]);
 }
 
-/* --- writing: jansson takes over every new reference ------------------------------------------ */
+/* --- writing: jansson takes over every new reference --- */
 
 /* Paths are bytes, JSON is UTF-8: what cannot be written was refused when it was read. */
 static void put_string(json_t *o, const char *key, const char *s)

@@ -199,7 +199,7 @@ static void close_object(struct reader *r, struct reader *sub)
 	json_decref(sub->o);
 }
 
-/* --- parts ------------------------------------------------------------------------------------ */
+/* --- parts --- */
 
 static void read_disk(struct reader *r, struct vm_desc *d, size_t i)
 {

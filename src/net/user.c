@@ -53,7 +53,7 @@ struct user_timer {
 	void *cb_opaque;
 };
 
-/* --- queues ----------------------------------------------------------------------------------- */
+/* --- queues --- */
 
 static void queue_add(struct frame_queue *q, const void *data, size_t len)
 {
@@ -90,7 +90,7 @@ static void queue_clear(struct frame_queue *q)
 		queue_drop_first(q);
 }
 
-/* --- the loop thread -------------------------------------------------------------------------- */
+/* --- the loop thread --- */
 
 /* To be called after anything that ran libslirp. */
 static void user_settle(struct user_net *u)
@@ -147,7 +147,7 @@ static void user_work(void *opaque)
 	user_settle(u);
 }
 
-/* --- what libslirp calls ---------------------------------------------------------------------- */
+/* --- what libslirp calls --- */
 
 static ssize_t cb_send_packet(const void *buf, size_t len, void *opaque)
 {
@@ -236,7 +236,7 @@ static void slirp_log(const gchar *domain, GLogLevelFlags level, const gchar *ms
 	guest_warn("user network: %s", msg);
 }
 
-/* --- the card's side -------------------------------------------------------------------------- */
+/* --- the card's side --- */
 
 static void user_send(struct net *n, const void *frame, size_t len)
 {
@@ -281,7 +281,7 @@ static const struct net_ops user_ops = {
     .close = user_close,
 };
 
-/* --- opening ---------------------------------------------------------------------------------- */
+/* --- opening --- */
 
 static int start_slirp(struct user_net *u, const struct net_user_spec *spec, struct err *e)
 {

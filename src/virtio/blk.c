@@ -103,7 +103,7 @@ static struct vblk *from_dev(struct virtio_dev *d)
 	return container_of(d, struct vblk, dev);
 }
 
-/* --- completion ------------------------------------------------------------------------------- */
+/* --- completion --- */
 
 static void answer(struct vblk *v, const struct vq_chain *c, enum req_status status)
 {
@@ -181,7 +181,7 @@ static void finish_work(void *opaque)
 	virtio_unlock(&v->dev);
 }
 
-/* --- requests --------------------------------------------------------------------------------- */
+/* --- requests --- */
 
 static bool start(struct slot *s, enum blk_op op, uint64_t sector, uint64_t len)
 {
@@ -310,7 +310,7 @@ static void vblk_kick(struct virtio_dev *d, struct vq *q)
 	serve(from_dev(d));
 }
 
-/* --- device ----------------------------------------------------------------------------------- */
+/* --- device --- */
 
 static void vblk_config_read(struct virtio_dev *d, uint32_t off, void *buf, uint32_t len)
 {

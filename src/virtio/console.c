@@ -81,7 +81,7 @@ static bool is_multiport(const struct virtio_console *c)
 	return virtio_has(&c->dev, CONSOLE_MULTIPORT);
 }
 
-/* --- data ------------------------------------------------------------------------------------- */
+/* --- data --- */
 
 /* Bytes of @chain from @off on that the backend took. */
 static size_t write_out(struct console_port *p, const struct vq_chain *chain, size_t off)
@@ -171,7 +171,7 @@ static void port_resume(struct console_port *p)
 	chardev_resume(p->chr);
 }
 
-/* --- control messages ------------------------------------------------------------------------- */
+/* --- control messages --- */
 
 /* The message's payload after id, event and value; returns its length. */
 static size_t event_payload(struct console_port *p, enum console_event ev, uint8_t *buf)
@@ -297,7 +297,7 @@ void virtio_console_resize(struct virtio_dev *d, uint16_t cols, uint16_t rows)
 	virtio_unlock(d);
 }
 
-/* --- the device ------------------------------------------------------------------------------- */
+/* --- the device --- */
 
 static void console_kick(struct virtio_dev *d, struct vq *q)
 {

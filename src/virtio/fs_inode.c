@@ -10,7 +10,7 @@
 
 #define NO_HANDLE UINT32_MAX
 
-/* --- inodes ----------------------------------------------------------------------------------- */
+/* --- inodes --- */
 
 static struct list *bucket(struct list *heads, uint64_t key)
 {
@@ -113,7 +113,7 @@ void fs_inodes_clear(struct fs_session *s)
 	}
 }
 
-/* --- handles ---------------------------------------------------------------------------------- */
+/* --- handles --- */
 
 struct fs_handle *fs_handle_find(struct fs_session *s, uint64_t fh)
 {

@@ -91,7 +91,7 @@ int fs_getattr(struct fs_session *s, struct fs_call *c)
 	return h ? put_attr(s, c, h->fd) : -EBADF;
 }
 
-/* --- setattr ---------------------------------------------------------------------------------- */
+/* --- setattr --- */
 
 int fs_kill_suidgid(int fd)
 {
@@ -169,7 +169,7 @@ int fs_setattr(struct fs_session *s, struct fs_call *c)
 	return r < 0 ? r : put_attr(s, c, -1);
 }
 
-/* --- the rest --------------------------------------------------------------------------------- */
+/* --- the rest --- */
 
 int fs_statfs(struct fs_session *s, struct fs_call *c)
 {
@@ -206,7 +206,7 @@ int fs_readlink(struct fs_session *s, struct fs_call *c)
 	return n < 0 ? -errno : fs_put(c, target, (size_t)n);
 }
 
-/* --- extended attributes ---------------------------------------------------------------------- */
+/* --- extended attributes --- */
 
 int fs_setxattr(struct fs_session *s, struct fs_call *c)
 {

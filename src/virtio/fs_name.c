@@ -29,7 +29,7 @@ int fs_lookup(struct fs_session *s, struct fs_call *c)
 	return r < 0 ? r : put_node(s, c, n);
 }
 
-/* --- making ----------------------------------------------------------------------------------- */
+/* --- making --- */
 
 /* Who makes it; in a set-group-id directory the group is the directory's. */
 static int set_owner(struct fs_session *s, struct fs_call *c, struct tree_new *what)
@@ -156,7 +156,7 @@ int fs_create(struct fs_session *s, struct fs_call *c)
 	return r;
 }
 
-/* --- moving and removing ---------------------------------------------------------------------- */
+/* --- moving and removing --- */
 
 int fs_unlink(struct fs_session *s, struct fs_call *c)
 {

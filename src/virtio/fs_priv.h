@@ -73,7 +73,7 @@ struct fs_call {
 	size_t data_len; /* WRITE: what follows the arguments, not copied */
 };
 
-/* --- messages (fs_session.c) ------------------------------------------------------------------ */
+/* --- messages (fs_session.c) --- */
 
 /* The next @n bytes of the arguments, zeroes where there are none left. */
 void fs_take(struct fs_call *c, void *dst, size_t n);
@@ -94,7 +94,7 @@ void fs_reset(struct fs_session *s);
 int64_t fs_handle(struct fs_session *s, const struct iovec *out, unsigned int n_out,
 		  const struct iovec *in, unsigned int n_in);
 
-/* --- inodes and handles (fs_inode.c) ---------------------------------------------------------- */
+/* --- inodes and handles (fs_inode.c) --- */
 
 struct fs_inode *fs_inode_find(struct fs_session *s, uint64_t id);
 /* Takes @n over and counts one lookup of its object; -ENFILE when there are too many. */
@@ -109,7 +109,7 @@ must_check int fs_handle_new(struct fs_session *s, struct fs_inode *i, int fd, b
 			     uint64_t *fh);
 void fs_handle_free(struct fs_session *s, struct fs_handle *h);
 
-/* --- requests: 0 or -errno -------------------------------------------------------------------- */
+/* --- requests: 0 or -errno --- */
 
 /* fs_meta.c */
 void fs_fill_attr(struct fs_session *s, const struct stat *st, struct fuse_attr *a);

@@ -23,7 +23,7 @@
 	 FUSE_HANDLE_KILLPRIV_V2 | FUSE_MAX_PAGES)
 #define BACKGROUND 64 /* requests that nobody waits for, as readahead */
 
-/* --- messages --------------------------------------------------------------------------------- */
+/* --- messages --- */
 
 void fs_take(struct fs_call *c, void *dst, size_t n)
 {
@@ -61,7 +61,7 @@ int fs_put(struct fs_call *c, const void *p, size_t n)
 	return 0;
 }
 
-/* --- the session itself ----------------------------------------------------------------------- */
+/* --- the session itself --- */
 
 static int fs_init(struct fs_session *s, struct fs_call *c)
 {
@@ -129,7 +129,7 @@ static int fs_interrupt(struct fs_session *s, struct fs_call *c)
 	return 0;
 }
 
-/* --- dispatch --------------------------------------------------------------------------------- */
+/* --- dispatch --- */
 
 enum {
 	SILENT = 1, /* no answer */
@@ -260,7 +260,7 @@ int64_t fs_handle(struct fs_session *s, const struct iovec *out, unsigned int n_
 	return head.len;
 }
 
-/* --- life ------------------------------------------------------------------------------------- */
+/* --- life --- */
 
 int fs_new(int root_fd, int proc_fd, bool read_only, struct fs_session **ret)
 {

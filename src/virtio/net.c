@@ -54,7 +54,7 @@ static struct virtio_net *net_of(struct virtio_dev *d)
 	return container_of(d, struct virtio_net, dev);
 }
 
-/* --- transmit --------------------------------------------------------------------------------- */
+/* --- transmit --- */
 
 /* The Internet checksum from @start to the end, stored @off bytes further (5.1.6.2.1). */
 static bool fill_csum(uint8_t *frame, size_t len, size_t start, size_t off)
@@ -132,7 +132,7 @@ static void tx_run(void *opaque)
 	virtio_unlock(&n->dev);
 }
 
-/* --- receive ---------------------------------------------------------------------------------- */
+/* --- receive --- */
 
 static void rx_unpop(struct virtio_net *n, unsigned int parts)
 {
@@ -224,7 +224,7 @@ static bool net_rx(void *opaque, const void *frame, size_t len)
 	return taken;
 }
 
-/* --- control ---------------------------------------------------------------------------------- */
+/* --- control --- */
 
 static void ctrl_run(struct virtio_net *n, struct vq *q)
 {
@@ -238,7 +238,7 @@ static void ctrl_run(struct virtio_net *n, struct vq *q)
 	vq_notify(q);
 }
 
-/* --- the device ------------------------------------------------------------------------------- */
+/* --- the device --- */
 
 static void net_kick(struct virtio_dev *d, struct vq *q)
 {

@@ -24,7 +24,7 @@ struct p9_qid qid_of(const struct p9_session *s, const struct stat *st)
 	return q;
 }
 
-/* --- fids ------------------------------------------------------------------------------------- */
+/* --- fids --- */
 
 static struct list *bucket(struct p9_session *s, uint32_t id)
 {

@@ -156,7 +156,7 @@ int p9_fsync(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 	return 0;
 }
 
-/* --- locks ------------------------------------------------------------------------------------ */
+/* --- locks --- */
 
 /*
  * The guest's kernel has checked its own processes' locks before it asks.  A share is one guest's,
@@ -197,7 +197,7 @@ int p9_getlock(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 	return 0;
 }
 
-/* --- directories ------------------------------------------------------------------------------ */
+/* --- directories --- */
 
 static void put_entry(struct p9_session *s, const struct p9_fid *f, const struct dirent64 *d,
 		      struct msg_out *out)

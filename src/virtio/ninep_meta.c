@@ -63,7 +63,7 @@ int p9_getattr(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 	return 0;
 }
 
-/* --- setattr ---------------------------------------------------------------------------------- */
+/* --- setattr --- */
 
 static void get_time(struct msg_in *in, struct timespec *t, uint32_t valid, uint32_t set,
 		     uint32_t to)
@@ -105,7 +105,7 @@ int p9_setattr(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 	return r;
 }
 
-/* --- the rest --------------------------------------------------------------------------------- */
+/* --- the rest --- */
 
 int p9_statfs(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 {

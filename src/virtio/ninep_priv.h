@@ -24,7 +24,7 @@
 #define P9_FIDS_MAX  131072
 #define P9_FID_HASH  4096
 
-/* --- messages (ninep_proto.c) ----------------------------------------------------------------- */
+/* --- messages (ninep_proto.c) --- */
 
 /* Reading past the end sets `bad` and gives zeroes. */
 struct msg_in {
@@ -57,7 +57,7 @@ void put64(struct msg_out *m, uint64_t v);
 void put_str(struct msg_out *m, const char *s, size_t len);
 void put_qid(struct msg_out *m, const struct p9_qid *q);
 
-/* --- fids (ninep_fid.c) ----------------------------------------------------------------------- */
+/* --- fids (ninep_fid.c) --- */
 
 struct p9_xattr {
 	char name[TREE_NAME_MAX + 1];
@@ -103,7 +103,7 @@ void fids_clear(struct p9_session *s);
 /* Gives @f an open descriptor, or closes it and says -ENFILE. */
 must_check int fid_set_fd(struct p9_session *s, struct p9_fid *f, int fd, int flags);
 
-/* --- the session (ninep_session.c) ------------------------------------------------------------ */
+/* --- the session (ninep_session.c) --- */
 
 /* @root_fd and @proc_fd are the session's on success. */
 must_check int p9_new(int root_fd, int proc_fd, bool read_only, struct p9_session **ret);

@@ -16,7 +16,7 @@
 #define TVERSION 100
 #define NO_UID   UINT32_MAX
 
-/* --- version, attach, walk, clunk ------------------------------------------------------------- */
+/* --- version, attach, walk, clunk --- */
 
 static int p9_version(struct p9_session *s, struct msg_in *in, struct msg_out *out)
 {
@@ -165,7 +165,7 @@ static int p9_clunk(struct p9_session *s, struct msg_in *in, struct msg_out *out
 	return r;
 }
 
-/* --- dispatch --------------------------------------------------------------------------------- */
+/* --- dispatch --- */
 
 /* By request type; the answer's is one higher. */
 static const p9_handler handlers[256] = {
@@ -230,7 +230,7 @@ int64_t p9_handle(struct p9_session *s, const struct iovec *out, unsigned int n_
 	return (int64_t)len;
 }
 
-/* --- life ------------------------------------------------------------------------------------- */
+/* --- life --- */
 
 int p9_new(int root_fd, int proc_fd, bool read_only, struct p9_session **ret)
 {

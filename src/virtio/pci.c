@@ -70,7 +70,7 @@ static struct virtio_pci *from_pci(struct pci_dev *p)
 	return container_of(p, struct virtio_pci, pci);
 }
 
-/* --- interrupts ------------------------------------------------------------------------------- */
+/* --- interrupts --- */
 
 static void transport_notify(void *opaque, struct vq *q)
 {
@@ -102,7 +102,7 @@ static uint16_t checked_vector(const struct virtio_pci *v, uint16_t vector)
 	return vector < v->pci.msix.n ? vector : VIRTIO_NO_VECTOR;
 }
 
-/* --- common configuration --------------------------------------------------------------------- */
+/* --- common configuration --- */
 
 static struct vq *selected(struct virtio_pci *v)
 {
@@ -313,7 +313,7 @@ static void common_write(struct virtio_pci *v, uint64_t off, unsigned int size, 
 	}
 }
 
-/* --- BAR 4 ------------------------------------------------------------------------------------ */
+/* --- BAR 4 --- */
 
 static void queue_notified(struct virtio_pci *v, uint64_t index)
 {
@@ -384,7 +384,7 @@ static const struct bus_ops msix_ops = {
     .max = 8,
 };
 
-/* --- capabilities ----------------------------------------------------------------------------- */
+/* --- capabilities --- */
 
 static uint8_t add_cap(struct virtio_pci *v, enum cap_type type, uint32_t off, uint32_t len)
 {
@@ -534,7 +534,7 @@ uint64_t virtio_pci_notify_addr(struct pci_dev *p, unsigned int queue)
 	return r->mapped && r->size ? r->base + NOTIFY_OFF + (uint64_t)NOTIFY_MULT * queue : 0;
 }
 
-/* --- saved state ------------------------------------------------------------------------------ */
+/* --- saved state --- */
 
 static int transport_loaded(void *obj, struct err *e)
 {

@@ -31,7 +31,7 @@ void tree_begin(struct tree *t)
 	t->serial++;
 }
 
-/* --- places ----------------------------------------------------------------------------------- */
+/* --- places --- */
 
 static struct list *place_of(struct tree *t, const struct tree_node *dir, const char *name)
 {
@@ -71,7 +71,7 @@ void node_moved(struct tree *t, struct tree_node *n, struct tree_node *parent, c
 	node_put(t, old);
 }
 
-/* --- descriptors ------------------------------------------------------------------------------ */
+/* --- descriptors --- */
 
 static void lru_add(struct tree *t, struct tree_node *n)
 {
@@ -316,7 +316,7 @@ void nodes_renamed(struct tree *t, struct tree_node *dir, const char *name,
 		node_moved(t, n, new_dir, new_name);
 }
 
-/* --- life ------------------------------------------------------------------------------------- */
+/* --- life --- */
 
 /* A guest keeps many files open; the usual soft limit of 1024 is for programs that use select(). */
 static void raise_fd_limit(void)

@@ -78,7 +78,7 @@ void tree_begin(struct tree *t);
 /* One component: neither empty nor "." nor "..", no slash. */
 bool name_ok(const char *name);
 
-/* --- nodes (tree.c) --------------------------------------------------------------------------- */
+/* --- nodes (tree.c) --- */
 
 /* New node for @name in @parent.  Never follows a symlink. */
 must_check int node_walk(struct tree *t, struct tree_node *parent, const char *name,
@@ -102,7 +102,7 @@ void node_moved(struct tree *t, struct tree_node *n, struct tree_node *parent, c
 /* Inode number for the guest: file systems mounted inside the share have numbers of their own. */
 uint64_t tree_ino(const struct tree *t, dev_t dev, ino_t ino);
 
-/* --- changes (tree_change.c) ------------------------------------------------------------------ */
+/* --- changes (tree_change.c) --- */
 
 /* What is to be made: type and permissions; a symlink's target; the owner, for a VMM of root's. */
 struct tree_new {
@@ -137,7 +137,7 @@ must_check int node_set_times(struct tree *t, struct tree_node *n, const struct 
 uint32_t tree_shown_uid(const struct tree *t, uint32_t uid);
 uint32_t tree_shown_gid(const struct tree *t, uint32_t gid);
 
-/* --- extended attributes (tree_xattr.c) ------------------------------------------------------- */
+/* --- extended attributes (tree_xattr.c) --- */
 
 /*
  * Only the `user.` ones: the others carry meaning for the host (capabilities, labels, ACLs), which

@@ -28,7 +28,7 @@ static int dir_for(struct tree *t, struct tree_node *dir)
 	return node_fd(t, dir);
 }
 
-/* --- making ----------------------------------------------------------------------------------- */
+/* --- making --- */
 
 static int make_name(int dir, const char *name, const struct tree_new *what)
 {
@@ -87,7 +87,7 @@ int tree_make(struct tree *t, struct tree_node *dir, const char *name, const str
 	return r;
 }
 
-/* --- opening ---------------------------------------------------------------------------------- */
+/* --- opening --- */
 
 int tree_open_node(struct tree *t, struct tree_node *n, uint32_t flags)
 {
@@ -155,7 +155,7 @@ int tree_create(struct tree *t, struct tree_node *dir, const char *name, uint32_
 	return steal_fd(&fd);
 }
 
-/* --- names ------------------------------------------------------------------------------------ */
+/* --- names --- */
 
 int tree_link(struct tree *t, struct tree_node *n, struct tree_node *dir, const char *name)
 {
@@ -198,7 +198,7 @@ int tree_unlink(struct tree *t, struct tree_node *dir, const char *name, bool is
 	return unlinkat(fd, name, is_dir ? AT_REMOVEDIR : 0) < 0 ? -errno : 0;
 }
 
-/* --- attributes ------------------------------------------------------------------------------- */
+/* --- attributes --- */
 
 static uint32_t shown_id(const struct tree *t, uint32_t id, uint32_t own)
 {

@@ -156,7 +156,7 @@ void virtio_config_write(struct virtio_dev *d, uint32_t off, const void *buf, ui
 		d->ops->config_write(d, off, buf, len);
 }
 
-/* --- saved state ------------------------------------------------------------------------------ */
+/* --- saved state --- */
 
 static const struct state_field dev_fields[] = {
     STATE_FIELD(struct virtio_dev, features, 1),

@@ -121,7 +121,7 @@ struct virtio_dev {
 	struct vq q[VIRTIO_QUEUE_MAX];
 };
 
-/* --- for devices ------------------------------------------------------------------------------ */
+/* --- for devices --- */
 
 /* @queue_size a power of two; shrink single queues afterwards through q[i].size_max if need be. */
 void virtio_init(struct virtio_dev *d, const struct virtio_ops *ops, struct gmem *mem,
@@ -174,7 +174,7 @@ unsigned int iov_slice(struct iovec *dst, unsigned int max, const struct iovec *
 		       size_t off, size_t len);
 size_t iov_len(const struct iovec *iov, unsigned int n);
 
-/* --- for transports --------------------------------------------------------------------------- */
+/* --- for transports --- */
 
 /* All of these with the lock held. */
 void virtio_reset(struct virtio_dev *d);

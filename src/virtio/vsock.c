@@ -31,7 +31,7 @@ static struct virtio_vsock *vsock_of(struct virtio_dev *d)
 	return container_of(d, struct virtio_vsock, dev);
 }
 
-/* --- to the guest ----------------------------------------------------------------------------- */
+/* --- to the guest --- */
 
 struct vq *vsock_rx_queue(struct virtio_vsock *v)
 {
@@ -140,7 +140,7 @@ static void send_event(struct virtio_vsock *v)
 	vq_notify(q);
 }
 
-/* --- from the guest --------------------------------------------------------------------------- */
+/* --- from the guest --- */
 
 static void owe_reset(struct virtio_vsock *v, const struct vsock_hdr *h)
 {
@@ -218,7 +218,7 @@ static void take_from_guest(struct virtio_vsock *v)
 	vq_notify(q);
 }
 
-/* --- entries ---------------------------------------------------------------------------------- */
+/* --- entries --- */
 
 void vsock_settle(struct virtio_vsock *v)
 {

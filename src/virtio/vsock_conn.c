@@ -18,7 +18,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-/* --- life ------------------------------------------------------------------------------------- */
+/* --- life --- */
 
 static void close_fd(struct vsock_conn *c)
 {
@@ -138,7 +138,7 @@ static uint32_t credit_of(const struct vsock_conn *c)
 	return flying < c->peer_alloc ? c->peer_alloc - flying : 0;
 }
 
-/* --- from the guest to the host --------------------------------------------------------------- */
+/* --- from the guest to the host --- */
 
 static void owe_shutdown(struct vsock_conn *c)
 {
@@ -343,7 +343,7 @@ void vsock_conn_packet(struct vsock_conn *c, const struct vsock_hdr *h,
 	vsock_conn_abort(c);
 }
 
-/* --- from the host to the guest --------------------------------------------------------------- */
+/* --- from the host to the guest --- */
 
 static void host_ended(struct vsock_conn *c)
 {
@@ -467,7 +467,7 @@ bool vsock_conn_serve(struct vsock_conn *c)
 	return true;
 }
 
-/* --- the socket's events ---------------------------------------------------------------------- */
+/* --- the socket's events --- */
 
 static void host_event(struct vsock_conn *c, uint32_t events)
 {

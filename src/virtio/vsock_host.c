@@ -34,7 +34,7 @@ static int open_socket(void)
 	return fd < 0 ? -errno : fd;
 }
 
-/* --- guest to host ---------------------------------------------------------------------------- */
+/* --- guest to host --- */
 
 int vsock_host_connect(struct virtio_vsock *v, uint32_t port)
 {
@@ -55,7 +55,7 @@ int vsock_host_connect(struct virtio_vsock *v, uint32_t port)
 	return steal_fd(&fd);
 }
 
-/* --- host to guest ---------------------------------------------------------------------------- */
+/* --- host to guest --- */
 
 /* A port of the host's that no connection with @guest_port uses. */
 static uint32_t free_port(struct virtio_vsock *v, uint32_t guest_port)

@@ -115,7 +115,7 @@ struct virtio_vsock {
 	struct vq_chain rx_chain[VSOCK_CHAINS];
 };
 
-/* --- vsock.c ---------------------------------------------------------------------------------- */
+/* --- vsock.c --- */
 
 struct vq *vsock_rx_queue(struct virtio_vsock *v);
 /* Next receive buffer; false = starved (or not ready). */
@@ -126,7 +126,7 @@ void vsock_rx_push(struct vsock_conn *conn, const struct vq_chain *c, enum vsock
 /* The end of every entry from the loop: serve the guest, free the dead. */
 void vsock_settle(struct virtio_vsock *v);
 
-/* --- vsock_conn.c ----------------------------------------------------------------------------- */
+/* --- vsock_conn.c --- */
 
 /* Takes @fd over in any case; NULL when there are too many connections. */
 struct vsock_conn *vsock_conn_new(struct virtio_vsock *v, int fd, enum vsock_state state);
@@ -144,7 +144,7 @@ void vsock_conn_abort(struct vsock_conn *c);
 void vsock_conn_drop(struct vsock_conn *c);
 void vsock_reap(struct virtio_vsock *v);
 
-/* --- vsock_host.c ----------------------------------------------------------------------------- */
+/* --- vsock_host.c --- */
 
 must_check int vsock_host_listen(struct virtio_vsock *v, struct err *e);
 void vsock_host_close(struct virtio_vsock *v);

@@ -39,8 +39,7 @@ struct chardev_backend {
 	bool device_waits;
 };
 
-/* --- the device's side, any thread
- * ------------------------------------------------------------------ */
+/* --- the device's side, any thread --- */
 
 static size_t on_write(void *backend, const void *buf, size_t len)
 {
@@ -66,8 +65,7 @@ static void on_resume(void *backend)
 
 static const struct chardev_ops ops = {.write = on_write, .resume = on_resume};
 
-/* --- the loop's side
- * ---------------------------------------------------------------------------------- */
+/* --- the loop's side --- */
 
 static void drop_client(struct chardev_backend *b)
 {
@@ -207,8 +205,7 @@ static void on_connect(void *opaque, uint32_t events)
 		drop_client(b);
 }
 
-/* --- opening
- * --------------------------------------------------------------------------------------------- */
+/* --- opening --- */
 
 /*
  * Non-blocking without touching the description others share: terminals and pipes are opened anew;

@@ -86,8 +86,7 @@ static void client_send(struct client *k, json_t *message)
 	free(text);
 }
 
-/* --- requests
- * ------------------------------------------------------------------------------------------ */
+/* --- requests --- */
 
 static const char *error_code(int r)
 {
@@ -236,9 +235,7 @@ static void on_connect(void *opaque, uint32_t events)
 		client_free(k);
 }
 
-/* --- life
- * --------------------------------------------------------------------------------------------------
- */
+/* --- life --- */
 
 int control_new(struct loop *l, const char *path, const struct control_ops *ops, void *opaque,
 		struct control **ret, struct err *e)

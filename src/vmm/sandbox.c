@@ -32,8 +32,7 @@ int sandbox_enter(bool *jail, struct err *e)
 	return 0;
 }
 
-/* --- Landlock
- * ----------------------------------------------------------------------------------------- */
+/* --- Landlock --- */
 
 #define FS_READ (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
 #define FS_WRITE                                                                                   \

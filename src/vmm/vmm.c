@@ -48,8 +48,7 @@ static void finish(struct vmm *v, int status, const char *reason)
 	loop_stop(v->loop);
 }
 
-/* --- the machine's events
- * --------------------------------------------------------------------------- */
+/* --- the machine's events --- */
 
 static void on_machine(void *opaque, enum machine_event ev, unsigned int code, const char *text)
 {
@@ -93,8 +92,7 @@ static int on_vcpu_enter(void *opaque, struct err *e)
 	return sandbox_vcpu(e);
 }
 
-/* --- commands
- * ------------------------------------------------------------------------------------------- */
+/* --- commands --- */
 
 static int no_arguments(json_t *args, struct err *e)
 {
@@ -203,8 +201,7 @@ static int run_command(void *opaque, const char *command, json_t *args, json_t *
 
 static const struct control_ops control_ops = {.run = run_command};
 
-/* --- being asked to end
- * ----------------------------------------------------------------------------------- */
+/* --- being asked to end --- */
 
 static void on_patience(void *opaque)
 {
@@ -267,9 +264,7 @@ static int watch_signals(struct vmm *v, struct err *e)
 	return r < 0 ? err_set(e, r, "watch signals") : 0;
 }
 
-/* --- life
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- life --- */
 
 static int open_ends(struct vmm *v, struct err *e)
 {

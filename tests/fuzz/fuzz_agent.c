@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
-/* --- in place of cli/ui.c: formatted, not shown ----------------------------------------------- */
+/* --- in place of cli/ui.c: formatted, not shown --- */
 
 int ui_error(int exit_status, const char *fmt, ...)
 {

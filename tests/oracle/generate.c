@@ -18,8 +18,7 @@ void generator_init(struct generator *g, uint64_t seed)
 	ZydisDecoderInit(&g->dec32, ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32);
 }
 
-/* --- bytes
- * ------------------------------------------------------------------------------------------ */
+/* --- bytes --- */
 
 static unsigned int put_prefixes(struct rng *r, bool compat, uint8_t *p, bool sse, bool string)
 {
@@ -128,8 +127,7 @@ static void put_random(struct rng *r, bool compat, enum family f, uint8_t p[16])
 		p[n] |= 0xc0; /* registers */
 }
 
-/* --- what is kept
- * ------------------------------------------------------------------------------------- */
+/* --- what is kept --- */
 
 static bool ext_allowed(const ZydisDecodedInstruction *z)
 {
@@ -284,8 +282,7 @@ static bool family_fits(enum family want, const ZydisDecodedInstruction *z)
 	return want == FAM_ALL || want == family_of(z) || (want == FAM_STATE && is_state(z));
 }
 
-/* --- aiming
- * -------------------------------------------------------------------------------------------- */
+/* --- aiming --- */
 
 static uint64_t gpr_value(const struct testcase *c, ZydisRegister reg)
 {
@@ -406,8 +403,7 @@ static void aim_implicit(struct rng *r, struct testcase *c, const ZydisDecodedIn
 	}
 }
 
-/* --- one instruction
- * ------------------------------------------------------------------------------------- */
+/* --- one instruction --- */
 
 /* The window is small: a direct branch must leave the code just made, or it may never end. */
 static bool branch_is_safe(const ZydisDecodedInstruction *z)

@@ -40,8 +40,7 @@ struct native {
 	unsigned int part, count;
 };
 
-/* --- the child: no libc state, no stack protector (FS belongs to the case)
- * --------------------------- */
+/* --- the child: no libc state, no stack protector (FS belongs to the case) --- */
 
 #define BARE __attribute__((no_stack_protector))
 
@@ -240,8 +239,7 @@ static _Noreturn void child_main(struct shared *sh)
 	__builtin_unreachable();
 }
 
-/* --- the parent
- * ------------------------------------------------------------------------------------------ */
+/* --- the parent --- */
 
 static int spawn(struct native *n)
 {

@@ -55,8 +55,7 @@ struct testcase {
 	struct outcome native;
 };
 
-/* --- random.h material: deterministic, seeded by (seed, case)
- * ------------------------------------- */
+/* --- random.h material: deterministic, seeded by (seed, case) --- */
 
 struct rng {
 	uint64_t s[2];
@@ -73,8 +72,7 @@ static inline bool rng_chance(struct rng *r, uint32_t percent)
 	return rng_below(r, 100) < percent;
 }
 
-/* --- generate.c
- * ------------------------------------------------------------------------------------ */
+/* --- generate.c --- */
 
 enum family {
 	FAM_ALL,
@@ -105,13 +103,11 @@ struct generator {
 void generator_init(struct generator *g, uint64_t seed);
 void generate_case(const struct generator *g, uint64_t index, struct testcase *c);
 
-/* --- state.c: register and memory values
- * --------------------------------------------------------------- */
+/* --- state.c: register and memory values --- */
 
 void random_state(struct rng *r, struct testcase *c);
 
-/* --- native.c
- * ----------------------------------------------------------------------------------------- */
+/* --- native.c --- */
 
 struct native;
 
@@ -126,8 +122,7 @@ int native_wait(struct native *n);
 #define BATCH 128
 #define PARTS 3
 
-/* --- guest.c
- * -------------------------------------------------------------------------------------------- */
+/* --- guest.c --- */
 
 struct guest;
 
@@ -136,8 +131,7 @@ void guest_stop(struct guest *g);
 /* Runs one case in the interpreter. */
 void guest_run(struct guest *g, const struct testcase *c, struct outcome *out);
 
-/* --- compare.c
- * -------------------------------------------------------------------------------------------- */
+/* --- compare.c --- */
 
 /* True when equal; else, with @out, a line a difference. */
 bool outcome_equal(const struct testcase *c, const struct outcome *interp, FILE *out);

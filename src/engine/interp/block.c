@@ -95,7 +95,7 @@ void block_went_stale(struct ivcpu *v, uint64_t pa)
 	u[1].idx = u->idx + 1;
 }
 
-/* --- marks ----------------------------------------------------------------------------------- */
+/* --- marks --- */
 
 static void ask_others(struct interp *in, const struct ivcpu *me)
 {
@@ -154,7 +154,7 @@ static void code_mark_more(struct ivcpu *v, uint64_t pa, unsigned int size)
 	atomic_thread_fence(memory_order_seq_cst);
 }
 
-/* --- validity -------------------------------------------------------------------------------- */
+/* --- validity --- */
 
 /* First byte of the second page of a crossing instruction; true and its page if it is code we know.
  */
@@ -191,7 +191,7 @@ static bool block_valid(struct ivcpu *v, struct block *b, uint64_t lin, const ui
 	return false;
 }
 
-/* --- decoding -------------------------------------------------------------------------------- */
+/* --- decoding --- */
 
 struct decoding {
 	struct block *b;

@@ -103,7 +103,7 @@ gadget_fn *gadget_add(struct gadget_arena *a, const uint8_t *code, unsigned int 
 	return NULL;
 }
 
-/* --- emitting --------------------------------------------------------------------------------- */
+/* --- emitting --- */
 
 enum host_reg {
 	H_RAX = 0,

@@ -16,7 +16,7 @@
 #include <stdio.h>
 #include <x86intrin.h>
 
-/* --- raising --------------------------------------------------------------------------------- */
+/* --- raising --- */
 
 void raise_fault(struct ivcpu *v, unsigned int vector)
 {
@@ -42,7 +42,7 @@ void raise_exit(struct ivcpu *v)
 	siglongjmp(*v->fault_jmp, 1);
 }
 
-/* --- the replay log ------------------------------------------------------------------------- */
+/* --- the replay log --- */
 
 static uint64_t *exit_addr64(struct vm_exit *x)
 {
@@ -156,7 +156,7 @@ void exit_cr8_write(struct ivcpu *v, uint64_t x)
 	(void)replay(v, EXIT_CR8, 0, 8, true, x);
 }
 
-/* --- derived state -------------------------------------------------------------------------- */
+/* --- derived state --- */
 
 static enum interp_mode mode_of(const struct cpu *c)
 {
@@ -229,7 +229,7 @@ void interp_mode_changed(struct ivcpu *v)
 	}
 }
 
-/* --- requests ------------------------------------------------------------------------------- */
+/* --- requests --- */
 
 void serve_requests(struct ivcpu *v)
 {
@@ -245,7 +245,7 @@ static void request(struct ivcpu *v)
 	v->kicked = true;
 }
 
-/* --- the run loop --------------------------------------------------------------------------- */
+/* --- the run loop --- */
 
 /* An instruction left by an exit in its middle and will be started again. */
 static bool in_flight(const struct ivcpu *v)
@@ -506,7 +506,7 @@ static void interp_run(struct vcpu *vcpu, struct vm_exit *x)
 	v->fault_jmp = NULL;
 }
 
-/* --- a vCPU ---------------------------------------------------------------------------------- */
+/* --- a vCPU --- */
 
 static int interp_vcpu_new(struct engine *en, unsigned int index, struct vcpu **ret, struct err *e)
 {
@@ -639,7 +639,7 @@ static uint64_t interp_insn_count(struct vcpu *vcpu)
 	return to_ivcpu(vcpu)->insns;
 }
 
-/* --- the engine ------------------------------------------------------------------------------ */
+/* --- the engine --- */
 
 static void interp_free(struct engine *en)
 {

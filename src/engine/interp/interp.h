@@ -30,7 +30,7 @@
 
 /* What decoding and checks depend on. */
 enum interp_mode {
-	MODE_REAL,   /* PE = 0 */
+	MODE_REAL, /* PE = 0 */
 	MODE_V86,
 	MODE_PROT,   /* protected, 16- or 32-bit by CS.D */
 	MODE_COMPAT, /* EFER.LMA, CS.L = 0 */
@@ -43,7 +43,7 @@ enum access {
 	ACC_EXEC = 2,
 };
 
-/* --- soft TLB ------------------------------------------------------------------------------- */
+/* --- soft TLB --- */
 
 #define TLB_BITS 10
 #define TLB_SIZE (1u << TLB_BITS)
@@ -56,8 +56,8 @@ enum access {
  * (MMIO, marked code for writes, data breakpoints) are not entered.
  */
 struct tlb_entry {
-	uint64_t tag[3];   /* by enum access, or TLB_NO_TAG */
-	uintptr_t addend;  /* host = linear + addend */
+	uint64_t tag[3];  /* by enum access, or TLB_NO_TAG */
+	uintptr_t addend; /* host = linear + addend */
 };
 
 #define TLB_GEN_MAX 0xffe
@@ -66,7 +66,7 @@ struct tlb_entry {
 
 enum tlb_set { TLB_SUPER, TLB_USER, TLB_SUPER_AC /* SMAP off by EFLAGS.AC */, TLB_SETS };
 
-/* --- replay log ------------------------------------------------------------------------------ */
+/* --- replay log --- */
 
 #define REPLAY_MAX 576 /* a 4 KiB operand in 8-byte pieces, and some */
 
@@ -78,9 +78,9 @@ struct replay_entry {
 };
 
 struct replay {
-	unsigned int n;    /* accesses answered */
-	unsigned int at;   /* next one of this run of the instruction */
-	bool open;         /* log[n] left as an exit, its answer is awaited */
+	unsigned int n;  /* accesses answered */
+	unsigned int at; /* next one of this run of the instruction */
+	bool open;       /* log[n] left as an exit, its answer is awaited */
 	struct replay_entry log[REPLAY_MAX];
 };
 
@@ -96,8 +96,8 @@ struct jump_entry {
 };
 
 struct ivcpu {
-	struct vcpu vcpu;      /* first */
-	struct cpu c;          /* rip and arithmetic flags are exact only outside handlers of hot uops */
+	struct vcpu vcpu; /* first */
+	struct cpu c;     /* rip and arithmetic flags are exact only outside handlers of hot uops */
 	/* --- pseudo-registers of hot uops: operands are byte offsets into this struct */
 	uint64_t zero;         /* always 0: absent base or index */
 	uint64_t page_rip;     /* rip of the first byte of the running block's linear page */
@@ -109,34 +109,34 @@ struct ivcpu {
 	const struct uop *uop; /* the instruction at work, set when it leaves the fast path */
 	/* --- derived from c by interp_mode_changed() */
 	enum interp_mode mode;
-	enum insn_bits bits;   /* how CS makes code decode */
+	enum insn_bits bits; /* how CS makes code decode */
 	uint8_t cpl;
 	uint8_t tlb_set;
-	bool slow_data;        /* no TLB entries for data: alignment checks or data breakpoints are on */
-	uint8_t stack_bits;    /* 16, 32, 64: SS.B or long mode */
-	uint32_t block_key;    /* everything decoding depends on */
+	bool slow_data; /* no TLB entries for data: alignment checks or data breakpoints are on */
+	uint8_t stack_bits; /* 16, 32, 64: SS.B or long mode */
+	uint32_t block_key; /* everything decoding depends on */
 	/* --- running */
-	uint64_t next_rip;     /* in slow handlers: rip after this instruction; assign to branch */
+	uint64_t next_rip; /* in slow handlers: rip after this instruction; assign to branch */
 	union {
 		struct {
 			bool stop;           /* leave the block loop after this instruction */
 			_Atomic bool kicked; /* engine_kick, requests: leave at the next branch */
 		};
-		_Atomic uint16_t leave;      /* both, for one test */
+		_Atomic uint16_t leave; /* both, for one test */
 	};
-	_Atomic bool kick;     /* engine_kick was called */
+	_Atomic bool kick;         /* engine_kick was called */
 	_Atomic uint32_t requests; /* enum ireq */
 	bool want_irq;
-	bool no_step;          /* this instruction cleared TF in a way that takes no step trap */
+	bool no_step; /* this instruction cleared TF in a way that takes no step trap */
 	bool single_step;
-	bool data_bp;          /* DR7 has enabled data breakpoints: TLB entries on their pages are off */
+	bool data_bp; /* DR7 has enabled data breakpoints: TLB entries on their pages are off */
 	struct vm_exit *exit;  /* where the run in progress reports */
 	sigjmp_buf *fault_jmp; /* back to the run loop, exception recorded in fault_* */
 	struct {
 		uint8_t vector;
 		bool has_error;
 		uint32_t error;
-		bool is_exit;  /* not a fault: v->exit is filled */
+		bool is_exit; /* not a fault: v->exit is filled */
 	} fault;
 	uint64_t insns;
 	unsigned int pauses;   /* PAUSE instructions, for giving the host CPU away */
@@ -156,12 +156,13 @@ struct ivcpu {
 	struct tlb_entry tlb_sets[TLB_SETS][TLB_SIZE];
 	uint64_t tlb_pa[TLB_SETS][TLB_SIZE]; /* physical page addresses of the entries */
 	struct jump_entry jumps[1 << JUMP_BITS];
-	uint32_t run_key;      /* block_key with KEY_STEP */
-	uint32_t flushes;      /* of the block cache: pointers into it are gone */
-	struct uop *link_from; /* same-page branch that wants to know its target block, at link_rip */
+	uint32_t run_key; /* block_key with KEY_STEP */
+	uint32_t flushes; /* of the block cache: pointers into it are gone */
+	struct uop
+	    *link_from; /* same-page branch that wants to know its target block, at link_rip */
 	uint64_t link_rip;
 	struct block_cache *blocks;
-	void *vec;             /* vec_*.c's own: gadget cache */
+	void *vec; /* vec_*.c's own: gadget cache */
 	uint32_t gmem_epoch;
 };
 
@@ -172,7 +173,7 @@ struct interp {
 	pthread_mutex_t split; /* held for atomics that the host can't do in one instruction */
 	/* By slot and page: which 64-byte lines hold decoded code, when the page is marked. */
 	_Atomic uint64_t *code_lines[GMEM_MAX_SLOTS];
-	uint32_t epoch;        /* of gmem, when code_lines were made */
+	uint32_t epoch; /* of gmem, when code_lines were made */
 };
 
 static inline struct interp *vcpu_interp(const struct ivcpu *v)
@@ -184,7 +185,7 @@ enum ireq {
 	IREQ_FLUSH_WRITES = 1 << 0, /* a page became code elsewhere: drop write entries */
 };
 
-/* --- slow handlers --------------------------------------------------------------------------- */
+/* --- slow handlers --- */
 
 /*
  * v->c.rip is this instruction's address, v->next_rip the following one's; the dispatcher stores
@@ -193,7 +194,8 @@ enum ireq {
 typedef void slow_fn(struct ivcpu *v, const struct x86_insn *i);
 
 enum slow_flags {
-	SLOW_ENDS_BLOCK = 1 << 0, /* may change rip, mode, translation or flags that decoding depends on */
+	SLOW_ENDS_BLOCK =
+	    1 << 0, /* may change rip, mode, translation or flags that decoding depends on */
 };
 
 struct slow_handler {
@@ -205,10 +207,10 @@ struct slow_handler {
  * Each family answers for its own mnemonics (and encodings); fn NULL = not mine.  An instruction
  * nobody knows, or that the CPU model does not show, raises #UD.
  */
-struct slow_handler sys_lookup(const struct ivcpu *v, const struct x86_insn *i);  /* sys_*.c */
-struct slow_handler vec_lookup(const struct ivcpu *v, const struct x86_insn *i);  /* vec_*.c */
+struct slow_handler sys_lookup(const struct ivcpu *v, const struct x86_insn *i); /* sys_*.c */
+struct slow_handler vec_lookup(const struct ivcpu *v, const struct x86_insn *i); /* vec_*.c */
 
-/* --- raising --------------------------------------------------------------------------------- */
+/* --- raising --- */
 
 /* The current instruction faults: rip stays at it.  Never return. */
 _Noreturn void raise_fault(struct ivcpu *v, unsigned int vector);
@@ -224,7 +226,7 @@ static inline _Noreturn void raise_gp(struct ivcpu *v, uint32_t error)
 	raise_fault_error(v, VEC_GP, error);
 }
 
-/* --- memory (mem.c, owner: core) -------------------------------------------------------------- */
+/* --- memory (mem.c) --- */
 
 /*
  * Offset in a segment -> linear address, with all checks for [off, off+size): null and limit, type,
@@ -233,7 +235,8 @@ static inline _Noreturn void raise_gp(struct ivcpu *v, uint32_t error)
 uint64_t seg_linear(struct ivcpu *v, unsigned int seg, uint64_t off, unsigned int size,
 		    enum access acc);
 
-/* By linear address with the current CPL's rights; any alignment, page crossing and MMIO included. */
+/* By linear address with the current CPL's rights; any alignment, page crossing and MMIO included.
+ */
 uint8_t lin_ld8(struct ivcpu *v, uint64_t lin);
 uint16_t lin_ld16(struct ivcpu *v, uint64_t lin);
 uint32_t lin_ld32(struct ivcpu *v, uint64_t lin);
@@ -257,8 +260,9 @@ void lin_check_align(struct ivcpu *v, uint64_t lin, unsigned int size);
 /* With supervisor rights whatever the CPL: descriptor tables, TSS, IDT (implicit accesses). */
 uint64_t sys_ld(struct ivcpu *v, uint64_t lin, unsigned int size);
 void sys_st(struct ivcpu *v, uint64_t lin, unsigned int size, uint64_t x);
-/* Host pointer for atomics on [lin, lin+size), writable, inside one cache line of RAM; NULL when it is
- * MMIO or crosses a line (the caller then takes the split-lock path).  Marks code and dirty pages. */
+/* Host pointer for atomics on [lin, lin+size), writable, inside one cache line of RAM; NULL when it
+ * is MMIO or crosses a line (the caller then takes the split-lock path).  Marks code and dirty
+ * pages. */
 void *lin_rmw(struct ivcpu *v, uint64_t lin, unsigned int size);
 
 /* Effective address (offset in i->seg, truncated to the address size) of i's memory operand. */
@@ -283,12 +287,13 @@ uint64_t stack_linear(struct ivcpu *v, uint64_t sp, unsigned int size, enum acce
 void push(struct ivcpu *v, unsigned int size, uint64_t x);
 uint64_t pop(struct ivcpu *v, unsigned int size);
 
-/* --- TLB (tlb.c, owner: core) ----------------------------------------------------------------- */
+/* --- TLB (tlb.c) --- */
 
 void tlb_flush_all(struct ivcpu *v);
 void tlb_flush_page(struct ivcpu *v, uint64_t lin);
 /* Host address for an access whose tag did not match: walks, enters, or returns NULL with @pa for
- * MMIO.  @pa is filled in always.  For writes the slow store path (mem.c) must be used. Raises #PF. */
+ * MMIO.  @pa is filled in always.  For writes the slow store path (mem.c) must be used. Raises #PF.
+ */
 void *tlb_fill(struct ivcpu *v, uint64_t lin, enum access acc, uint64_t *pa);
 /* As tlb_fill with the rights of @set, whatever the current one. */
 void *tlb_fill_set(struct ivcpu *v, enum tlb_set set, uint64_t lin, enum access acc, uint64_t *pa);
@@ -296,13 +301,13 @@ void *tlb_fill_set(struct ivcpu *v, enum tlb_set set, uint64_t lin, enum access 
 void tlb_drop_writes(struct ivcpu *v, uint64_t pa);
 void tlb_sync_writes(struct ivcpu *v);
 
-/* --- paging (mmu.c, owner: sys) --------------------------------------------------------------- */
+/* --- paging (mmu.c) --- */
 
 struct mmu_result {
-	uint64_t pa;       /* physical address of the byte */
-	uint64_t page;     /* size of the mapping: 4096, 2 MiB, 4 MiB, 1 GiB */
-	bool write, exec;  /* rights of this mapping for the set asked, with dirty bit considered: write
-			    * is true only if D is set already or paging is off */
+	uint64_t pa;      /* physical address of the byte */
+	uint64_t page;    /* size of the mapping: 4096, 2 MiB, 4 MiB, 1 GiB */
+	bool write, exec; /* rights of this mapping for the set asked, with dirty bit considered:
+			   * write is true only if D is set already or paging is off */
 	bool global;
 };
 
@@ -314,7 +319,7 @@ struct mmu_result {
 bool mmu_walk(struct ivcpu *v, uint64_t lin, enum access acc, enum tlb_set set,
 	      struct mmu_result *ret, uint32_t *error);
 
-/* --- control (sys_*.c, owner: sys) ------------------------------------------------------------ */
+/* --- control (sys_*.c) --- */
 
 /* Recompute everything derived from c (mode, bits, cpl, tlb_set, stack_bits, block_key, data_bp);
  * call after any change of CR0, CR4, EFER, CS, SS, EFLAGS.VM/AC, DR7.  In interp.c (core). */
@@ -337,13 +342,14 @@ bool debug_before_insn(struct ivcpu *v, uint64_t lin);
 void debug_data_access(struct ivcpu *v, uint64_t lin, unsigned int size, enum access acc);
 /* Is the I/O port access of @size allowed here (CPL, IOPL, TSS bitmap)?  Raises #GP if not. */
 void io_check(struct ivcpu *v, uint16_t port, unsigned int size);
-/* RFLAGS as POPF/IRET/SYSRET store them happen in sys; the arithmetic part is always in c.rflags. */
+/* RFLAGS as POPF/IRET/SYSRET store them happen in sys; the arithmetic part is always in c.rflags.
+ */
 
 /* Integer instructions without a hot uop of their own (ops_*.c); fn NULL = not mine. */
 struct slow_handler int_lookup(const struct ivcpu *v, const struct x86_insn *i);
 struct slow_handler string_lookup(const struct ivcpu *v, const struct x86_insn *i);
 
-/* --- flags (core) ------------------------------------------------------------------------------ */
+/* --- flags --- */
 
 /* LAHF/SETO form <-> RFLAGS. */
 static inline uint64_t flags_from_af(uint16_t af)
@@ -355,14 +361,14 @@ static inline uint16_t flags_to_af(uint64_t fl)
 	return (uint16_t)(((fl & 0xff) << 8) | ((fl >> 11) & 1));
 }
 
-/* --- exits (interp.c, owner: core) ------------------------------------------------------------- */
+/* --- exits (interp.c) --- */
 
 /* Port, MMIO, MSR and CR8 accesses through the replay log; may raise_exit. */
 uint64_t exit_io_read(struct ivcpu *v, uint16_t port, unsigned int size);
 void exit_io_write(struct ivcpu *v, uint16_t port, unsigned int size, uint64_t x);
 uint64_t exit_mmio_read(struct ivcpu *v, uint64_t pa, unsigned int size);
 void exit_mmio_write(struct ivcpu *v, uint64_t pa, unsigned int size, uint64_t x);
-uint64_t exit_msr_read(struct ivcpu *v, uint32_t msr);   /* raises #GP when the answer is fault */
+uint64_t exit_msr_read(struct ivcpu *v, uint32_t msr); /* raises #GP when the answer is fault */
 void exit_msr_write(struct ivcpu *v, uint32_t msr, uint64_t x);
 uint64_t exit_cr8_read(struct ivcpu *v);
 void exit_cr8_write(struct ivcpu *v, uint64_t x);
@@ -371,14 +377,14 @@ void replay_commit(struct ivcpu *v);
 /* Look at IREQ_* now. */
 void serve_requests(struct ivcpu *v);
 
-/* --- vector unit's life (vec.c, owner: vec) ----------------------------------------------------- */
+/* --- vector unit's life (vec.c) --- */
 
 must_check int vec_init(struct ivcpu *v, struct err *e);
 void vec_fini(struct ivcpu *v);
 /* Is the host address @pc in code made for guest instructions? */
 bool vec_owns_code(const struct ivcpu *v, uintptr_t pc);
 
-/* --- host faults (hostfault.c) ------------------------------------------------------------------ */
+/* --- host faults (hostfault.c) --- */
 
 /* Once a process; and whom this thread runs, NULL = nobody. */
 void hostfault_init(void);

@@ -15,7 +15,7 @@
 
 #define PAGE_MASK (~UINT64_C(0xfff))
 
-/* --- segments -------------------------------------------------------------------------------- */
+/* --- segments --- */
 
 static _Noreturn void raise_seg(struct ivcpu *v, unsigned int seg)
 {
@@ -85,7 +85,7 @@ uint64_t insn_ea(const struct ivcpu *v, const struct x86_insn *i)
 	return i->addrsize == 4 ? (uint32_t)ea : (uint16_t)ea;
 }
 
-/* --- pages ----------------------------------------------------------------------------------- */
+/* --- pages --- */
 
 static struct tlb_entry *tlb_entry(const struct ivcpu *v, uint64_t lin)
 {
@@ -153,7 +153,7 @@ static unsigned int page_rest(uint64_t lin)
 	return 0x1000 - (unsigned int)(lin & 0xfff);
 }
 
-/* --- writes to pages that are not plain RAM -------------------------------------------------- */
+/* --- writes to pages that are not plain RAM --- */
 
 /* [pa, pa+size) of one page was written by this vCPU past the TLB. */
 void page_was_written(struct ivcpu *v, uint64_t pa, unsigned int size)
@@ -429,7 +429,7 @@ void sys_st(struct ivcpu *v, uint64_t lin, unsigned int size, uint64_t x)
 	sys_rights_end(v, set);
 }
 
-/* --- atomics --------------------------------------------------------------------------------- */
+/* --- atomics --- */
 
 /*
  * The pointer is used after we return: op_slow looks at the code marks when the instruction is
@@ -466,7 +466,7 @@ uint8_t *bulk_host(struct ivcpu *v, uint64_t lin, enum access acc, uint64_t *pa)
 	return w.rom ? NULL : w.host;
 }
 
-/* --- what hot uops fall back to -------------------------------------------------------------- */
+/* --- what hot uops fall back to --- */
 
 /* In 64-bit mode the fast path computes addresses unchecked; entries exist only for good ones. */
 static void hot_enter(struct ivcpu *v, const struct uop *u, uint64_t lin, unsigned int size)
@@ -522,7 +522,7 @@ uint64_t hot_lin(struct ivcpu *v, const struct uop *u, unsigned int size, enum a
 	return seg_linear(v, u->seg, ea, size, acc);
 }
 
-/* --- operands of slow handlers --------------------------------------------------------------- */
+/* --- operands of slow handlers --- */
 
 uint64_t gpr_get(const struct ivcpu *v, unsigned int reg, unsigned int size, bool rex)
 {

@@ -22,7 +22,7 @@
 
 #define HANDLER(name) static const struct uop *name(struct ivcpu *v, const struct uop *u)
 
-/* --- two operands ---------------------------------------------------------------------------- */
+/* --- two operands --- */
 
 /* @in: does the instruction read flags. */
 #define DEFINE_ALU2(op, in, bits, sfx)                                                             \
@@ -150,7 +150,7 @@ static const struct alu_forms alu_forms[9][4] = {
     ALU_ROWS(sub), ALU_ROWS(xor), ALU_ROWS(cmp), ALU_ROWS(test),
 };
 
-/* --- one operand ---------------------------------------------------------------------------- */
+/* --- one operand --- */
 
 #define DEFINE_ALU1(op, bits, sfx)                                                                 \
 	static inline __attribute__((always_inline))                                               \
@@ -201,7 +201,7 @@ enum unary { UNARY_INC, UNARY_DEC, UNARY_NOT, UNARY_NEG };
 static const struct unary_forms unary_forms[4][4] = {UNARY_ROWS(inc), UNARY_ROWS(dec),
 						     UNARY_ROWS(not ), UNARY_ROWS(neg)};
 
-/* --- shifts and rotates --------------------------------------------------------------------- */
+/* --- shifts and rotates --- */
 
 /* A count of 0 leaves flags alone and rotates keep some: always with the old flags loaded. */
 #define DEFINE_SHIFT_SIZE(op, bits, sfx)                                                           \
@@ -266,7 +266,7 @@ static const struct shift_forms shift_forms[8][4] = {
     SHIFT_ROWS(shl), SHIFT_ROWS(shr), SHIFT_ROWS(shl), SHIFT_ROWS(sar),
 };
 
-/* --- IMUL with two operands ----------------------------------------------------------------- */
+/* --- IMUL with two operands --- */
 
 DEFINE_ALU_SIZE(imul, 1, 1, 16, "w")
 DEFINE_ALU_SIZE(imul, 1, 1, 32, "l")
@@ -298,7 +298,7 @@ static const struct alu_forms imul_forms[4] = {
 static uop_fn *const imul3_forms[4][2] = {
     {0}, {imul3_r16, imul3_m16}, {imul3_r32, imul3_m32}, {imul3_r64, imul3_m64}};
 
-/* --- choosing ------------------------------------------------------------------------------- */
+/* --- choosing --- */
 
 static uint16_t gpr_off(unsigned int r, unsigned int size, const struct x86_insn *i)
 {

@@ -126,7 +126,7 @@ const struct uop *op_slow_end(struct ivcpu *v, const struct uop *u)
 	return NULL;
 }
 
-/* --- conditions on the LAHF/SETO form -------------------------------------------------------- */
+/* --- conditions on the LAHF/SETO form --- */
 
 #define AF_O 0x0001u
 #define AF_C 0x0100u
@@ -239,7 +239,7 @@ bool flags_cond(uint16_t af, unsigned int cc)
 	return cond(af, cc & 15);
 }
 
-/* --- jumps, calls, returns ------------------------------------------------------------------ */
+/* --- jumps, calls, returns --- */
 
 static const struct uop *op_jmp(struct ivcpu *v, const struct uop *u)
 {
@@ -492,7 +492,7 @@ static const struct uop *op_leave32f(struct ivcpu *v, const struct uop *u)
 	NEXT(v, u);
 }
 
-/* --- choosing ------------------------------------------------------------------------------- */
+/* --- choosing --- */
 
 static uint16_t gpr_off(unsigned int r)
 {

@@ -6,7 +6,7 @@
 
 #include <Zydis/Zydis.h>
 
-/* --- near branches -------------------------------------------------------------------------- */
+/* --- near branches --- */
 
 /* @to as an operand of i->opsize; checked before anything changes. */
 static uint64_t target(struct ivcpu *v, const struct x86_insn *i, uint64_t to)
@@ -85,7 +85,7 @@ static void h_loop(struct ivcpu *v, const struct x86_insn *i)
 	gpr_set(v, RCX, i->addrsize, true, n);
 }
 
-/* --- stack ---------------------------------------------------------------------------------- */
+/* --- stack --- */
 
 static void h_push(struct ivcpu *v, const struct x86_insn *i)
 {
@@ -179,7 +179,7 @@ static void h_leave(struct ivcpu *v, const struct x86_insn *i)
 	gpr_set(v, RBP, i->stacksize, true, x);
 }
 
-/* --- choosing ------------------------------------------------------------------------------- */
+/* --- choosing --- */
 
 struct slow_handler flow_lookup(const struct ivcpu *v, const struct x86_insn *i)
 {

@@ -19,7 +19,7 @@ static void flags_set(struct ivcpu *v, uint16_t af)
 	v->c.rflags = (v->c.rflags & ~(uint64_t)FL_ARITH) | flags_from_af(af);
 }
 
-/* --- read-modify-write ---------------------------------------------------------------------- */
+/* --- read-modify-write --- */
 
 struct rmw {
 	uint64_t src; /* in: register or immediate; out: what XCHG and XADD give back */
@@ -305,7 +305,7 @@ static void h_cmpxchg8b(struct ivcpu *v, const struct x86_insn *i)
 	v->c.rflags = (v->c.rflags & ~(uint64_t)FL_ZF) | (r.af ? FL_ZF : 0);
 }
 
-/* --- bits ----------------------------------------------------------------------------------- */
+/* --- bits --- */
 
 /* BT and its kin: row 0 BT, 1 BTS, 2 BTR, 3 BTC.  With a register as bit number a memory operand is
  * a bit string: the number's signed quotient moves the address. */
@@ -438,7 +438,7 @@ static void h_bswap(struct ivcpu *v, const struct x86_insn *i)
 	v->c.gpr[i->rm] = x;
 }
 
-/* --- multiply and divide -------------------------------------------------------------------- */
+/* --- multiply and divide --- */
 
 #define WIDE(op, sfx, mod)                                                                         \
 	__asm__(FLAGS_IN "movq %4, %%rax\n\t" op sfx " %" mod "3\n\tmovq %%rax, %1" FLAGS_OUT      \
@@ -491,7 +491,7 @@ static void h_muldiv(struct ivcpu *v, const struct x86_insn *i)
 	flags_set(v, (uint16_t)f);
 }
 
-/* --- flags and odd ones --------------------------------------------------------------------- */
+/* --- flags and odd ones --- */
 
 static void h_lahf(struct ivcpu *v, const struct x86_insn *i)
 {
@@ -610,7 +610,7 @@ static void h_out(struct ivcpu *v, const struct x86_insn *i)
 	exit_io_write(v, port, i->opsize, gpr_get(v, RAX, i->opsize, true));
 }
 
-/* --- choosing ------------------------------------------------------------------------------- */
+/* --- choosing --- */
 
 static slow_fn *int_by_mnemonic(const struct x86_insn *i)
 {

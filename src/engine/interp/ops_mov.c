@@ -88,7 +88,7 @@ struct mov_forms {
 	}
 static const struct mov_forms mov_forms[4] = {MOV_ROW(8), MOV_ROW(16), MOV_ROW(32), MOV_ROW(64)};
 
-/* --- extensions ----------------------------------------------------------------------------- */
+/* --- extensions --- */
 
 #define DEFINE_EXTEND(name, type, from, to)                                                        \
 	HANDLER(name##_r)                                                                          \
@@ -172,7 +172,7 @@ HANDLER(nop)
 	NEXT(v, u);
 }
 
-/* --- choosing ------------------------------------------------------------------------------- */
+/* --- choosing --- */
 
 static uint16_t gpr_off(unsigned int r, unsigned int size, const struct x86_insn *i)
 {

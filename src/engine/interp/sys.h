@@ -103,7 +103,7 @@ static inline bool desc_is_writable_data(const struct desc *d)
 	return (desc_attr(d) & (SEG_S | SEG_CODE | SEG_WRITE)) == (SEG_S | SEG_WRITE);
 }
 
-/* --- sys_seg.c ------------------------------------------------------------------------------ */
+/* --- sys_seg.c --- */
 
 /* False: @sel is outside its table.  The null selector must have been dealt with. */
 bool desc_read(struct ivcpu *v, uint16_t sel, struct desc *ret);
@@ -143,7 +143,7 @@ void stack_skip(struct stack *s, unsigned int bytes);
 /* @rsp as a stack of @bits leaves it in the register. */
 uint64_t stack_rsp(const struct ivcpu *v, const struct stack *s);
 
-/* --- sys_event.c ------------------------------------------------------------------------------ */
+/* --- sys_event.c --- */
 
 /* Deliver from inside an instruction: rip is its own, @ret_rip what the handler returns to. */
 void event_deliver_from(struct ivcpu *v, unsigned int vector, unsigned int type, uint64_t ret_rip);
@@ -153,8 +153,7 @@ void tss_stack(struct ivcpu *v, unsigned int cpl, uint16_t *ss, uint32_t *esp);
 /* RSP<@cpl>, or IST<n> when @ist != 0, from the 64-bit TSS. */
 uint64_t tss64_stack(struct ivcpu *v, unsigned int cpl, unsigned int ist);
 
-/* --- sys_far.c, sys_iret.c
- * ------------------------------------------------------------------------ */
+/* --- sys_far.c, sys_iret.c --- */
 
 /* Store to the flags in @mask; notices what depends on them. */
 void flags_store(struct ivcpu *v, uint64_t value, uint64_t mask);
@@ -162,7 +161,7 @@ void cs_commit(struct ivcpu *v, const struct cpu_segment *cs, unsigned int cpl, 
 /* #GP(0) unless @rip is good in @cs. */
 void rip_check(struct ivcpu *v, const struct cpu_segment *cs, uint64_t rip);
 
-/* --- sys_task.c ------------------------------------------------------------------------------ */
+/* --- sys_task.c --- */
 
 enum task_cause { TASK_JMP, TASK_CALL, TASK_IRET, TASK_EVENT };
 
@@ -171,12 +170,12 @@ enum task_cause { TASK_JMP, TASK_CALL, TASK_IRET, TASK_EVENT };
 void task_switch(struct ivcpu *v, uint16_t sel, enum task_cause cause, uint64_t ret_rip,
 		 uint64_t ret_flags);
 
-/* --- mmu.c ------------------------------------------------------------------------------------ */
+/* --- mmu.c --- */
 
 /* Reads the four PDPTEs of @cr3; false if one has reserved bits. */
 bool mmu_load_pdptes(struct ivcpu *v, uint64_t cr3, uint64_t pdpte[4]);
 
-/* --- sys_cr.c, sys_msr.c ---------------------------------------------------------------------- */
+/* --- sys_cr.c, sys_msr.c --- */
 
 uint64_t guest_tsc(const struct ivcpu *v);
 

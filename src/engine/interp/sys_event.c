@@ -52,7 +52,7 @@ static uint64_t pushed_flags(const struct ivcpu *v, const struct event *ev)
 	return is_software(ev) || ev->type == EVENT_INT1 ? f & ~(uint64_t)FL_RF : f;
 }
 
-/* --- real mode -------------------------------------------------------------------------------- */
+/* --- real mode --- */
 
 static void deliver_real(struct ivcpu *v, const struct event *ev)
 {
@@ -75,7 +75,7 @@ static void deliver_real(struct ivcpu *v, const struct event *ev)
 	c->rflags &= ~(uint64_t)(FL_IF | FL_TF | FL_AC | FL_RF);
 }
 
-/* --- gates ------------------------------------------------------------------------------------ */
+/* --- gates --- */
 
 static struct gate gate_read(struct ivcpu *v, const struct event *ev)
 {

@@ -208,7 +208,7 @@ static void far_gate(struct ivcpu *v, uint16_t sel, struct desc *d, enum far_kin
 	}
 }
 
-/* --- tasks ------------------------------------------------------------------------------------ */
+/* --- tasks --- */
 
 static void far_task(struct ivcpu *v, uint16_t sel, const struct desc *d, enum far_kind kind)
 {
@@ -280,7 +280,7 @@ void sys_call_far(struct ivcpu *v, const struct x86_insn *i)
 	far_transfer(v, i, FAR_CALL);
 }
 
-/* --- RET -------------------------------------------------------------------------------------- */
+/* --- RET --- */
 
 static void ret_protected(struct ivcpu *v, struct stack *s, unsigned int size, unsigned int drop,
 			  uint64_t rip, uint16_t sel)

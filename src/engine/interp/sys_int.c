@@ -67,7 +67,8 @@ void sys_into(struct ivcpu *v, const struct x86_insn *i)
 		event_deliver_from(v, VEC_OF, EVENT_SOFT_EXC, v->next_rip);
 }
 
-/* No privilege check, and V86 mode does not matter.  Traps that MOV SS held back become part of it. */
+/* No privilege check, and V86 mode does not matter.  Traps that MOV SS held back become part of it.
+ */
 void sys_int1(struct ivcpu *v, const struct x86_insn *i)
 {
 	v->c.dr6 |= v->c.pending_dbg;

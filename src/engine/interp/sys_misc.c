@@ -24,7 +24,8 @@ void sys_hlt(struct ivcpu *v, const struct x86_insn *i)
 	struct cpu *c = &v->c;
 
 	require_cpl0(v);
-	if ((c->rflags & FL_TF) || c->pending_dbg) /* a trap is due: it would end the halt at once */
+	if ((c->rflags & FL_TF) ||
+	    c->pending_dbg) /* a trap is due: it would end the halt at once */
 		return;
 	c->rip = v->next_rip;
 	c->mp_state = CPU_HALTED;

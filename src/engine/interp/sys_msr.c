@@ -78,7 +78,7 @@ uint64_t guest_tsc(const struct ivcpu *v)
 	return __rdtsc() + v->c.tsc_offset;
 }
 
-/* --- memory types ----------------------------------------------------------------------------- */
+/* --- memory types --- */
 
 /* Do all eight bytes hold a memory type?  UC, WC, WT, WP, WB; PAT knows UC- too. */
 static bool types_ok(uint64_t x, bool pat)

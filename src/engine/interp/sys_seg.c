@@ -179,7 +179,7 @@ void ldtr_load(struct ivcpu *v, uint16_t sel, unsigned int vector)
 	v->c.ldtr = desc_system_segment(v, &d, sel);
 }
 
-/* --- stacks ---------------------------------------------------------------------------------- */
+/* --- stacks --- */
 
 struct stack stack_current(struct ivcpu *v)
 {

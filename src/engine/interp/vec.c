@@ -20,8 +20,7 @@
 
 #define HOST_MXCSR 0x1f80u
 
-/* --- legality
- * ------------------------------------------------------------------------------------- */
+/* --- legality --- */
 
 void vec_check_slow(struct ivcpu *v, enum vec_check check)
 {
@@ -131,8 +130,7 @@ void mmx_enter(struct cpu *c)
 	x87_unhide(c, hidden);
 }
 
-/* --- running a gadget
- * ------------------------------------------------------------------------------- */
+/* --- running a gadget --- */
 
 /* Unmasked SIMD exceptions: returns false, with the flags set, if one must be raised. */
 static bool run_unmasked(struct ivcpu *v, const struct vec_op *op, void *mem)
@@ -343,8 +341,7 @@ static void exec(struct ivcpu *v, const struct x86_insn *i)
 		store_operand(v, lin, op->size, bounce);
 }
 
-/* --- look-up
- * ---------------------------------------------------------------------------------------- */
+/* --- look-up --- */
 
 static const ZydisMachineMode machine_modes[3] = {
     [INSN_16] = ZYDIS_MACHINE_MODE_LEGACY_16,
@@ -452,8 +449,7 @@ struct slow_handler vec_lookup(const struct ivcpu *v, const struct x86_insn *i)
 	return h;
 }
 
-/* --- life
- * --------------------------------------------------------------------------------------------- */
+/* --- life --- */
 
 bool vec_owns_code(const struct ivcpu *v, uintptr_t pc)
 {

@@ -129,8 +129,7 @@ enum vec_feature vec_feature_of(const ZydisDecodedInstruction *z)
 	return VF_NEVER;
 }
 
-/* --- special handlers
- * ----------------------------------------------------------------------------- */
+/* --- special handlers --- */
 
 static const struct {
 	uint16_t mnemonic;
@@ -165,8 +164,7 @@ slow_fn *vec_special(const ZydisDecodedInstruction *z)
 	return NULL;
 }
 
-/* --- classification
- * --------------------------------------------------------------------------------- */
+/* --- classification --- */
 
 static bool uses_class(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *ops,
 		       ZydisRegisterClass k)

@@ -6,8 +6,7 @@
  */
 #include "engine/interp/vec_priv.h"
 
-/* --- bytes to [RDI]
- * ------------------------------------------------------------------------------- */
+/* --- bytes to [RDI] --- */
 
 /*
  * The processor works on 8 bytes at a time, the high half first, and looks at all the memory of a
@@ -68,8 +67,7 @@ void vec_vmaskmovdqu(struct ivcpu *v, const struct x86_insn *i)
 	mask_store(v, i, v->c.xs.xmm[i->reg], v->c.xs.xmm[i->rm], 16);
 }
 
-/* --- YMM registers as arrays
- * ------------------------------------------------------------------------ */
+/* --- YMM registers as arrays --- */
 
 static void ymm_get(struct cpu_xsave *xs, unsigned int reg, uint8_t buf[32])
 {
@@ -83,8 +81,7 @@ static void ymm_set(struct cpu_xsave *xs, unsigned int reg, const uint8_t buf[32
 	memcpy(xs->ymmh[reg], buf + 16, 16);
 }
 
-/* --- VMASKMOV, VPMASKMOV
- * -------------------------------------------------------------------------------- */
+/* --- VMASKMOV, VPMASKMOV --- */
 
 static bool element_on(const uint8_t *mask, unsigned int k, unsigned int size)
 {
@@ -150,8 +147,7 @@ void vec_vmaskmov(struct ivcpu *v, const struct x86_insn *i)
 		}
 }
 
-/* --- gathers
- * ---------------------------------------------------------------------------------------------- */
+/* --- gathers --- */
 
 static uint64_t gather_lin(struct ivcpu *v, const struct x86_insn *i, const struct gather *g,
 			   unsigned int k)

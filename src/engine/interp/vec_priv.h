@@ -110,7 +110,7 @@ static inline struct vec_unit *vec_of(const struct ivcpu *v)
 	return v->vec;
 }
 
-/* --- gadget.c: executable memory and the code generator ------------------------------------- */
+/* --- gadget.c: executable memory and the code generator --- */
 
 must_check int gadget_arena_new(struct gadget_arena **ret, struct err *e);
 void gadget_arena_free(struct gadget_arena *a);
@@ -125,7 +125,7 @@ bool gadget_contains(const struct gadget_arena *a, uintptr_t pc);
 unsigned int gadget_make(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *ops,
 			 uint16_t flags, uint8_t *code);
 
-/* --- vec_class.c: what an instruction is ----------------------------------------------------- */
+/* --- vec_class.c: what an instruction is --- */
 
 uint64_t vec_features(const struct cpu_model *m);
 /* Feature the instruction belongs to; VF_NEVER for those that are not this unit's. */
@@ -136,7 +136,7 @@ void vec_classify(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *o
 /* Instructions with a handler of their own; NULL if it takes a gadget. */
 slow_fn *vec_special(const ZydisDecodedInstruction *z);
 
-/* --- vec.c ------------------------------------------------------------------------------------ */
+/* --- vec.c --- */
 
 /* #UD and #NM as the class demands. */
 void vec_check_slow(struct ivcpu *v, enum vec_check check);
@@ -174,7 +174,7 @@ void x87_normalize(struct cpu *c);
 #define MXCSR_DEFAULT 0x1f80u
 #define MXCSR_VALID   0xffffu
 
-/* --- vec_state.c, vec_mask.c: special handlers ------------------------------------------------ */
+/* --- vec_state.c, vec_mask.c: special handlers --- */
 
 slow_fn vec_ldmxcsr, vec_stmxcsr, vec_vldmxcsr, vec_vstmxcsr, vec_fxsave, vec_fxrstor, vec_xsave,
     vec_xsaveopt, vec_xsavec, vec_xrstor, vec_fwait, vec_fnstenv, vec_fnsave, vec_fldenv,

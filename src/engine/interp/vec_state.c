@@ -18,8 +18,7 @@ static unsigned int n_xmm(const struct x86_insn *i)
 	return i->bits == INSN_64 ? 16 : 8;
 }
 
-/* --- MXCSR
- * ------------------------------------------------------------------------------------------ */
+/* --- MXCSR --- */
 
 static void load_mxcsr(struct ivcpu *v, const struct x86_insn *i)
 {
@@ -59,8 +58,7 @@ void vec_vstmxcsr(struct ivcpu *v, const struct x86_insn *i)
 	store_mxcsr(v, i);
 }
 
-/* --- VZEROUPPER, VZEROALL
- * ---------------------------------------------------------------------------- */
+/* --- VZEROUPPER, VZEROALL --- */
 
 void vec_vzero(struct ivcpu *v, const struct x86_insn *i)
 {
@@ -70,8 +68,7 @@ void vec_vzero(struct ivcpu *v, const struct x86_insn *i)
 		memset(v->c.xs.xmm, 0, n_xmm(i) * sizeof(v->c.xs.xmm[0]));
 }
 
-/* --- FWAIT, FNSTENV and friends
- * ------------------------------------------------------------------------ */
+/* --- FWAIT, FNSTENV and friends --- */
 
 void vec_fwait(struct ivcpu *v, const struct x86_insn *i)
 {
@@ -264,8 +261,7 @@ void vec_frstor(struct ivcpu *v, const struct x86_insn *i)
 	c->xs.fip = fip, c->xs.fdp = fdp, c->xs.fop = fop;
 }
 
-/* --- FXSAVE, FXRSTOR
- * ------------------------------------------------------------------------------------ */
+/* --- FXSAVE, FXRSTOR --- */
 
 #define FX_SIZE 512
 #define FX_HEAD 32 /* control words and pointers */
@@ -339,8 +335,7 @@ void vec_fxrstor(struct ivcpu *v, const struct x86_insn *i)
 	x87_normalize(&v->c);
 }
 
-/* --- XSAVE, XRSTOR
- * ---------------------------------------------------------------------------------------- */
+/* --- XSAVE, XRSTOR --- */
 
 #define XS_HEADER 512
 #define XS_YMM    576

@@ -44,7 +44,7 @@ uint32_t cpuid_signature(void)
 	return host_cpuid(1, 0).r[CPUID_EAX] & 0x0fff0fff;
 }
 
-/* --- TSC frequency -------------------------------------------------------------------------- */
+/* --- TSC frequency --- */
 
 static uint32_t tsc_khz_value;
 
@@ -94,7 +94,7 @@ uint32_t host_tsc_khz(void)
 	return tsc_khz_value;
 }
 
-/* --- features -------------------------------------------------------------------------------- */
+/* --- features --- */
 
 #define F1_EDX_EMULATED                                                                            \
 	(BIT(0) /* FPU */ | BIT(1) /* VME */ | BIT(2) /* DE */ | BIT(3) /* PSE */ |                \
@@ -356,7 +356,7 @@ void cpu_model_soft(struct cpu_model *m, unsigned int n_cpus)
 	add_hypervisor(m);
 }
 
-/* --- answers ---------------------------------------------------------------------------------- */
+/* --- answers --- */
 
 static const struct cpuid_leaf *leaf_find(const struct cpu_model *m, uint32_t function,
 					  uint32_t index)

@@ -46,8 +46,8 @@ struct x86_insn {
 
 	bool has_modrm;
 	uint8_t modrm, modrm_off;
-	/* reg and rm with REX/VEX bits; rm means a register when mod == 3.  Without ModRM, mod is 3 and
-	 * reg and rm hold the opcode's low three bits (with REX.B). */
+	/* reg and rm with REX/VEX bits; rm means a register when mod == 3.  Without ModRM, mod is 3
+	 * and reg and rm hold the opcode's low three bits (with REX.B). */
 	uint8_t mod, reg, rm;
 
 	bool has_mem;        /* ModRM memory operand, or moffs (then base and index are none) */

@@ -62,7 +62,7 @@ static void check_file(const char *name, const void *data, size_t len)
 	free(got);
 }
 
-/* --- one request ------------------------------------------------------------------------------ */
+/* --- one request --- */
 
 struct io {
 	struct blk_req req;
@@ -107,7 +107,7 @@ static int io_run(struct blk *b, struct io *io, enum blk_op op, uint64_t off, ui
 	return io_wait(b->loop, io);
 }
 
-/* --- against the model ------------------------------------------------------------------------ */
+/* --- against the model --- */
 
 #define DEPTH 8
 
@@ -250,7 +250,7 @@ static void cow_comb(struct loop *l)
 	free(model);
 }
 
-/* --- limits ----------------------------------------------------------------------------------- */
+/* --- limits --- */
 
 static void ranges(struct loop *l)
 {
@@ -354,7 +354,7 @@ static void locks(struct loop *l)
 	blk_close(c);
 }
 
-/* --- flush and kill --------------------------------------------------------------------------- */
+/* --- flush and kill --- */
 
 /* The child says after which write its flush was done, and is killed while it goes on. */
 static void flush_child(int out)
@@ -406,7 +406,7 @@ static void kill_after_flush(void)
 	free(zero);
 }
 
-/* --- drain ------------------------------------------------------------------------------------ */
+/* --- drain --- */
 
 /* Nobody runs the loop: the drainer completes the requests itself. */
 static void *drain_thread(void *opaque)
@@ -444,7 +444,7 @@ static void drain(struct loop *l, bool overlay)
 	blk_close(b);
 }
 
-/* --- what a ring may be used for --------------------------------------------------------------- */
+/* --- what a ring may be used for --- */
 
 /* A ring's operations pass by seccomp: this one must know its own few, and stay as it is. */
 static void ring_is_restricted(struct loop *l)
@@ -463,7 +463,7 @@ static void ring_is_restricted(struct loop *l)
 	close(mark);
 }
 
-/* --- without io_uring ------------------------------------------------------------------------- */
+/* --- without io_uring --- */
 
 static void forbid_io_uring(void)
 {

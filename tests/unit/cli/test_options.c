@@ -53,7 +53,8 @@ static int parse(struct parsed *p, char **argv)
 	/* What is found points into it, and must outlive the caller's list. */
 	for (; argv[argc]; argc++)
 		p->argv[argc] = argv[argc];
-	return cli_parse(&command, argc, p->argv, &p->cfg, p->words, &p->n, &p->rest, &p->help, &p->e);
+	return cli_parse(&command, argc, p->argv, &p->cfg, p->words, &p->n, &p->rest, &p->help,
+			 &p->e);
 }
 
 #define ARGS(...)                                                                                  \

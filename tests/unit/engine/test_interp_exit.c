@@ -27,7 +27,7 @@ GUEST64(count,
 	"lock addl $3, 4(%rbx)\n mov $1, %eax\n lock xadd %eax, 0x3e(%rbx)\n dec %ecx\n jnz 1b\n"
 	"hlt\n");
 GUEST64(trap, "pushfq\n orl $0x100, (%rsp)\n popfq\n nop\n nop\n nop\n hlt\n"
-	     "pushfq\n andl $~0x100, (%rsp)\n popfq\n hlt\n");
+	      "pushfq\n andl $~0x100, (%rsp)\n popfq\n hlt\n");
 
 static uint8_t dev[64];
 static unsigned int reads, writes;
@@ -212,7 +212,8 @@ static void interrupts(struct vm *vm)
 	vm_regs(vm, &c);
 	CHECK_EQ(c.rip, GUEST_CODE + 8);
 
-	/* TF: a trap after each NOP, the HLT that it ends, and all up to the POPF that clears it. */
+	/* TF: a trap after each NOP, the HLT that it ends, and all up to the POPF that clears it.
+	 */
 	VM_LOAD(vm, trap);
 	vm_long(vm, 0);
 	vm_regs(vm, &c);

@@ -4,7 +4,7 @@
 
 static struct guest g;
 
-/* --- faults and gates ------------------------------------------------------------------------ */
+/* --- faults and gates --- */
 
 GUEST_CODE(ud, 64, "nop; ud2");
 GUEST_CODE(int80, 64, "int $0x80");
@@ -107,7 +107,7 @@ static void test_double_fault(void)
 	EXPECT_ERROR(&g, VEC_NP, 8, VEC_UD * 8 + 3, 1);
 }
 
-/* --- IRET, far transfers --------------------------------------------------------------------- */
+/* --- IRET, far transfers --- */
 
 GUEST_CODE(iret_user, 64,
 	   "pushq $0x23; pushq $0x7800; pushq $0x202; pushq $0x2b; pushq $1f - iret_user + 0x8000\n"
@@ -253,7 +253,7 @@ static void test_call_gate(void)
 	EXPECT_ERROR(&g, VEC_SS, 8, 0, 0);
 }
 
-/* --- system calls ----------------------------------------------------------------------------- */
+/* --- system calls --- */
 
 GUEST_CODE(do_syscall, 64, "syscall");
 GUEST_CODE(do_syscall32, 32, ".byte 0x0f, 0x05");
@@ -376,8 +376,7 @@ static void test_smap(void)
 	EXPECT_FAULT(&g, VEC_UD, 8, 0);
 }
 
-/* --- control registers, MSRs
- * ------------------------------------------------------------------------ */
+/* --- control registers, MSRs --- */
 
 GUEST_CODE(cr0_bad, 64, "mov $0x80000000, %eax; mov %rax, %cr0"); /* PG without PE */
 GUEST_CODE(cr4_bad, 64, "mov $0x21020, %eax; mov %rax, %cr4");    /* LA57 */

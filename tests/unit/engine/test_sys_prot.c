@@ -42,8 +42,7 @@ static void test_real(void)
 	CHECK_EQ(g.c.seg[SEG_CS].sel, KCODE32);
 }
 
-/* --- faults, gates
- * ---------------------------------------------------------------------------------- */
+/* --- faults, gates --- */
 
 GUEST_CODE(ud32, 32, "nop; ud2");
 GUEST_CODE(int80, 32, "int $0x80");
@@ -156,8 +155,7 @@ static void test_call_gate(void)
 	CHECK_EQ(guest_slot(&g, 1, 4), CONF32 | 3);
 }
 
-/* --- tasks
- * ----------------------------------------------------------------------------------------- */
+/* --- tasks --- */
 
 GUEST_CODE(task_jmp, 32, "ljmp $0x58, $0");
 GUEST_CODE(task_call, 32, "mov $0x1234, %ecx; lcall $0x58, $0; mov $0x77, %edx; hlt");
@@ -234,8 +232,7 @@ static void test_task(void)
 	EXPECT_ERROR(&g, VEC_GP, 4, SEL_TSS2, 0);
 }
 
-/* --- virtual-8086 mode
- * ------------------------------------------------------------------------------ */
+/* --- virtual-8086 mode --- */
 
 GUEST_CODE(v86_int, 16, "int $0x21");
 GUEST_CODE(v86_cli, 16, "cli; pushf; pop %ax; sti; pushf; pop %bx; ud2");
@@ -289,8 +286,7 @@ static void test_v86(void)
 	CHECK_EQ(guest_slot(&g, 2, 4) & (FL_VIF | FL_IF), FL_VIF);
 }
 
-/* --- paging, ports
- * ---------------------------------------------------------------------------------- */
+/* --- paging, ports --- */
 
 GUEST_CODE(pae_bad, 32,
 	   "mov $0x20, %eax; mov %eax, %cr4; mov $0x20000, %eax; mov %eax, %cr3\n"

@@ -83,7 +83,7 @@ static uint32_t ip_payload_sum(const uint8_t *ip, size_t len)
 	return sum(sum((uint32_t)ip[9] + (uint32_t)len, ip + 12, 8), ip + IP_LEN, len);
 }
 
-/* --- frames ----------------------------------------------------------------------------------- */
+/* --- frames --- */
 
 static void send_ip(uint8_t *frame, unsigned int proto, uint32_t src, uint32_t dst, size_t len)
 {
@@ -158,7 +158,7 @@ static const uint8_t *wait_ip(unsigned int proto, unsigned int dport)
 	return NULL;
 }
 
-/* --- TCP, just enough ------------------------------------------------------------------------- */
+/* --- TCP, just enough --- */
 
 struct tcp {
 	unsigned int port, peer_port;
@@ -200,7 +200,7 @@ static size_t tcp_wait(struct tcp *t, unsigned int flags, bool data, const uint8
 	}
 }
 
-/* --- tests ------------------------------------------------------------------------------------ */
+/* --- tests --- */
 
 static const uint8_t *dhcp_option(const uint8_t *dhcp, unsigned int code)
 {

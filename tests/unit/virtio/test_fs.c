@@ -19,7 +19,7 @@
 static char base[] = "/var/tmp/insula-fs-XXXXXX";
 static struct fs_session *s;
 
-/* --- client ----------------------------------------------------------------------------------- */
+/* --- client --- */
 
 static uint8_t request[1 << 21], reply[1 << 21];
 static size_t len;      /* of the request */
@@ -294,7 +294,7 @@ static int rename_fs(uint64_t dir, const char *name, uint64_t to, const char *ne
 	return call();
 }
 
-/* --- the host's side -------------------------------------------------------------------------- */
+/* --- the host's side --- */
 
 static const char *host(const char *name)
 {
@@ -326,7 +326,7 @@ static struct fs_session *session(bool read_only)
 	return p;
 }
 
-/* --- conformance ------------------------------------------------------------------------------ */
+/* --- conformance --- */
 
 static void before_init(void)
 {
@@ -703,7 +703,7 @@ static void xattrs(void)
 	CHECK_EQ(named(FUSE_REMOVEXATTR, id, "security.capability"), -EOPNOTSUPP);
 }
 
-/* --- attempts to leave ------------------------------------------------------------------------ */
+/* --- attempts to leave --- */
 
 static void bad_names(uint64_t in)
 {
@@ -999,7 +999,7 @@ static void malformed(void)
 	start();
 }
 
-/* --- through the device ----------------------------------------------------------------------- */
+/* --- through the device --- */
 
 static uint64_t dev_out, dev_in;
 

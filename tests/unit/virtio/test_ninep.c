@@ -48,7 +48,7 @@ enum {
 static char base[] = "/var/tmp/insula-9p-XXXXXX";
 static struct p9_session *s;
 
-/* --- client ----------------------------------------------------------------------------------- */
+/* --- client --- */
 
 static uint8_t request[1 << 17], reply[1 << 17];
 static struct msg_out q; /* the request being made */
@@ -291,7 +291,7 @@ static int setattr9(uint32_t fid, uint32_t valid, uint32_t mode, uint64_t size, 
 	return call();
 }
 
-/* --- the host's side -------------------------------------------------------------------------- */
+/* --- the host's side --- */
 
 static const char *host(const char *name)
 {
@@ -323,7 +323,7 @@ static struct p9_session *session(bool read_only)
 	return p;
 }
 
-/* --- conformance ------------------------------------------------------------------------------ */
+/* --- conformance --- */
 
 static void before_version(void)
 {
@@ -602,7 +602,7 @@ static void locks(void)
 	CHECK_EQ(clunk(1), 0);
 }
 
-/* --- attempts to leave ------------------------------------------------------------------------ */
+/* --- attempts to leave --- */
 
 static void escapes(void)
 {
@@ -833,7 +833,7 @@ static void malformed(void)
 	CHECK_EQ(load_le32(reply + 7), EMSGSIZE);
 }
 
-/* --- through the device ----------------------------------------------------------------------- */
+/* --- through the device --- */
 
 static uint32_t device_call(struct drv *v, uint64_t out, uint64_t in, uint32_t in_len)
 {

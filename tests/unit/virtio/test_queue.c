@@ -56,7 +56,7 @@ static void world_free(struct world *w)
 	gmem_free(w->m);
 }
 
-/* --- valid drivers ---------------------------------------------------------------------------- */
+/* --- valid drivers --- */
 
 struct flight {
 	bool used;
@@ -159,7 +159,7 @@ static void random_valid(uint64_t features, uint16_t size, uint64_t seed)
 	world_free(&w);
 }
 
-/* --- two threads: nobody may sleep for ever --------------------------------------------------- */
+/* --- two threads: nobody may sleep for ever --- */
 
 struct sleepy {
 	struct world w;
@@ -246,7 +246,7 @@ static void two_threads(uint64_t features)
 	world_free(&s.w);
 }
 
-/* --- rules broken one by one ------------------------------------------------------------------ */
+/* --- rules broken one by one --- */
 
 struct raw_desc {
 	uint64_t addr;

@@ -12,7 +12,7 @@
 
 static uint8_t *pattern;
 
-/* --- bulk data, both ways, with stalls -------------------------------------------------------- */
+/* --- bulk data, both ways, with stalls --- */
 
 struct bulk {
 	struct guest_vsock *g;
@@ -130,7 +130,7 @@ static void test_bulk(uint64_t features, uint64_t seed)
 	guest_vsock_close(&g);
 }
 
-/* --- single facts ----------------------------------------------------------------------------- */
+/* --- single facts --- */
 
 static void read_all(struct guest_vsock *g, int fd, char *buf, size_t len)
 {
@@ -299,7 +299,7 @@ static void test_stalls(struct guest_vsock *g)
 	guest_run(g);
 }
 
-/* --- hostile guests --------------------------------------------------------------------------- */
+/* --- hostile guests --- */
 
 static void test_hostile(struct guest_vsock *g)
 {
