@@ -4,6 +4,13 @@
  */
 #include "virtio/worker.h"
 
+static _Thread_local bool this_thread_works;
+
+bool worker_is_this_thread(void)
+{
+	return this_thread_works;
+}
+
 static struct virtio_slot *take(struct list *l)
 {
 	struct virtio_slot *s;
@@ -63,6 +70,7 @@ static void *run(void *opaque)
 {
 	struct virtio_worker *w = opaque;
 
+	this_thread_works = true;
 	pthread_mutex_lock(&w->lock);
 	while (!w->stop) {
 		struct virtio_slot *s = take(&w->todo);

@@ -48,3 +48,5 @@ void worker_kick(struct virtio_worker *w);
 void worker_reset(struct virtio_worker *w);
 /* Finishes all that was taken. */
 void worker_quiesce(struct virtio_worker *w);
+/* Does the caller run in a worker's thread?  The sandbox asks: workers serve shared directories. */
+bool worker_is_this_thread(void);

@@ -8,6 +8,8 @@
  */
 #include "vmm/sandbox.h"
 
+#include "virtio/worker.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -29,17 +31,30 @@ static struct {
 	sem_t done;
 } order;
 
+/*
+ * What root's share needs to be root's: files of any owner, and to give files away.  Only the
+ * thread that serves it keeps this, and it sees no files but those of the shares.
+ */
+#define SHARE_CAPS (BIT(CAP_CHOWN) | BIT(CAP_DAC_OVERRIDE) | BIT(CAP_FOWNER))
+
 static int restrict_thread(int ruleset)
 {
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct data[2] = {0};
+	uint32_t keep = 0;
 
+	if (worker_is_this_thread() && geteuid() == 0 && syscall(SYS_capget, &head, data) == 0)
+		keep = data[0].permitted & (uint32_t)SHARE_CAPS;
 	if (ruleset >= 0 && syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
 		return -errno;
 	/* -EPERM without CAP_SETPCAP: then there is nothing to fear from the bounding set. */
-	for (int cap = 0; cap <= CAP_LAST_CAP; cap++)
-		prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
+	for (int cap = 0; cap <= CAP_LAST_CAP; cap++) {
+		if (cap > 31 || !(keep & BIT(cap)))
+			prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
+	}
 	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	memset(data, 0, sizeof(data));
+	data[0].permitted = data[0].effective = keep;
 	return syscall(SYS_capset, &head, data) < 0 ? -errno : 0;
 }
 
