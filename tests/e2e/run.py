@@ -185,6 +185,24 @@ def case_share_read_only():
     check(not os.listdir(share), os.listdir(share))
 
 
+def case_share_owners():
+    """Root's shares: files of any owner can be written and given away."""
+    if os.geteuid() != 0:
+        return
+    shared = os.path.join(temp, "owners")
+    os.mkdir(shared)
+    with open(os.path.join(shared, "f"), "w") as f:
+        f.write("old\n")
+    os.chown(os.path.join(shared, "f"), 1000, 1000)
+    os.chown(shared, 1000, 1000)
+    run("sh", "-c", "echo new >> /s/f && echo x > /s/g && chown 1234:1234 /s/g",
+        options=["--share", shared + ":/s"])
+    with open(os.path.join(shared, "f")) as f:
+        check(f.read() == "old\nnew\n", "what the guest wrote")
+    check(os.stat(os.path.join(shared, "f")).st_uid == 1000, "the owner stays")
+    check(os.stat(os.path.join(shared, "g")).st_uid == 1234, "the owner given")
+
+
 def case_disk_200_mb():
     disk = os.path.join(temp, "disk.raw")
     want = make_file(disk, 200)
