@@ -63,31 +63,37 @@ static void child_exec(const struct exec *x, const char *const *argv, bool conta
 
 /* Namespaces that end with the program: when insula is killed, so are all descendants, and what
  * they mounted is gone. */
-static const char *const container[] = {"unshare", "--mount",      "--pid",
-					"--fork",  "--kill-child", "--mount-proc"};
+static const char *const container[] = {"unshare",      "--mount",      "--pid",        "--fork",
+					"--kill-child", "--mount-proc", "--propagation"};
+#define N_CONTAINER (ARRAY_SIZE(container) + 1)
 
-static bool can_contain(void)
+/*
+ * Writes the words of `unshare` that work here to @argv; 0 when none do.  In a chroot, whose root
+ * is no mount point, propagation cannot be changed: there the descendants still end with us.
+ */
+static size_t contain(const char *argv[N_CONTAINER + 2])
 {
-	const char *argv[ARRAY_SIZE(container) + 2] = {NULL};
+	static const char *const propagation[] = {"private", "unchanged"};
 	struct exec x = {.argv = argv};
-	struct err e = {0};
 
-	if (geteuid() != 0)
-		return false;
 	memcpy(argv, container, sizeof(container));
-	argv[ARRAY_SIZE(container)] = "true";
-	return exec_run(&x, &e) == 0;
+	for (size_t i = 0; geteuid() == 0 && i < ARRAY_SIZE(propagation); i++) {
+		struct err e = {0};
+
+		argv[ARRAY_SIZE(container)] = propagation[i];
+		argv[N_CONTAINER] = "true";
+		argv[N_CONTAINER + 1] = NULL;
+		if (exec_run(&x, &e) == 0)
+			return N_CONTAINER;
+	}
+	return 0;
 }
 
 static void make_argv(struct running *r, const char *argv[MAX_ARGS])
 {
-	size_t n = 0;
+	size_t n = r->x->contain ? contain(argv) : 0;
 
-	r->contained = r->x->contain && can_contain();
-	if (r->contained) {
-		memcpy(argv, container, sizeof(container));
-		n = ARRAY_SIZE(container);
-	}
+	r->contained = n > 0;
 	for (const char *const *a = r->x->argv; *a && n < MAX_ARGS - 1; a++)
 		argv[n++] = *a;
 	argv[n] = NULL;
