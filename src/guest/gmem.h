@@ -2,8 +2,9 @@
 /*
  * guest/gmem.h - guest physical memory: where guest bytes are on the host
  *
- * The map is a sorted list of slots, each backed by one host mapping (RAM: a memfd, so that forks
- * and helper processes can share it; ROM: anonymous).  Everything not in a slot is MMIO.
+ * The map is a sorted list of slots, each backed by one private anonymous mapping: few hosts give
+ * huge pages to shared memory, and a guest without them is slower.  Everything not in a slot is
+ *MMIO.
  *
  *	gpa   0 ................ low_top     4 GiB ............ 4 GiB + rest
  *	      [ RAM slot 0     ] PCI hole    [ RAM slot 1      ]
