@@ -21,6 +21,7 @@ check:
 	@tools/deps build run check
 	@$(MAKE) --no-print-directory all
 	@tools/check-layers
+	@tools/check-files
 	@meson test -C $(BUILD) --print-errorlogs
 
 install: all
