@@ -141,12 +141,20 @@ static int furnish(const struct jail *j)
 	return mount(NULL, STAGE, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) < 0 ? -errno : 0;
 }
 
-/* The old root goes on top of the new one, and away. */
+/*
+ * The old root goes on top of the new one, and away.  An initramfs, and the root of a chroot,
+ * cannot be exchanged (EINVAL): there chroot does it, which nobody leaves without CAP_SYS_CHROOT.
+ */
 static int move_in(const char *cwd)
 {
-	if (chdir(STAGE) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
-	    umount2(".", MNT_DETACH) < 0)
+	if (chdir(STAGE) < 0)
 		return -errno;
+	if (syscall(SYS_pivot_root, ".", ".") == 0) {
+		if (umount2(".", MNT_DETACH) < 0)
+			return -errno;
+	} else if (errno != EINVAL || chroot(".") < 0) {
+		return -errno;
+	}
 	if (chdir(cwd) < 0 && chdir("/") < 0) /* relative paths of sockets still work */
 		return -errno;
 	return 0;
