@@ -8,63 +8,12 @@
  * the file beside the share stays as it is.
  */
 #include "fuzz.h"
+#include "share.h"
 
 #include "virtio/fs_priv.h"
 
 #include <assert.h>
 #include <fcntl.h>
-#include <ftw.h>
-#include <stdio.h>
-
-static char base[] = "/var/tmp/insula-fuzzfs-XXXXXX";
-static unsigned int runs;
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	return remove(path);
-}
-
-static void cleanup(void)
-{
-	(void)nftw(base, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-static const char *in_base(const char *name)
-{
-	static char path[128];
-
-	snprintf(path, sizeof(path), "%s/%s", base, name);
-	return path;
-}
-
-static void put_file(const char *name)
-{
-	int fd = open(in_base(name), O_CREAT | O_WRONLY | O_TRUNC, 0600);
-
-	if (fd < 0 || write(fd, "content", 7) != 7)
-		abort();
-	close(fd);
-}
-
-/* A fresh tree now and then: the messages change it. */
-static void make_tree(void)
-{
-	if (runs == 0) {
-		if (!mkdtemp(base))
-			abort();
-		atexit(cleanup);
-	} else {
-		cleanup();
-		(void)mkdir(base, 0700);
-	}
-	if (mkdir(in_base("share"), 0700) < 0 || mkdir(in_base("share/a"), 0700) < 0)
-		abort();
-	put_file("outside");
-	put_file("share/b");
-	put_file("share/a/c");
-	if (symlink("../outside", in_base("share/l")) < 0)
-		abort();
-}
 
 static void send_request(struct fs_session *s, const uint8_t *msg, size_t len)
 {
@@ -110,24 +59,12 @@ static void prelude(struct fs_session *s)
 static struct fs_session *open_session(bool read_only)
 {
 	struct fs_session *s = NULL;
-	int root = open(in_base("share"), O_PATH | O_DIRECTORY);
-	int proc = open("/proc/self/fd", O_PATH | O_DIRECTORY);
+	int root, proc;
 
-	if (root < 0 || proc < 0 || fs_new(root, proc, read_only, &s) < 0)
+	share_open(&root, &proc);
+	if (fs_new(root, proc, read_only, &s) < 0)
 		abort();
 	return s;
-}
-
-static void check_outside(void)
-{
-	char buf[16];
-	struct stat st;
-	int fd = open(in_base("outside"), O_RDONLY);
-
-	assert(fd >= 0 && fstat(fd, &st) == 0);
-	assert(st.st_size == 7 && (st.st_mode & 0777) == 0600 && st.st_nlink == 1);
-	assert(read(fd, buf, 16) == 7 && memcmp(buf, "content", 7) == 0);
-	close(fd);
 }
 
 /* Noise hardly ever ends in a name: put a few small letters there. */
@@ -149,9 +86,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
 	if (!len)
 		return 0;
-	if (runs % 200 == 0)
-		make_tree();
-	runs++;
+	share_begin();
 	s = open_session(*data & 1);
 	prelude(s);
 	data++;
@@ -171,6 +106,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		len -= 3 + n;
 	}
 	fs_free(s);
-	check_outside();
+	share_check_outside();
 	return 0;
 }
