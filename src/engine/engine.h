@@ -33,6 +33,7 @@ enum engine_kind {
 	ENGINE_AUTO, /* kvm if a timed probe shows real hardware speed, else soft */
 	ENGINE_KVM,
 	ENGINE_SOFT,   /* the best software engine there is */
+	ENGINE_JIT,    /* the translator, by name */
 	ENGINE_INTERP, /* the interpreter, for tests and comparisons */
 };
 

@@ -23,6 +23,7 @@ static const enum engine_kind engine_kinds[] = {
     [VM_ENGINE_AUTO] = ENGINE_AUTO,
     [VM_ENGINE_KVM] = ENGINE_KVM,
     [VM_ENGINE_SOFT] = ENGINE_SOFT,
+    [VM_ENGINE_JIT] = ENGINE_JIT,
     [VM_ENGINE_INTERP] = ENGINE_INTERP,
 };
 

@@ -11,6 +11,7 @@
 #include "engine/interp/hot.h"
 
 #include "base/log.h"
+#include "engine/jit/jit.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -215,12 +216,16 @@ void interp_mode_changed(struct ivcpu *v)
 		v->tlb_set = TLB_USER;
 	else
 		v->tlb_set = (c->cr4 & CR4_SMAP) && (c->rflags & FL_AC) ? TLB_SUPER_AC : TLB_SUPER;
-	v->tlb = v->tlb_sets[v->tlb_set];
+	tlb_select(v);
 	key = make_key(v);
+	if (v->jit) /* translated code knows its TLB set */
+		key |= (uint32_t)v->tlb_set << 16;
 	if (key != v->block_key) {
 		v->block_key = key;
 		v->stop = true; /* the running block was made for the old one */
 	}
+	if (v->jit)
+		jit_mode_changed(v);
 	v->data_bp = has_data_bp(c);
 	slow_data = v->data_bp || (v->cpl == 3 && (c->cr0 & CR0_AM) && (c->rflags & FL_AC));
 	if (slow_data != v->slow_data) {
@@ -237,12 +242,16 @@ void serve_requests(struct ivcpu *v)
 
 	if (req & IREQ_FLUSH_WRITES)
 		tlb_sync_writes(v);
+	if (req & IREQ_CODE)
+		jumps_wipe_all(v);
 }
 
-static void request(struct ivcpu *v)
+/* In this order: whoever puts the mask back looks at kicked afterwards. */
+void ivcpu_request(struct ivcpu *v, uint32_t bits)
 {
-	v->kick = true;
+	atomic_fetch_or(&v->requests, bits);
 	v->kicked = true;
+	v->jumps_mask = 0;
 }
 
 /* --- the run loop --- */
@@ -415,6 +424,7 @@ static bool land(struct ivcpu *v)
 {
 	struct cpu *c = &v->c;
 
+	jit_sync(v);
 	if (v->hot) {
 		c->rip = (v->page_rip + v->uop->off) & v->rip_mask;
 		c->rflags = (c->rflags & ~(uint64_t)FL_ARITH) | flags_from_af(v->af);
@@ -499,6 +509,7 @@ static void interp_run(struct vcpu *vcpu, struct vm_exit *x)
 	v->link_from = NULL;
 	v->fault_jmp = &here;
 	hostfault_watch(v);
+	jit_thread_begin(v);
 	if (sigsetjmp(here, 0) == 0 || !land(v))
 		run_loop(v);
 	hostfault_watch(NULL);
@@ -508,6 +519,14 @@ static void interp_run(struct vcpu *vcpu, struct vm_exit *x)
 
 /* --- a vCPU --- */
 
+static void vcpu_release(struct ivcpu *v)
+{
+	jit_free(v);
+	vec_fini(v);
+	blocks_free(v->blocks);
+	ivcpu_release(v);
+}
+
 static int interp_vcpu_new(struct engine *en, unsigned int index, struct vcpu **ret, struct err *e)
 {
 	struct interp *in = container_of(en, struct interp, en);
@@ -516,27 +535,27 @@ static int interp_vcpu_new(struct engine *en, unsigned int index, struct vcpu **
 
 	if (index >= en->n_cpus)
 		return err_msg(e, -EINVAL, "vCPU %u: the machine has %u", index, en->n_cpus);
-	r = posix_memalign((void **)&v, 64, ALIGN_UP(sizeof(*v), 64));
-	if (r)
-		return err_set(e, -r, "vCPU");
-	memset(v, 0, sizeof(*v));
+	r = ivcpu_alloc(&v, e);
+	if (r < 0)
+		return r;
 	v->vcpu.en = en;
 	v->vcpu.index = index;
 	v->gmem_epoch = en->mem->epoch;
+	tlb_init(v);
 	r = blocks_new(&v->blocks, e);
 	if (r == 0)
 		r = vec_init(v, e);
+	if (r == 0 && in->jit)
+		r = jit_new(v, e);
 	if (r < 0) {
-		blocks_free(v->blocks);
-		free(v);
+		vcpu_release(v);
 		return r;
 	}
 	cpu_reset(&v->c, index);
-	tlb_flush_all(v);
 	interp_mode_changed(v);
-	pthread_mutex_lock(&in->lock);
+	pthread_mutex_lock(&in->cpus_lock);
 	in->cpus[index] = v;
-	pthread_mutex_unlock(&in->lock);
+	pthread_mutex_unlock(&in->cpus_lock);
 	*ret = &v->vcpu;
 	return 0;
 }
@@ -551,17 +570,18 @@ static void interp_vcpu_free(struct vcpu *vcpu)
 	struct ivcpu *v = to_ivcpu(vcpu);
 	struct interp *in = vcpu_interp(v);
 
-	pthread_mutex_lock(&in->lock);
+	pthread_mutex_lock(&in->cpus_lock);
 	in->cpus[vcpu->index] = NULL;
-	pthread_mutex_unlock(&in->lock);
-	vec_fini(v);
-	blocks_free(v->blocks);
-	free(v);
+	pthread_mutex_unlock(&in->cpus_lock);
+	vcpu_release(v);
 }
 
 static void interp_kick(struct vcpu *vcpu)
 {
-	request(to_ivcpu(vcpu));
+	struct ivcpu *v = to_ivcpu(vcpu);
+
+	v->kick = true;
+	ivcpu_request(v, 0);
 }
 
 static void interp_get_state(struct vcpu *vcpu, struct cpu *ret)
@@ -645,24 +665,42 @@ static void interp_free(struct engine *en)
 {
 	struct interp *in = container_of(en, struct interp, en);
 
+	gmem_on_code_change(en->mem, NULL, NULL);
 	lines_free(in);
+	pthread_mutex_destroy(&in->cpus_lock);
 	pthread_mutex_destroy(&in->lock);
 	pthread_mutex_destroy(&in->split);
 	free(in->cpus);
 	free(in);
 }
 
-static int interp_create(struct gmem *mem, unsigned int n_cpus, struct engine **ret, struct err *e)
+/* Some marked page was written to, by a vCPU or from outside. */
+static void code_changed(void *arg)
+{
+	struct interp *in = arg;
+
+	pthread_mutex_lock(&in->cpus_lock);
+	for (unsigned int i = 0; i < in->en.n_cpus; i++) {
+		if (in->cpus[i])
+			ivcpu_request(in->cpus[i], IREQ_CODE);
+	}
+	pthread_mutex_unlock(&in->cpus_lock);
+}
+
+static int create(const struct engine_ops *ops, bool jit, struct gmem *mem, unsigned int n_cpus,
+		  struct engine **ret, struct err *e)
 {
 	struct interp *in = xnew(struct interp);
 	int r;
 
 	hostfault_init();
-	in->en.ops = &interp_ops;
+	in->en.ops = ops;
 	in->en.mem = mem;
 	in->en.n_cpus = n_cpus;
+	in->jit = jit;
 	in->cpus = xcalloc(n_cpus, sizeof(struct ivcpu *));
 	pthread_mutex_init(&in->lock, NULL);
+	pthread_mutex_init(&in->cpus_lock, NULL);
 	pthread_mutex_init(&in->split, NULL);
 	cpu_model_soft(&in->en.model, n_cpus);
 	r = lines_make(in, e);
@@ -670,8 +708,24 @@ static int interp_create(struct gmem *mem, unsigned int n_cpus, struct engine **
 		interp_free(&in->en);
 		return r;
 	}
+	if (jit)
+		gmem_on_code_change(mem, code_changed, in);
 	*ret = &in->en;
 	return 0;
+}
+
+static int interp_create(struct gmem *mem, unsigned int n_cpus, struct engine **ret, struct err *e)
+{
+	return create(&interp_ops, false, mem, n_cpus, ret, e);
+}
+
+static int jit_create(struct gmem *mem, unsigned int n_cpus, struct engine **ret, struct err *e)
+{
+	const char *lacks = jit_host_lacks();
+
+	if (lacks)
+		return err_msg(e, -ENOSYS, "engine jit: this CPU has no %s", lacks);
+	return create(&jit_ops, true, mem, n_cpus, ret, e);
 }
 
 static int interp_memory_changed(struct engine *en, struct err *e)
@@ -679,22 +733,27 @@ static int interp_memory_changed(struct engine *en, struct err *e)
 	return lines_make(container_of(en, struct interp, en), e);
 }
 
-const struct engine_ops interp_ops = {
-    .name = "interp",
-    .create = interp_create,
-    .free = interp_free,
-    .memory_changed = interp_memory_changed,
-    .vcpu_new = interp_vcpu_new,
-    .vcpu_free = interp_vcpu_free,
-    .run = interp_run,
-    .kick = interp_kick,
-    .get_state = interp_get_state,
-    .set_state = interp_set_state,
-    .irq_ready = interp_irq_ready,
-    .interrupt = interp_interrupt,
-    .want_irq = interp_want_irq,
-    .nmi = interp_nmi,
-    .tsc = interp_tsc,
-    .single_step = interp_single_step,
-    .insn_count = interp_insn_count,
-};
+/* Both engines are one but for their names and whether there is a translator. */
+#define OPS(engine_name, create_fn)                                                                \
+	{                                                                                          \
+	    .name = engine_name,                                                                   \
+	    .create = create_fn,                                                                   \
+	    .free = interp_free,                                                                   \
+	    .memory_changed = interp_memory_changed,                                               \
+	    .vcpu_new = interp_vcpu_new,                                                           \
+	    .vcpu_free = interp_vcpu_free,                                                         \
+	    .run = interp_run,                                                                     \
+	    .kick = interp_kick,                                                                   \
+	    .get_state = interp_get_state,                                                         \
+	    .set_state = interp_set_state,                                                         \
+	    .irq_ready = interp_irq_ready,                                                         \
+	    .interrupt = interp_interrupt,                                                         \
+	    .want_irq = interp_want_irq,                                                           \
+	    .nmi = interp_nmi,                                                                     \
+	    .tsc = interp_tsc,                                                                     \
+	    .single_step = interp_single_step,                                                     \
+	    .insn_count = interp_insn_count,                                                       \
+	}
+
+const struct engine_ops interp_ops = OPS("interp", interp_create);
+const struct engine_ops jit_ops = OPS("jit", jit_create);

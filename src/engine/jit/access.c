@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/jit/access.c - guest memory from translated code
+ *
+ * The TLB look-up leaves the flags alone, so that the guest's flags can stay where they are:
+ *
+ *	pext  rcx, r11, tlb_mask           index of the page
+ *	mov   rcx, gs:tag[rcx * 8]         minus the page
+ *	lea   rcx, [rcx + r11 + size - 1]  offset of the last byte, if it is that page
+ *	pext  rcx, rcx, page_mask          what is above it
+ *	jrcxz hit
+ *	jmp   miss
+ *  hit:	pext  rcx, r11, tlb_mask
+ *	mov   rcx, gs:addend[rcx * 8]      host address = r11 + rcx
+ *
+ * Tags, addends and the vCPU's fields are all at constants from GS.
+ */
+#include "engine/jit/jit_priv.h"
+
+/* Offsets of the TLB set that the block's mode uses. */
+static int32_t set_offset(const struct tr *t)
+{
+	size_t slot = ivcpu_slot_offset();
+
+	switch (t->v->tlb_set) {
+	case TLB_SUPER:
+		return GS(super);
+	case TLB_USER:
+		return (int32_t)(slot + offsetof(struct as_slot, user));
+	default:
+		return (int32_t)(slot + offsetof(struct as_slot, ac));
+	}
+}
+
+static unsigned int guest_gpr(ZydisRegister r)
+{
+	return (unsigned int)ZydisRegisterGetId(r);
+}
+
+/* Adds @disp, which may not fit with what is there. */
+static struct rm with_disp(struct tr *t, struct rm rm, int64_t disp)
+{
+	int64_t sum = rm.disp + disp;
+
+	if (sum == (int32_t)sum) {
+		rm.disp = (int32_t)sum;
+		return rm;
+	}
+	emit_lea(&t->e, HOST_T1, rm);
+	return rm_base(HOST_T1, (int32_t)disp);
+}
+
+static struct rm based(struct tr *t, const ZydisDecodedOperandMem *m)
+{
+	struct rm rm = {.mem = true, .base = RM_NONE, .index = RM_NONE, .scale = 1};
+
+	if (m->base == ZYDIS_REGISTER_RIP || m->base == ZYDIS_REGISTER_EIP) {
+		emit_load(&t->e, HOST_T1, rm_gs(GS(page_rip)));
+		return with_disp(t, rm_base(HOST_T1, t->u->off + t->u->len), m->disp.value);
+	}
+	if (m->base != ZYDIS_REGISTER_NONE) {
+		unsigned int g = guest_gpr(m->base), h = jit_host(g);
+
+		if (h == HOST_MEM) {
+			emit_load(&t->e, HOST_T1, rm_gs(GS_GPR(g)));
+			h = HOST_T1;
+		}
+		rm.base = (uint8_t)h;
+	}
+	if (m->index != ZYDIS_REGISTER_NONE) {
+		unsigned int g = guest_gpr(m->index), h = jit_host(g);
+
+		if (h == HOST_MEM) {
+			emit_load(&t->e, HOST_T0, rm_gs(GS_GPR(g)));
+			h = HOST_T0;
+		}
+		rm.index = (uint8_t)h;
+		rm.scale = m->scale ? m->scale : 1;
+	}
+	rm.disp = (int32_t)m->disp.value;
+	return rm;
+}
+
+static int segment_of(ZydisRegister r)
+{
+	switch (r) {
+	case ZYDIS_REGISTER_FS:
+		return SEG_FS;
+	case ZYDIS_REGISTER_GS:
+		return SEG_GS;
+	case ZYDIS_REGISTER_ES:
+		return SEG_ES;
+	case ZYDIS_REGISTER_SS:
+		return SEG_SS;
+	default:
+		return SEG_DS;
+	}
+}
+
+static int32_t base_of(unsigned int seg)
+{
+	return (int32_t)(offsetof(struct ivcpu, c.seg) + seg * sizeof(struct cpu_segment) +
+			 offsetof(struct cpu_segment, base));
+}
+
+void tr_address(struct tr *t, const ZydisDecodedOperand *o, bool agen)
+{
+	bool w = t->z.address_width == 64;
+	struct rm rm = based(t, &o->mem);
+	int seg = segment_of(o->mem.segment);
+
+	if (w && rm.base != RM_NONE && rm.index == RM_NONE && !rm.disp) {
+		if (rm.base != HOST_T1)
+			emit_mov(&t->e, HOST_T1, rm.base);
+	} else {
+		emit_op(&t->e, w, 0x8d, HOST_T1, rm);
+	}
+	if (agen || (t->wide && seg < SEG_FS))
+		return;
+	emit_load(&t->e, HOST_T0, rm_gs(base_of((unsigned int)seg)));
+	emit_op(&t->e, t->wide, 0x8d, HOST_T1, rm_index(HOST_T1, HOST_T0, 0));
+}
+
+/* Continues only if the bits of R11 that @mask selects are 0. */
+static void check_zero(struct tr *t, unsigned int src, struct rm mask, bool write)
+{
+	uint8_t *hit;
+
+	emit_pext(&t->e, HOST_T0, src, mask);
+	hit = emit_jrcxz(&t->e);
+	emit_jmp(&t->e, 0);
+	tr_cold(t, t->j->miss, jit_uop_code(t->j, t->u) | (write ? JIT_MISS_WRITE : 0), 0, -1);
+	emit_here(&t->e, hit);
+}
+
+void tr_check(struct tr *t, unsigned int size, bool write, bool lock)
+{
+	int32_t set = set_offset(t);
+	int32_t tag = set + (int32_t)(offsetof(struct tlb, tag) +
+				      (write ? ACC_WRITE : ACC_READ) * TLB_SIZE * 8u);
+	int32_t addend = set + (int32_t)offsetof(struct tlb, addend);
+	struct rm mask = rm_gs(GS(jx.tlb_mask));
+
+	if (lock && size > 1)
+		check_zero(
+		    t, HOST_T1,
+		    rm_gs(GS(jx.align_mask) + 8 * (int32_t)__builtin_ctz(size)), write);
+	emit_pext(&t->e, HOST_T0, HOST_T1, mask);
+	emit_load(&t->e, HOST_T0, rm_gs8(HOST_T0, tag));
+	emit_lea(&t->e, HOST_T0, rm_index(HOST_T0, HOST_T1, (int32_t)size - 1));
+	check_zero(t, HOST_T0, rm_gs(GS(jx.page_mask)), write);
+	emit_pext(&t->e, HOST_T0, HOST_T1, mask);
+	emit_load(&t->e, HOST_T0, rm_gs8(HOST_T0, addend));
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/jit/jit_priv.h - inside of the translator
+ *
+ * Host registers while translated code runs:
+ *
+ *	RAX RDX RBX RSP RBP RSI RDI R8 R9 R12-R15   the guest's registers of the same name
+ *	R10                                         the guest's RCX
+ *	RCX R11                                     scratch
+ *	flags                                       the guest's arithmetic flags, always
+ *	XMM/YMM, x87                                the guest's, once loaded (vec_out, x87_out)
+ *	GS base                                     struct ivcpu, in the current slot's alias
+ *
+ * The guest's R10 and R11 are in struct ivcpu.  There is no host stack: RSP is the guest's.
+ */
+#pragma once
+
+#include "engine/jit/emit.h"
+#include "engine/jit/jit.h"
+
+#include <Zydis/Zydis.h>
+
+#define JIT_HEAT 24 /* runs of a block before it is translated */
+
+/* A jump inside a page: rel32 at @at, aimed at the exit @cold until the target is known. */
+struct jit_link {
+	uint32_t at, cold;
+	uint16_t to; /* target's offset in the page */
+	bool used;
+};
+
+#define JIT_LINKS 7
+
+/* Host code of one block.  Offsets are from the start of the code memory. */
+struct jit_code {
+	struct block *b;
+	uint32_t start; /* entry from other pages: R11 = guest address */
+	uint32_t body;  /* entry inside the page: page_rip is right */
+	uint32_t end;
+	unsigned int n_links;
+	struct jit_link link[JIT_LINKS];
+	uint32_t at[]; /* of each instruction */
+};
+
+/* What code tells when it leaves: uop's offset in the block arena, plus a link's number + 1. */
+#define JIT_LEAVE UINT32_MAX /* c.rip is right, nothing to go on with */
+
+/* Arguments of the C functions that code calls. */
+#define JIT_MISS_WRITE 1u
+
+typedef uint32_t jit_enter_fn(const void *code, void *gs_base);
+
+struct jit {
+	uint8_t *rw, *rx; /* the same memory: writable, executable */
+	size_t used;      /* bytes */
+	size_t stubs;     /* of those, not for blocks */
+	uint8_t *meta;    /* struct jit_code, one behind the other */
+	size_t meta_used;
+	struct jit_code **codes; /* in order of address */
+	unsigned int n_codes, max_codes;
+	uint8_t *base; /* of the block arena */
+	jit_enter_fn *enter;
+	uint32_t exit, call, miss, leave, load_sse, load_avx, load_x87; /* stubs */
+	ZydisDecoder decoder[3];                                       /* by enum insn_bits */
+	struct {
+		struct jit_code *from;
+		unsigned int link;
+		uint64_t rip;
+	} pending; /* a jump that wants to be linked */
+	void *signal_stack;
+	struct {
+		uint64_t translated, code_bytes, flushes, entries;
+	} stats;
+};
+
+#define JIT_CODE_SIZE (32u << 20)
+
+static inline uint32_t jit_uop_code(const struct jit *j, const struct uop *u)
+{
+	return (uint32_t)((const uint8_t *)u - j->base);
+}
+
+/* --- thread.c --- */
+
+#define JIT_SIGNAL_STACK (64u << 10)
+
+/* The stack is about to be unmapped. */
+void jit_thread_end(const struct jit *j);
+
+/* --- stubs.c --- */
+
+/* Writes the stubs at the start of the code memory. */
+void jit_make_stubs(struct ivcpu *v, struct jit *j);
+
+/* --- jit.c: what code calls --- */
+
+/* The instruction of this uop by its slow handler: 0 = go on behind it, or JIT_LEAVE. */
+uint32_t jit_call(struct ivcpu *v, uint32_t code);
+/* An access of this uop to jx.address missed: where to go on, or 0 and a uop in jx.saved. */
+uint64_t jit_miss(struct ivcpu *v, uint32_t code);
+
+/* --- translate.c --- */
+
+/* Host code for @b; NULL when nothing of it can be translated or there is no room. */
+struct jit_code *jit_translate(struct ivcpu *v, struct block *b);
+
+/* One block at work. */
+struct tr {
+	struct ivcpu *v;
+	struct jit *j;
+	struct block *b;
+	struct jit_code *c;
+	struct emit e;
+	unsigned int k; /* instruction */
+	const struct uop *u;
+	ZydisDecodedInstruction z;
+	ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
+	const uint8_t *raw; /* its bytes */
+	bool wide;          /* 64-bit mode */
+	bool sse_ready, avx_ready, x87_ready;
+	int32_t jumps; /* GS offset of the jump cache; 0 = none for this block */
+	/* Code to come behind the block: rel32 at @at wants to lead to it. */
+	struct cold {
+		uint32_t at;
+		uint32_t to; /* stub */
+		uint32_t code;
+		int16_t undo; /* to add to RSP first */
+		int16_t link; /* number, -1 = none */
+	} cold[192];
+	unsigned int n_cold;
+	bool full; /* no room for more cold code: give up */
+};
+
+/* Offsets from the GS base. */
+#define GS(field) ((int32_t)offsetof(struct ivcpu, field))
+#define GS_GPR(n) ((int32_t)(offsetof(struct ivcpu, c.gpr) + 8u * (n)))
+
+#define HOST_T0 RCX /* scratch */
+#define HOST_T1 R11
+#define HOST_MEM 0xffu /* no host register */
+
+/* Host register of guest register @g, or HOST_MEM. */
+static inline unsigned int jit_host(unsigned int g)
+{
+	return g == RCX ? R10 : g == R10 || g == R11 ? HOST_MEM : g;
+}
+
+/* rel32 at the current place (already emitted as the last 4 bytes) to the exit at uop @u. */
+void tr_cold_exit(struct tr *t, const struct uop *u);
+void tr_cold(struct tr *t, uint32_t stub, uint32_t code, int undo, int link);
+
+/* --- access.c: guest memory --- */
+
+/* R11 = linear address of the memory operand @m (segment included unless @agen). */
+void tr_address(struct tr *t, const ZydisDecodedOperand *m, bool agen);
+/* R11 = linear address -> RCX = addend; leaves by the miss stub.  @lock: also if not aligned. */
+void tr_check(struct tr *t, unsigned int size, bool write, bool lock);
+
+/* --- insn.c --- */
+
+/* An instruction that the host executes as it is, but for its registers and memory operand.
+ * False = not that kind, nothing was emitted. */
+bool tr_plain(struct tr *t);
+
+/* --- flow.c --- */
+
+/* Branches, calls, returns, push, pop, leave.  @ends: nothing of the block follows. */
+bool tr_flow(struct tr *t, bool *ends);
+/* The code goes on at @to, relative to the page; what can't be done is left to @u. */
+void tr_goto(struct tr *t, int64_t to, const struct uop *u, bool backward);

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/jit/jumps.c - jump caches: guest address -> host code
+ *
+ * Translated code looks here whenever it jumps out of its page, without asking whether the target
+ * page is still mapped and unchanged.  So an entry must go before that can matter: with its page's
+ * translation (jumps_drop_page, or the whole slot), and with a change of any code (jumps_wipe_all).
+ *
+ * An address matches only in its own place, so that an empty entry holds an address that belongs
+ * elsewhere: 0, and in place 0 the one below it.  Place 0 is never filled: it is where all look
+ * while somebody wants the vCPU to leave.
+ */
+#include "engine/jit/jit.h"
+
+void jumps_init(struct jumps *j)
+{
+	j->used = true;
+	jumps_wipe(j);
+}
+
+void jumps_wipe(struct jumps *j)
+{
+	if (!j->used)
+		return;
+	memset(j->rip, 0, sizeof(j->rip));
+	memset(j->pages, 0, sizeof(j->pages));
+	j->rip[0] = UINT64_C(1) << JUMPS_SHIFT; /* minus it is the last place */
+	j->used = false;
+}
+
+static uint64_t page_bit(uint64_t lin, unsigned int *word)
+{
+	uint64_t h = (lin >> 12) * UINT64_C(0x9e3779b97f4a7c15) >> 50;
+
+	*word = (unsigned int)(h / 64);
+	return BIT(h % 64);
+}
+
+void jumps_drop_page(struct jumps *j, uint64_t lin)
+{
+	unsigned int word;
+	uint64_t bit = page_bit(lin, &word);
+
+	if (j->pages[word] & bit)
+		jumps_wipe(j);
+}
+
+void jumps_enter(struct jumps *j, uint64_t rip, uint64_t lin, const void *code, uint32_t key)
+{
+	uint64_t place = (rip >> JUMPS_SHIFT) & (JUMPS_SIZE - 1);
+	unsigned int word;
+	uint64_t bit = page_bit(lin, &word);
+
+	if (!place)
+		return;
+	if (j->key != key) {
+		jumps_wipe(j);
+		j->key = key;
+	}
+	j->rip[place] = -rip;
+	j->code[place] = (uintptr_t)code;
+	j->pages[word] |= bit;
+	j->used = true;
+}
+
+void jumps_wipe_all(struct ivcpu *v)
+{
+	jumps_wipe(&v->kernel_jumps);
+	for (unsigned int k = 0; k < AS_SLOTS; k++)
+		jumps_wipe(&v->as_state[k].slot->jumps);
+}

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/jit/translate.c - a block of the interpreter to host code
+ *
+ *	start:	r11 = guest address    page_rip from it          <- jumps from other pages
+ *	body:	instruction after instruction                    <- jumps inside the page
+ *	cold:	misses and exits: mov ecx, which uop; jmp stub
+ */
+#include "engine/jit/jit_priv.h"
+
+void tr_cold(struct tr *t, uint32_t stub, uint32_t code, int undo, int link)
+{
+	if (t->n_cold == ARRAY_SIZE(t->cold)) {
+		t->full = true;
+		return;
+	}
+	t->cold[t->n_cold++] = (struct cold){.at = emit_at(&t->e) - 4,
+					     .to = stub,
+					     .code = code,
+					     .undo = (int16_t)undo,
+					     .link = (int16_t)link};
+}
+
+void tr_cold_exit(struct tr *t, const struct uop *u)
+{
+	tr_cold(t, t->j->exit, jit_uop_code(t->j, u), 0, -1);
+}
+
+static void write_cold(struct tr *t)
+{
+	for (unsigned int i = 0; i < t->n_cold && !t->e.overflow; i++) {
+		const struct cold *c = &t->cold[i];
+
+		emit_aim(t->e.start, c->at, emit_at(&t->e));
+		if (c->link >= 0)
+			t->c->link[c->link].cold = emit_at(&t->e);
+		if (c->undo)
+			emit_op(&t->e, t->wide, 0x8d, RSP, rm_base(RSP, c->undo));
+		emit_mov_imm32(&t->e, HOST_T0, c->code);
+		emit_jmp(&t->e, c->to);
+	}
+}
+
+/* The interpreter's handler, from the middle of the block. */
+static void call_handler(struct tr *t)
+{
+	/* LEA R11, behind MOV ECX and JMP */
+	emit8(&t->e, 0x4c);
+	emit8(&t->e, 0x8d);
+	emit8(&t->e, 0x1d);
+	emit32(&t->e, 10);
+	emit_mov_imm32(&t->e, HOST_T0, jit_uop_code(t->j, t->u));
+	emit_jmp(&t->e, t->j->call);
+	t->sse_ready = t->avx_ready = t->x87_ready = false;
+}
+
+/* False = the rest of the block is the interpreter's. */
+static bool translate_insn(struct tr *t, bool *ends)
+{
+	*ends = false;
+	if (tr_flow(t, ends))
+		return true;
+	*ends = false;
+	if (tr_plain(t))
+		return true;
+	if (t->u->fn == op_slow) {
+		call_handler(t);
+		return true;
+	}
+	emit_jmp(&t->e, 0);
+	tr_cold_exit(t, t->u);
+	return false;
+}
+
+static bool translate_all(struct tr *t)
+{
+	struct block *b = t->b;
+	unsigned int off = 0;
+	bool ends = false;
+
+	for (t->k = 0; t->k < b->n && !ends; t->k++) {
+		ZydisDecoder *d = &t->j->decoder[b->key & 3];
+
+		t->u = &b->u[t->k];
+		t->raw = b->raw + off;
+		t->c->at[t->k] = emit_at(&t->e);
+		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(d, t->raw, t->u->len, &t->z, t->ops)))
+			return false;
+		off += t->u->len;
+		if (!translate_insn(t, &ends)) {
+			for (unsigned int i = t->k + 1; i <= b->n; i++)
+				t->c->at[i] = UINT32_MAX;
+			return t->k > 0;
+		}
+	}
+	t->c->at[b->n] = emit_at(&t->e);
+	if (!ends && b->u[b->n].fn == op_fall) {
+		tr_goto(t, b->u[b->n].off, &b->u[b->n], false);
+	} else if (!ends) {
+		emit_jmp(&t->e, 0);
+		tr_cold_exit(t, &b->u[b->n]);
+	}
+	return true;
+}
+
+/* 64-bit code, and 32-bit code on flat segments. */
+static bool can_translate(const struct ivcpu *v, const struct block *b)
+{
+	enum insn_bits bits = b->key & 3;
+
+	if (b->crosses || (b->key & KEY_STEP))
+		return false;
+	if (bits == INSN_64)
+		return true;
+	return bits == INSN_32 && (b->key & KEY_FLAT) && (b->key & KEY_CS_FLAT) &&
+	       v->stack_bits == 32 && (v->mode == MODE_COMPAT || v->mode == MODE_PROT);
+}
+
+static int32_t jumps_of(const struct ivcpu *v)
+{
+	if (v->tlb_set == TLB_SUPER)
+		return GS(kernel_jumps);
+	if (v->tlb_set == TLB_USER)
+		return (int32_t)(ivcpu_slot_offset() + offsetof(struct as_slot, jumps));
+	return 0; /* with EFLAGS.AC: these are short ways */
+}
+
+struct jit_code *jit_translate(struct ivcpu *v, struct block *b)
+{
+	struct jit *j = v->jit;
+	size_t meta = ALIGN_UP(sizeof(struct jit_code) + (b->n + 1u) * sizeof(uint32_t), 8u);
+	struct tr t = {.v = v,
+		       .j = j,
+		       .b = b,
+		       .wide = (b->key & 3) == INSN_64,
+		       .jumps = jumps_of(v),
+		       .c = (struct jit_code *)(j->meta + j->meta_used)};
+	struct jit_code *c = t.c;
+
+	if (!can_translate(v, b))
+		return NULL;
+	t.e = (struct emit){.start = j->rw, .p = j->rw + j->used, .end = j->rw + JIT_CODE_SIZE};
+	*c = (struct jit_code){.b = b, .start = (uint32_t)j->used};
+	emit_op(&t.e, t.wide, 0x8d, HOST_T1, rm_base(HOST_T1, -(int32_t)b->u[0].off));
+	emit_store(&t.e, HOST_T1, rm_gs(GS(page_rip)));
+	c->body = emit_at(&t.e);
+	if (!translate_all(&t))
+		return NULL;
+	write_cold(&t);
+	if (t.e.overflow || t.full)
+		return NULL;
+	c->end = emit_at(&t.e);
+	j->used = ALIGN_UP(c->end, 16u);
+	j->meta_used += meta;
+	return c;
+}
