@@ -190,3 +190,9 @@ uint64_t engine_insn_count(struct vcpu *v)
 {
 	return v->en->ops->insn_count ? v->en->ops->insn_count(v) : 0;
 }
+
+void engine_set_heat(struct engine *en, unsigned int runs)
+{
+	if (en->ops->set_heat)
+		en->ops->set_heat(en, runs);
+}

@@ -28,7 +28,8 @@ struct engine_ops {
 	void (*nmi)(struct vcpu *v);
 	uint64_t (*tsc)(struct vcpu *v);
 	int (*single_step)(struct vcpu *v, bool on, struct err *e);
-	uint64_t (*insn_count)(struct vcpu *v); /* may be NULL */
+	uint64_t (*insn_count)(struct vcpu *v);                 /* may be NULL */
+	void (*set_heat)(struct engine *en, unsigned int runs); /* may be NULL */
 };
 
 /* Embedded at the start of the implementation's own structures. */

@@ -305,7 +305,9 @@ void vcpu_prepare(struct vcpu_thread *t)
 
 static int install_handler(struct err *e)
 {
-	struct sigaction sa = {.sa_sigaction = on_kick_signal, .sa_flags = SA_RESTART | SA_SIGINFO};
+	/* ONSTACK: the stack pointer may be the guest's (engine.h). */
+	struct sigaction sa = {.sa_sigaction = on_kick_signal,
+			       .sa_flags = SA_RESTART | SA_SIGINFO | SA_ONSTACK};
 
 	sigfillset(&sa.sa_mask);
 	return sigaction(KICK_SIGNAL, &sa, NULL) < 0 ? err_set(e, -errno, "sigaction") : 0;

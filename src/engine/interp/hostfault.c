@@ -94,7 +94,8 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 
 static void install(void)
 {
-	struct sigaction sa = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK};
+	struct sigaction sa = {.sa_sigaction = on_fault,
+			       .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK};
 
 	sigemptyset(&sa.sa_mask);
 	for (unsigned int k = 0; k < ARRAY_SIZE(signals); k++)

@@ -654,6 +654,11 @@ static int interp_single_step(struct vcpu *vcpu, bool on, struct err *e)
 	return 0;
 }
 
+static void interp_set_heat(struct engine *en, unsigned int runs)
+{
+	container_of(en, struct interp, en)->heat = runs ? runs : 1;
+}
+
 static uint64_t interp_insn_count(struct vcpu *vcpu)
 {
 	return to_ivcpu(vcpu)->insns;
@@ -698,6 +703,7 @@ static int create(const struct engine_ops *ops, bool jit, struct gmem *mem, unsi
 	in->en.mem = mem;
 	in->en.n_cpus = n_cpus;
 	in->jit = jit;
+	in->heat = JIT_HEAT;
 	in->cpus = xcalloc(n_cpus, sizeof(struct ivcpu *));
 	pthread_mutex_init(&in->lock, NULL);
 	pthread_mutex_init(&in->cpus_lock, NULL);
@@ -736,23 +742,14 @@ static int interp_memory_changed(struct engine *en, struct err *e)
 /* Both engines are one but for their names and whether there is a translator. */
 #define OPS(engine_name, create_fn)                                                                \
 	{                                                                                          \
-	    .name = engine_name,                                                                   \
-	    .create = create_fn,                                                                   \
-	    .free = interp_free,                                                                   \
-	    .memory_changed = interp_memory_changed,                                               \
-	    .vcpu_new = interp_vcpu_new,                                                           \
-	    .vcpu_free = interp_vcpu_free,                                                         \
-	    .run = interp_run,                                                                     \
-	    .kick = interp_kick,                                                                   \
-	    .get_state = interp_get_state,                                                         \
-	    .set_state = interp_set_state,                                                         \
-	    .irq_ready = interp_irq_ready,                                                         \
-	    .interrupt = interp_interrupt,                                                         \
-	    .want_irq = interp_want_irq,                                                           \
-	    .nmi = interp_nmi,                                                                     \
-	    .tsc = interp_tsc,                                                                     \
-	    .single_step = interp_single_step,                                                     \
-	    .insn_count = interp_insn_count,                                                       \
+		.name = engine_name, .create = create_fn, .free = interp_free,                     \
+		.memory_changed = interp_memory_changed, .vcpu_new = interp_vcpu_new,              \
+		.vcpu_free = interp_vcpu_free, .run = interp_run, .kick = interp_kick,             \
+		.get_state = interp_get_state, .set_state = interp_set_state,                      \
+		.irq_ready = interp_irq_ready, .interrupt = interp_interrupt,                      \
+		.want_irq = interp_want_irq, .nmi = interp_nmi, .tsc = interp_tsc,                 \
+		.single_step = interp_single_step, .insn_count = interp_insn_count,                \
+		.set_heat = interp_set_heat,                                                       \
 	}
 
 const struct engine_ops interp_ops = OPS("interp", interp_create);

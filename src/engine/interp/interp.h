@@ -46,9 +46,9 @@ enum access {
 
 /* --- soft TLB --- */
 
-#define TLB_BITS 11
-#define TLB_SIZE (1u << TLB_BITS)
-#define TLB_USED 192
+#define TLB_BITS  11
+#define TLB_SIZE  (1u << TLB_BITS)
+#define TLB_USED  192
 #define TLB_LARGE 8
 
 /* No linear page is minus this: neither compared as a whole nor, for canonical addresses, added. */
@@ -178,16 +178,16 @@ struct ivcpu {
 	uint64_t rmw_pa;       /* lin_rmw gave a pointer into a page with marks to look at */
 	unsigned int rmw_size; /* 0 = it did not */
 	struct replay replay;
-	struct tlb *tlb;       /* current set */
+	struct tlb *tlb; /* current set */
 	struct tlb super;
 	struct jumps kernel_jumps; /* as as_slot.jumps, below CPL 3 */
-	bool super_local;        /* it has entries that are not global */
-	bool low_global;         /* some slot has a global page in the lower half */
-	uint64_t written[1024];  /* Bloom filter of physical pages with write entries */
-	uint64_t sync_pa[32];    /* IREQ_FLUSH_WRITES: which pages; guarded by interp.lock */
-	unsigned int n_sync;     /* more than there is room for: all */
-	unsigned int as;         /* current slot */
-	struct as_slot *as_slot; /* likewise */
+	bool super_local;          /* it has entries that are not global */
+	bool low_global;           /* some slot has a global page in the lower half */
+	uint64_t written[1024];    /* Bloom filter of physical pages with write entries */
+	uint64_t sync_pa[32];      /* IREQ_FLUSH_WRITES: which pages; guarded by interp.lock */
+	unsigned int n_sync;       /* more than there is room for: all */
+	unsigned int as;           /* current slot */
+	struct as_slot *as_slot;   /* likewise */
 	struct as_state {
 		struct as_slot *slot;
 		void *alias; /* this struct again, with the slot behind it */
@@ -204,8 +204,8 @@ struct ivcpu {
 	uint64_t link_rip;
 	struct block_cache *blocks;
 	struct jit *jit; /* translated code (engine/jit); NULL = interpret everything */
-	/* Bits of an address that are its place in struct jumps; 0 while somebody wants us to leave:
-	 * nothing is found then. */
+	/* Bits of an address that are its place in struct jumps; 0 while somebody wants us to
+	 * leave: nothing is found then. */
 	_Atomic uint64_t jumps_mask;
 	struct jit_state jx;
 	void *vec; /* vec_*.c's own: gadget cache */
@@ -213,11 +213,12 @@ struct ivcpu {
 };
 
 struct interp {
-	struct engine en;      /* first */
-	struct ivcpu **cpus;   /* n_cpus slots; guarded by cpus_lock */
-	pthread_mutex_t lock;  /* code marks and lines */
+	struct engine en;     /* first */
+	struct ivcpu **cpus;  /* n_cpus slots; guarded by cpus_lock */
+	pthread_mutex_t lock; /* code marks and lines */
 	pthread_mutex_t cpus_lock;
 	bool jit;
+	uint32_t heat;         /* runs of a block before it is translated */
 	pthread_mutex_t split; /* held for atomics that the host can't do in one instruction */
 	/* By slot and page: which 64-byte lines hold decoded code, when the page is marked. */
 	_Atomic uint64_t *code_lines[GMEM_MAX_SLOTS];

@@ -36,8 +36,7 @@ static size_t alias_size(void)
 
 static int map(void *at, size_t size, int fd, size_t off)
 {
-	void *p =
-	    mmap(at, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, (off_t)off);
+	void *p = mmap(at, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, (off_t)off);
 
 	return p == MAP_FAILED ? -errno : 0;
 }

@@ -32,11 +32,6 @@ static int32_t set_offset(const struct tr *t)
 	}
 }
 
-static unsigned int guest_gpr(ZydisRegister r)
-{
-	return (unsigned int)ZydisRegisterGetId(r);
-}
-
 /* Adds @disp, which may not fit with what is there. */
 static struct rm with_disp(struct tr *t, struct rm rm, int64_t disp)
 {
@@ -50,51 +45,37 @@ static struct rm with_disp(struct tr *t, struct rm rm, int64_t disp)
 	return rm_base(HOST_T1, (int32_t)disp);
 }
 
-static struct rm based(struct tr *t, const ZydisDecodedOperandMem *m)
+/* insn.h's view of the operand: Zydis 4.0 takes R13 for the base where there is none. */
+static struct rm based(struct tr *t)
 {
+	const struct x86_insn *i = &t->i;
 	struct rm rm = {.mem = true, .base = RM_NONE, .index = RM_NONE, .scale = 1};
 
-	if (m->base == ZYDIS_REGISTER_RIP || m->base == ZYDIS_REGISTER_EIP) {
+	if (i->base == REG_RIP) {
 		emit_load(&t->e, HOST_T1, rm_gs(GS(page_rip)));
-		return with_disp(t, rm_base(HOST_T1, t->u->off + t->u->len), m->disp.value);
+		return with_disp(t, rm_base(HOST_T1, t->u->off + t->u->len), i->disp);
 	}
-	if (m->base != ZYDIS_REGISTER_NONE) {
-		unsigned int g = guest_gpr(m->base), h = jit_host(g);
+	if (i->base != REG_NONE) {
+		unsigned int h = jit_host(i->base);
 
 		if (h == HOST_MEM) {
-			emit_load(&t->e, HOST_T1, rm_gs(GS_GPR(g)));
+			emit_load(&t->e, HOST_T1, rm_gs(GS_GPR(i->base)));
 			h = HOST_T1;
 		}
 		rm.base = (uint8_t)h;
 	}
-	if (m->index != ZYDIS_REGISTER_NONE) {
-		unsigned int g = guest_gpr(m->index), h = jit_host(g);
+	if (i->index != REG_NONE) {
+		unsigned int h = jit_host(i->index);
 
 		if (h == HOST_MEM) {
-			emit_load(&t->e, HOST_T0, rm_gs(GS_GPR(g)));
+			emit_load(&t->e, HOST_T0, rm_gs(GS_GPR(i->index)));
 			h = HOST_T0;
 		}
 		rm.index = (uint8_t)h;
-		rm.scale = m->scale ? m->scale : 1;
+		rm.scale = i->scale;
 	}
-	rm.disp = (int32_t)m->disp.value;
+	rm.disp = (int32_t)i->disp;
 	return rm;
-}
-
-static int segment_of(ZydisRegister r)
-{
-	switch (r) {
-	case ZYDIS_REGISTER_FS:
-		return SEG_FS;
-	case ZYDIS_REGISTER_GS:
-		return SEG_GS;
-	case ZYDIS_REGISTER_ES:
-		return SEG_ES;
-	case ZYDIS_REGISTER_SS:
-		return SEG_SS;
-	default:
-		return SEG_DS;
-	}
 }
 
 static int32_t base_of(unsigned int seg)
@@ -103,21 +84,29 @@ static int32_t base_of(unsigned int seg)
 			 offsetof(struct cpu_segment, base));
 }
 
-void tr_address(struct tr *t, const ZydisDecodedOperand *o, bool agen)
+void tr_address(struct tr *t, bool agen)
 {
-	bool w = t->z.address_width == 64;
-	struct rm rm = based(t, &o->mem);
-	int seg = segment_of(o->mem.segment);
+	const struct x86_insn *i = &t->i;
+	bool w = i->addrsize == 8;
+	struct rm rm;
 
+	if (i->disp != (int32_t)i->disp) { /* MOV with an absolute address */
+		emit8(&t->e, 0x49);
+		emit8(&t->e, 0xbb);
+		emit64(&t->e, (uint64_t)i->disp);
+		rm = rm_base(HOST_T1, 0);
+	} else {
+		rm = based(t);
+	}
 	if (w && rm.base != RM_NONE && rm.index == RM_NONE && !rm.disp) {
 		if (rm.base != HOST_T1)
 			emit_mov(&t->e, HOST_T1, rm.base);
 	} else {
 		emit_op(&t->e, w, 0x8d, HOST_T1, rm);
 	}
-	if (agen || (t->wide && seg < SEG_FS))
+	if (agen || (t->wide && i->seg < SEG_FS))
 		return;
-	emit_load(&t->e, HOST_T0, rm_gs(base_of((unsigned int)seg)));
+	emit_load(&t->e, HOST_T0, rm_gs(base_of(i->seg)));
 	emit_op(&t->e, t->wide, 0x8d, HOST_T1, rm_index(HOST_T1, HOST_T0, 0));
 }
 
@@ -142,9 +131,8 @@ void tr_check(struct tr *t, unsigned int size, bool write, bool lock)
 	struct rm mask = rm_gs(GS(jx.tlb_mask));
 
 	if (lock && size > 1)
-		check_zero(
-		    t, HOST_T1,
-		    rm_gs(GS(jx.align_mask) + 8 * (int32_t)__builtin_ctz(size)), write);
+		check_zero(t, HOST_T1, rm_gs(GS(jx.align_mask) + 8 * (int32_t)__builtin_ctz(size)),
+			   write);
 	emit_pext(&t->e, HOST_T0, HOST_T1, mask);
 	emit_load(&t->e, HOST_T0, rm_gs8(HOST_T0, tag));
 	emit_lea(&t->e, HOST_T0, rm_index(HOST_T0, HOST_T1, (int32_t)size - 1));

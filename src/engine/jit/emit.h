@@ -37,11 +37,8 @@ static inline struct rm rm_base(unsigned int base, int32_t disp)
 
 static inline struct rm rm_index(unsigned int base, unsigned int index, int32_t disp)
 {
-	return (struct rm){.mem = true,
-			   .base = (uint8_t)base,
-			   .index = (uint8_t)index,
-			   .scale = 1,
-			   .disp = disp};
+	return (struct rm){
+	    .mem = true, .base = (uint8_t)base, .index = (uint8_t)index, .scale = 1, .disp = disp};
 }
 
 static inline struct rm rm_gs(int32_t off)
@@ -69,10 +66,10 @@ void emit64(struct emit *e, uint64_t x);
 struct form {
 	uint8_t prefix[4]; /* 66, F2, F3, F0 in the order to write them */
 	uint8_t n_prefix;
-	uint8_t map;    /* 0 one-byte, 1 0F, 2 0F38, 3 0F3A */
+	uint8_t map; /* 0 one-byte, 1 0F, 2 0F38, 3 0F3A */
 	uint8_t opcode;
-	bool w;         /* REX.W or VEX.W */
-	bool rex;       /* a REX prefix in any case: byte registers SPL, BPL, SIL, DIL */
+	bool w;   /* REX.W or VEX.W */
+	bool rex; /* a REX prefix in any case: byte registers SPL, BPL, SIL, DIL */
 	bool vex;
 	uint8_t l, pp, vvvv; /* VEX */
 };

@@ -3,8 +3,8 @@
  * engine/jit/flow.c - branches and the stack
  *
  * A jump inside the page goes straight to the target's code, once that is known (jit_link); only a
- * jump backward looks whether somebody wants the vCPU to leave.  A jump out of the page looks in the
- * jump cache, where nothing is found while somebody wants that.
+ * jump backward looks whether somebody wants the vCPU to leave.  A jump out of the page looks in
+ * the jump cache, where nothing is found while somebody wants that.
  *
  * Whatever is not known is left to the interpreter, which executes the branch again from its start:
  * so RSP changes last, behind everything that can leave.
@@ -38,8 +38,7 @@ static void jump_known(struct tr *t, const struct uop *u, int32_t pop)
 
 	/* The mask selects bits from JUMPS_SHIFT on. */
 	emit_pext(&t->e, HOST_T0, HOST_T1, mask);
-	emit_load(&t->e, HOST_T0,
-		  rm_gs8(HOST_T0, t->jumps + (int32_t)offsetof(struct jumps, rip)));
+	emit_load(&t->e, HOST_T0, rm_gs8(HOST_T0, t->jumps + (int32_t)offsetof(struct jumps, rip)));
 	emit_lea(&t->e, HOST_T0, rm_index(HOST_T0, HOST_T1, 0));
 	hit = emit_jrcxz(&t->e);
 	emit_jmp(&t->e, 0);
@@ -177,7 +176,7 @@ static bool indirect_target(struct tr *t)
 	const ZydisDecodedOperand *o = &t->ops[0];
 
 	if (o->type == ZYDIS_OPERAND_TYPE_MEMORY) {
-		tr_address(t, o, false);
+		tr_address(t, false);
 		tr_check(t, op_size(t), false, false);
 		emit_op(&t->e, t->wide, 0x8b, HOST_T1, at_address());
 	} else {
@@ -253,7 +252,7 @@ static bool push_insn(struct tr *t)
 	unsigned int g, h;
 
 	if (o->type == ZYDIS_OPERAND_TYPE_MEMORY) {
-		tr_address(t, o, false);
+		tr_address(t, false);
 		tr_check(t, op_size(t), false, false);
 		emit_op(&t->e, t->wide, 0x8b, HOST_T1, at_address());
 		emit_store(&t->e, HOST_T1, rm_gs(GS(jx.saved)));
@@ -316,6 +315,8 @@ bool tr_flow(struct tr *t, bool *ends)
 {
 	*ends = false;
 	if (t->u->fn == op_slow || t->u->fn == op_slow_end || t->u->fn == op_ud)
+		return false;
+	if (!t->wide && !t->u->flat && t->ops[0].type == ZYDIS_OPERAND_TYPE_MEMORY)
 		return false;
 	switch (t->z.meta.category) {
 	case ZYDIS_CATEGORY_COND_BR:

@@ -13,12 +13,12 @@
 
 /* Where each operand of the instruction at work is. */
 struct plain {
-	const ZydisDecodedOperand *mem; /* NULL = none, or not accessed */
+	const ZydisDecodedOperand *mem;                  /* NULL = none, or not accessed */
 	const ZydisDecodedOperand *reg, *rm, *vvvv, *op; /* register operands by encoding */
-	bool high;           /* AH to BH: no REX may be needed */
-	bool rcx, rcx_write; /* guest RCX has to be in host RCX */
-	unsigned int n_far;  /* operands in guest R10 and R11, */
-	unsigned int far[2]; /* which, */
+	bool high;                                       /* AH to BH: no REX may be needed */
+	bool rcx, rcx_write;                             /* guest RCX has to be in host RCX */
+	unsigned int n_far;                              /* operands in guest R10 and R11, */
+	unsigned int far[2];                             /* which, */
 	unsigned int far_host[2];
 	bool far_write[2];
 	bool sse, avx, x87;
@@ -116,8 +116,9 @@ static bool is_wanted(const struct tr *t)
 		return false;
 	if (u->fn == op_slow && u->slow == vec_exec)
 		return true;
+	/* In 32-bit code they leave registers 8 to 15 alone. */
 	if (t->z.mnemonic == ZYDIS_MNEMONIC_VZEROUPPER || t->z.mnemonic == ZYDIS_MNEMONIC_VZEROALL)
-		return true;
+		return t->wide;
 	return is_integer(t->z.mnemonic) || t->z.meta.category == ZYDIS_CATEGORY_CMOV ||
 	       t->z.meta.category == ZYDIS_CATEGORY_SETCC;
 }
@@ -251,6 +252,8 @@ static bool survey(const struct tr *t, struct plain *p)
 			if (p->mem || o->visibility != ZYDIS_OPERAND_VISIBILITY_EXPLICIT ||
 			    o->mem.type != ZYDIS_MEMOP_TYPE_MEM || o->size > 256 || !o->size)
 				return false;
+			if (!t->wide && !t->u->flat)
+				return false;
 			p->mem = o;
 		} else if (o->type == ZYDIS_OPERAND_TYPE_REGISTER) {
 			if (!note_register(t, p, o))
@@ -258,13 +261,21 @@ static bool survey(const struct tr *t, struct plain *p)
 		} else if (o->type != ZYDIS_OPERAND_TYPE_IMMEDIATE) {
 			return false;
 		}
+		if (!t->wide && o->encoding == ZYDIS_OPERAND_ENCODING_IS4)
+			return false; /* its top bit would count */
 	}
+	/* W has no meaning for general registers in 32-bit code, but would have in 64-bit code. */
+	if (!t->wide && t->z.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && t->z.raw.vex.W)
+		return false;
 	p->x87 |= t->z.meta.category == ZYDIS_CATEGORY_X87_ALU ||
 		  t->z.meta.category == ZYDIS_CATEGORY_MMX;
+	/* MXCSR is enough to need. */
+	p->sse |=
+	    t->z.meta.isa_ext >= ZYDIS_ISA_EXT_SSE && t->z.meta.isa_ext <= ZYDIS_ISA_EXT_SSSE3;
 	if (t->z.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && (p->sse || p->avx))
 		p->avx = true;
-	p->avx |= t->z.mnemonic == ZYDIS_MNEMONIC_VZEROUPPER ||
-		  t->z.mnemonic == ZYDIS_MNEMONIC_VZEROALL;
+	p->avx |=
+	    t->z.mnemonic == ZYDIS_MNEMONIC_VZEROUPPER || t->z.mnemonic == ZYDIS_MNEMONIC_VZEROALL;
 	if (p->high) { /* RCX in its own place, so that no REX is needed */
 		p->rcx = p->rcx_write = true;
 		if (p->n_far)
@@ -275,8 +286,9 @@ static bool survey(const struct tr *t, struct plain *p)
 	    t->z.mnemonic != ZYDIS_MNEMONIC_BSF && t->z.mnemonic != ZYDIS_MNEMONIC_BSR &&
 	    t->z.mnemonic >= ZYDIS_MNEMONIC_BT && t->z.mnemonic <= ZYDIS_MNEMONIC_BTS)
 		return false;
-	return p->n_far + p->rcx <= (p->mem ? 1u : 2u) && !(p->mem && p->high && p->rcx_write &&
-							     p->reg && gpr_of(t, p->reg->reg.value) == RCX);
+	return p->n_far + p->rcx <= (p->mem ? 1u : 2u) &&
+	       !(p->mem && p->high && p->rcx_write && p->reg &&
+		 gpr_of(t, p->reg->reg.value) == RCX);
 }
 
 /* --- state that comes when it is needed --- */
@@ -302,8 +314,11 @@ static void need(struct tr *t, bool *ready, int32_t out, uint32_t stub)
 
 static void need_state(struct tr *t, const struct plain *p)
 {
-	if (p->x87)
+	if (p->x87 && !t->x87_ready) {
 		need(t, &t->x87_ready, GS(jx.x87_out), t->j->load_x87);
+		emit_load(&t->e, HOST_T1, rm_gs(GS(page_rip)));
+		emit_store(&t->e, HOST_T1, rm_gs(GS(jx.x87_page)));
+	}
 	if (p->avx) {
 		need(t, &t->avx_ready, GS(jx.avx_out), t->j->load_avx);
 		t->sse_ready = true;
@@ -425,10 +440,10 @@ static void write_insn(struct tr *t, const struct plain *p, struct rm mem)
 
 static struct rm operand_in_memory(struct tr *t, const struct plain *p)
 {
-	bool lock = (t->z.attributes & ZYDIS_ATTRIB_HAS_LOCK) ||
-		    (t->z.mnemonic == ZYDIS_MNEMONIC_XCHG);
+	bool lock =
+	    (t->z.attributes & ZYDIS_ATTRIB_HAS_LOCK) || (t->z.mnemonic == ZYDIS_MNEMONIC_XCHG);
 
-	tr_address(t, p->mem, false);
+	tr_address(t, false);
 	if (p->x87)
 		emit_store(&t->e, HOST_T1, rm_gs(GS(jx.fdp)));
 	tr_check(t, p->mem->size / 8u, writes(p->mem), lock);
@@ -448,7 +463,7 @@ static bool do_lea(struct tr *t)
 	struct form f = {.opcode = 0x89, .w = t->z.operand_width == 64};
 	struct rm rm;
 
-	tr_address(t, &t->ops[1], true);
+	tr_address(t, true);
 	if (t->z.operand_width == 16) {
 		f.prefix[0] = 0x66;
 		f.n_prefix = 1;
@@ -475,7 +490,7 @@ bool tr_plain(struct tr *t)
 	if (is_nop(t))
 		return true;
 	if (t->z.mnemonic == ZYDIS_MNEMONIC_LEA && t->u->fn != op_ud)
-		return do_lea(t);
+		return t->i.addrsize > 2 && do_lea(t);
 	if (!is_wanted(t) || !survey(t, &p))
 		return false;
 	need_state(t, &p);

@@ -13,7 +13,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 
-#define META_SIZE    (64u << 20) /* address space */
+#define META_SIZE (64u << 20) /* address space */
 
 /* jit_call's answer besides JIT_LEAVE */
 #define GO_ON 0u
@@ -28,7 +28,7 @@ static const struct uop *uop_at(const struct jit *j, uint32_t code)
 	return (const struct uop *)(j->base + (code & ~7u));
 }
 
-static struct block *block_of(const struct uop *u)
+struct block *jit_block_of(const struct uop *u)
 {
 	struct uop *first = (struct uop *)u - u->idx;
 
@@ -38,29 +38,9 @@ static struct block *block_of(const struct uop *u)
 /* The micro-op itself, not what watches or enters. */
 static const struct uop *run_uop(struct ivcpu *v, const struct uop *u)
 {
-	if (u->idx == 0 && block_of(u)->first)
-		return block_of(u)->first(v, u);
+	if (u->idx == 0 && jit_block_of(u)->first)
+		return jit_block_of(u)->first(v, u);
 	GO(v, u);
-}
-
-/* --- x87 state --- */
-
-/* Places in an FXSAVE image: FIP, FDP. */
-#define FX_FIP 8
-#define FX_FDP 16
-
-/* From the host's registers to struct cpu; the host's are empty then, as C wants them. */
-void jit_sync(struct ivcpu *v)
-{
-	struct cpu_xsave *xs = &v->c.xs;
-	const uint8_t *fx = v->jx.fx;
-
-	if (!v->jit || v->jx.x87_out)
-		return;
-	__asm__ volatile("fxsave64 %0; fninit" : "=m"(v->jx.fx)::"memory");
-	memcpy(xs, fx, FX_FIP);
-	memcpy(xs->st, fx + 32, sizeof(xs->st));
-	v->jx.x87_out = 1;
 }
 
 void jit_mode_changed(struct ivcpu *v)
@@ -69,8 +49,8 @@ void jit_mode_changed(struct ivcpu *v)
 	bool off = c->cr0 & (CR0_EM | CR0_TS);
 
 	v->jx.sse_block = off || !(c->cr4 & CR4_OSFXSR);
-	v->jx.avx_block = v->jx.sse_block || !(c->cr4 & CR4_OSXSAVE) ||
-			  (~c->xcr0 & (XSTATE_SSE | XSTATE_AVX));
+	v->jx.avx_block =
+	    v->jx.sse_block || !(c->cr4 & CR4_OSXSAVE) || (~c->xcr0 & (XSTATE_SSE | XSTATE_AVX));
 	v->jx.x87_block = off || !(c->cr0 & CR0_NE);
 }
 
@@ -112,7 +92,7 @@ static bool may_enter(struct ivcpu *v)
 static const struct uop *op_enter(struct ivcpu *v, const struct uop *u)
 {
 	struct jit *j = jit_of(v);
-	struct block *b = block_of(u);
+	struct block *b = jit_block_of(u);
 	uint32_t code;
 
 	if (unlikely(!may_enter(v)))
@@ -125,7 +105,7 @@ static const struct uop *op_enter(struct ivcpu *v, const struct uop *u)
 		return NULL;
 	u = uop_at(j, code);
 	if (code & 7) {
-		struct jit_code *c = block_of(u)->code;
+		struct jit_code *c = jit_block_of(u)->code;
 
 		j->pending.from = c;
 		j->pending.link = (code & 7) - 1;
@@ -138,11 +118,12 @@ static const struct uop *op_enter(struct ivcpu *v, const struct uop *u)
 uint32_t jit_call(struct ivcpu *v, uint32_t code)
 {
 	const struct uop *u = uop_at(jit_of(v), code);
-	struct block *b = block_of(u);
+	struct block *b = jit_block_of(u);
 
 	jit_sync(v);
 	call_slow(v, u);
-	if (unlikely(v->stop || b->dead))
+	/* A change of code shows behind the next branch, which might look nowhere. */
+	if (unlikely(v->leave || b->dead))
 		return JIT_LEAVE;
 	return GO_ON;
 }
@@ -152,14 +133,16 @@ uint64_t jit_miss(struct ivcpu *v, uint32_t code)
 {
 	struct jit *j = jit_of(v);
 	const struct uop *u = uop_at(j, code);
-	struct block *b = block_of(u);
+	struct block *b = jit_block_of(u);
 	enum access acc = code & JIT_MISS_WRITE ? ACC_WRITE : ACC_READ;
 	uint64_t lin = v->jx.address, pa;
 	uint8_t in = v->jx.sse_out, avx = v->jx.avx_out;
 
 	v->jx.saved = code & ~7u;
 	v->jx.sse_out = v->jx.avx_out = 1;
-	if (v->slow_data || tlb_hit(v->tlb, lin, 1, acc) ||
+	/* Slow handlers may look at other things before paging: alignment, say. */
+	if (v->slow_data || (u->idx ? u->fn : b->first) == op_slow ||
+	    tlb_hit(v->tlb, lin, 1, acc) ||
 	    (v->mode == MODE_LONG && (uint64_t)((int64_t)(lin << 16) >> 16) != lin))
 		return 0;
 	v->uop = u;
@@ -212,7 +195,7 @@ static bool room_for(struct ivcpu *v, const struct block *b)
 
 static const struct uop *op_watch(struct ivcpu *v, const struct uop *u)
 {
-	struct block *b = block_of(u);
+	struct block *b = jit_block_of(u);
 	struct jit *j = jit_of(v);
 
 	if (likely(--b->heat))
@@ -236,7 +219,7 @@ void jit_watch(struct ivcpu *v, struct block *b)
 		return;
 	if (!b->first)
 		b->first = b->u[0].fn;
-	b->heat = JIT_HEAT;
+	b->heat = vcpu_interp(v)->heat;
 	b->u[0].fn = op_watch;
 }
 
@@ -261,10 +244,14 @@ void jit_flush(struct ivcpu *v)
 
 /* --- host signals --- */
 
-static struct jit_code *code_at(const struct jit *j, uint32_t off)
+const struct uop *jit_uop_at(const struct jit *j, uintptr_t pc)
 {
-	unsigned int lo = 0, hi = j->n_codes;
+	uint32_t off = (uint32_t)(pc - (uintptr_t)j->rx);
+	unsigned int lo = 0, hi = j->n_codes, k;
+	const struct jit_code *c;
 
+	if (pc - (uintptr_t)j->rx >= JIT_CODE_SIZE)
+		return NULL;
 	while (lo < hi) {
 		unsigned int mid = (lo + hi) / 2;
 
@@ -273,25 +260,22 @@ static struct jit_code *code_at(const struct jit *j, uint32_t off)
 		else
 			hi = mid;
 	}
-	return lo && off < j->codes[lo - 1]->end ? j->codes[lo - 1] : NULL;
+	if (!lo || off >= j->codes[lo - 1]->end)
+		return NULL;
+	c = j->codes[lo - 1];
+	for (k = c->b->n; k > 0 && c->at[k] > off;)
+		k--;
+	return k < c->b->n ? &c->b->u[k] : NULL;
 }
 
 bool jit_host_fault(struct ivcpu *v, uintptr_t pc, uintptr_t *go_on, uint64_t *rcx)
 {
 	struct jit *j = v->jit;
-	struct jit_code *c;
-	unsigned int k;
+	const struct uop *u = j ? jit_uop_at(j, pc) : NULL;
 
-	if (!j || pc - (uintptr_t)j->rx >= JIT_CODE_SIZE)
+	if (!u)
 		return false;
-	c = code_at(j, (uint32_t)(pc - (uintptr_t)j->rx));
-	if (!c)
-		return false;
-	for (k = c->b->n; k > 0 && c->at[k] > pc - (uintptr_t)j->rx;)
-		k--;
-	if (k == c->b->n)
-		return false;
-	*rcx = jit_uop_code(j, &c->b->u[k]);
+	*rcx = jit_uop_code(j, u);
 	*go_on = (uintptr_t)j->rx + j->exit;
 	return true;
 }

@@ -14,6 +14,8 @@
 
 #include "engine/interp/hot.h"
 
+#define JIT_HEAT 24 /* runs of a block before it is translated, unless engine_set_heat */
+
 /* --- what the interpreter calls --- */
 
 /* Can this host's CPU run what we generate (BMI2, FSGSBASE, LAHF)?  NULL = yes, else what lacks. */

@@ -20,8 +20,6 @@
 
 #include <Zydis/Zydis.h>
 
-#define JIT_HEAT 24 /* runs of a block before it is translated */
-
 /* A jump inside a page: rel32 at @at, aimed at the exit @cold until the target is known. */
 struct jit_link {
 	uint32_t at, cold;
@@ -61,7 +59,7 @@ struct jit {
 	uint8_t *base; /* of the block arena */
 	jit_enter_fn *enter;
 	uint32_t exit, call, miss, leave, load_sse, load_avx, load_x87; /* stubs */
-	ZydisDecoder decoder[3];                                       /* by enum insn_bits */
+	ZydisDecoder decoder[3];                                        /* by enum insn_bits */
 	struct {
 		struct jit_code *from;
 		unsigned int link;
@@ -79,6 +77,10 @@ static inline uint32_t jit_uop_code(const struct jit *j, const struct uop *u)
 {
 	return (uint32_t)((const uint8_t *)u - j->base);
 }
+
+struct block *jit_block_of(const struct uop *u);
+/* The instruction to which the host address belongs, NULL = none. */
+const struct uop *jit_uop_at(const struct jit *j, uintptr_t pc);
 
 /* --- thread.c --- */
 
@@ -115,6 +117,7 @@ struct tr {
 	const struct uop *u;
 	ZydisDecodedInstruction z;
 	ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
+	struct x86_insn i;
 	const uint8_t *raw; /* its bytes */
 	bool wide;          /* 64-bit mode */
 	bool sse_ready, avx_ready, x87_ready;
@@ -135,8 +138,8 @@ struct tr {
 #define GS(field) ((int32_t)offsetof(struct ivcpu, field))
 #define GS_GPR(n) ((int32_t)(offsetof(struct ivcpu, c.gpr) + 8u * (n)))
 
-#define HOST_T0 RCX /* scratch */
-#define HOST_T1 R11
+#define HOST_T0  RCX /* scratch */
+#define HOST_T1  R11
 #define HOST_MEM 0xffu /* no host register */
 
 /* Host register of guest register @g, or HOST_MEM. */
@@ -151,8 +154,8 @@ void tr_cold(struct tr *t, uint32_t stub, uint32_t code, int undo, int link);
 
 /* --- access.c: guest memory --- */
 
-/* R11 = linear address of the memory operand @m (segment included unless @agen). */
-void tr_address(struct tr *t, const ZydisDecodedOperand *m, bool agen);
+/* R11 = linear address of the memory operand (for @agen: its offset in the segment). */
+void tr_address(struct tr *t, bool agen);
 /* R11 = linear address -> RCX = addend; leaves by the miss stub.  @lock: also if not aligned. */
 void tr_check(struct tr *t, unsigned int size, bool write, bool lock);
 

@@ -273,7 +273,8 @@ static void make_load_sse(struct emit *e, const struct jit *j, bool avx)
 	emit_op(e, false, 0xff, 4, rm_reg(R11));
 }
 
-/* FXRSTOR also loads XMM and MXCSR: the guest's if they are in, else the host's has to come back. */
+/* FXRSTOR also loads XMM and MXCSR: the guest's if they are in, else the host's has to come back.
+ */
 static void make_load_x87(struct emit *e, const struct jit *j)
 {
 	static const uint8_t fxrstor64[] = {0x65, 0x48, 0x0f, 0xae, 0x0c, 0x25};

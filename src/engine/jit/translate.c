@@ -84,7 +84,8 @@ static bool translate_all(struct tr *t)
 		t->u = &b->u[t->k];
 		t->raw = b->raw + off;
 		t->c->at[t->k] = emit_at(&t->e);
-		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(d, t->raw, t->u->len, &t->z, t->ops)))
+		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(d, t->raw, t->u->len, &t->z, t->ops)) ||
+		    insn_decode(t->raw, t->u->len, b->key & 3, &t->i) < 0)
 			return false;
 		off += t->u->len;
 		if (!translate_insn(t, &ends)) {
