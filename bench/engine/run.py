@@ -8,12 +8,11 @@
 
 Each round runs the host, QEMU (twice: -cpu max and -cpu qemu64) and Insula one after the other, so that noise
 hits all of them; medians of the rounds count, and per row QEMU's faster CPU. docs/benchmarks.md explains the rows.
-Exit status 1: a row is missing or came to a wrong result; missed targets do not fail.
+Exit status 1: a row is missing or came to another result than elsewhere; a target that is missed is no failure.
 """
 import argparse
 import datetime
 import json
-import math
 import os
 import re
 import shutil
@@ -27,6 +26,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 import guest  # noqa: E402
+import plot  # noqa: E402
 import table  # noqa: E402
 
 MIB = 1 << 20
@@ -41,32 +41,49 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def collect(command, o, who):
-    """Runs @command and gathers its lines: {row: nanoseconds}, {row: checksum}."""
-    values, sums, tail = {}, {}, []
+class Figures:
+    """What a machine or program said: {row: nanoseconds}, the same of first runs, {row: checksum}, problems."""
+
+    def __init__(self):
+        self.values, self.first, self.sums, self.problems = {}, {}, {}, []
+
+    def add(self, other):
+        for mine, more in zip(vars(self).values(), vars(other).values()):
+            mine.update(more) if isinstance(mine, dict) else mine.extend(more)
+
+
+def collect(command, o, who, end=None):
+    """Runs @command to the end, which a line @end shows; a row that fails does not stop the others."""
+    f, tail, ended = Figures(), [], end is None
     start = time.monotonic()
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                              stderr=subprocess.STDOUT)
     killer = threading.Timer(o.timeout, child.kill)
     killer.start()
-    for raw in child.stdout:
-        line = raw.decode("latin-1").strip()
-        tail = tail[-20:] + [line]
-        if m := re.match(r"ROW (\S+) ([\d.]+) (\S+)$", line):
-            values[m[1]], sums[m[1]] = float(m[2]), m[3]
-            if o.verbose:
-                say("  %s: %s %s ns" % (who, m[1], m[2]))
-        elif m := re.match(r"FIRST (\S+) ([\d.]+)$", line):
-            values["first:" + m[1]] = float(m[2])
-        elif m := re.match(r"INIT (\d+\.\d+)$", line):
-            values["boot-kernel"] = float(m[1]) * 1e9
-            values["boot-process"] = (time.monotonic() - start) * 1e9
-    child.wait()
-    killer.cancel()
-    if child.returncode:
-        raise Failed("%s: exit status %d after %.0f s; its last lines:\n    %s" % (
+    try:
+        for raw in child.stdout:
+            line = raw.decode("latin-1").strip()
+            tail = tail[-20:] + [line]
+            if m := re.match(r"ROW (\S+) ([\d.]+) (\S+)$", line):
+                f.values[m[1]], f.sums[m[1]] = float(m[2]), m[3]
+                if o.verbose:
+                    say("  %s: %s %s ns" % (who, m[1], m[2]))
+            elif m := re.match(r"FIRST (\S+) ([\d.]+)$", line):
+                f.first[m[1]] = float(m[2])
+            elif m := re.match(r"INIT (\d+\.\d+)$", line):
+                f.values["boot-kernel"] = float(m[1]) * 1e9
+                f.values["boot-process"] = (time.monotonic() - start) * 1e9
+            elif re.match(r"(rows|programs|INIT FAILED)\b", line):
+                f.problems.append("%s: %s" % (who, line))
+            ended = ended or line == end
+        child.wait()
+    finally:
+        killer.cancel()
+        child.kill()
+    if child.returncode or not ended:
+        f.problems.append("%s: exit status %d after %.0f s; its last lines:\n    %s" % (
             who, child.returncode, time.monotonic() - start, "\n    ".join(tail)))
-    return values, sums
+    return f
 
 
 def append_line(words):
@@ -80,47 +97,45 @@ def append_line(words):
 def run_qemu(o, g, who, words, disk):
     command = ["qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-cpu", QEMU[who], "-smp", "1",
                "-m", "1024", "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio",
-               "-no-reboot", "-kernel", g.kernel, "-initrd", g.initrd, "-append", append_line(words)]
+               "-no-reboot", "-kernel", g.kernel, "-initrd", g.initrd_programs if disk else g.initrd, "-append", append_line(words)]
     if disk:
         command += ["-drive", "if=none,id=d,format=raw,readonly=on,file=" + g.image,
                     "-device", "virtio-blk-pci,drive=d"]
-    return collect(command, o, who)
+    return collect(command, o, who, "DONE")
 
 
 def run_insula(o, g, who, words, disk):
     description = {
         "version": 1, "name": "bench", "machine": "q35", "engine": o.engine, "cpus": 1, "memory": 1024 * MIB,
-        "kernel": g.kernel, "initrd": g.initrd, "append": append_line(words), "on_reboot": "exit",
-        "serial": {"type": "stdio"},
+        "kernel": g.kernel, "initrd": g.initrd_programs if disk else g.initrd,
+        "append": append_line(words), "on_reboot": "exit", "serial": {"type": "stdio"},
     }
     if disk:
         description["disks"] = [{"path": g.image, "readonly": True}]
     with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
         json.dump(description, f)
         f.flush()
-        return collect([os.path.join(o.build, "bin/insula-vmm"), "--description", f.name], o, who)
+        return collect([os.path.join(o.build, "bin/insula-vmm"), "--description", f.name], o, who, "DONE")
 
 
 def run_native(o, g, rows, programs):
-    values, sums = {}, {}
-    for command in ([g.program("rows"), *rows] if rows else None,
-                    [g.program("programs"), g.tree, g.data, *programs] if programs else None):
-        if command:
-            v, s = collect(command, o, "native")
-            values.update(v)
-            sums.update(s)
-    return values, sums
+    f = Figures()
+    if rows:
+        f.add(collect([g.program("rows"), *rows], o, "native"))
+    if programs:
+        f.add(collect([g.program("programs"), g.tree, g.data, *programs], o, "native"))
+    return f
 
 
-def run_guest(o, g, who, rows, programs):
+def run_guest(o, g, who, rows, programs, bare):
     """Two machines: the small loops need no disk, and start bare, for the boot rows."""
     run = run_insula if who == "insula" else run_qemu
-    values, sums = run(o, g, who, "rows=" + ",".join(rows) if rows else "", False)
+    f = Figures()
     if programs:
-        v, s = run(o, g, who, "programs=" + ",".join(programs), True)
-        values.update({k: x for k, x in v.items() if not k.startswith("boot-")})
-        sums.update(s)
-    return values, sums
+        f.add(run(o, g, who, "programs=" + ",".join(programs), True))
+    if rows or bare:
+        f.add(run(o, g, who, "rows=" + ",".join(rows) if rows else "", False))
+    return f
 
 
 def run_image(o):
@@ -133,30 +148,38 @@ def run_image(o):
     return (time.monotonic() - start) * 1e9
 
 
+def run_peer(o, g, who, names):
+    if who == "native":
+        return run_native(o, g, names["rows"], names["programs"])
+    f = run_guest(o, g, who, names["rows"], names["programs"], bool(names["boot"]))
+    if who == "insula" and names["image"]:
+        f.values["image-true"] = run_image(o)
+    return f
+
+
 def measure(o, g, wanted):
-    """{peer: {row: [nanoseconds of each round]}}, and what came to different results."""
+    """{peer: {row: [nanoseconds of each round]}}, the same of first runs, and what went wrong."""
     names = {kind: [r.name for r in wanted if r.kind == kind] for kind in table.KINDS}
     peers = ["native"] + ([] if o.skip_qemu else list(QEMU)) + ["insula"]
-    samples, sums, wrong = {p: {} for p in peers}, {}, []
+    samples, first = {p: {} for p in peers}, {p: {} for p in peers}
+    sums, problems = {}, []
     if names["image"]:
         run_image(o)  # the image comes into its cache
     for turn in range(o.rounds):
         shift = turn % len(peers)
         for who in peers[shift:] + peers[:shift]:
             start = time.monotonic()
-            if who == "native":
-                got, s = run_native(o, g, names["rows"], names["programs"])
-            else:
-                got, s = run_guest(o, g, who, names["rows"], names["programs"])
-                if who == "insula" and names["image"]:
-                    got["image-true"] = run_image(o)
-            for row, value in got.items():
-                samples[who].setdefault(row, []).append(value)
-            for row, value in s.items():
-                if sums.setdefault(row, value) != value:
-                    wrong.append("%s on %s: result %s, elsewhere %s" % (row, who, value, sums[row]))
+            f = run_peer(o, g, who, names)
+            for into, got in ((samples[who], f.values), (first[who], f.first), (sums, f.sums)):
+                for row, value in got.items():
+                    into.setdefault(row, []).append(value if into is not sums else (who, value))
+            problems += f.problems
             say("round %d of %d, %s: %.0f s" % (turn + 1, o.rounds, who, time.monotonic() - start))
-    return samples, wrong
+    for row, said in sums.items():
+        if len({value for _, value in said}) > 1:
+            problems.append("%s came to different results: %s" % (row, ", ".join(
+                "%s on %s" % (value, who) for who, value in sorted(set(said)))))
+    return samples, first, problems
 
 
 def host():
@@ -168,13 +191,11 @@ def host():
             "cpu family", "model")), os.cpu_count())
 
 
-def report(o, g, wanted, samples):
-    rows = []
-    for r in wanted:
-        medians = {who: statistics.median(got[r.name]) for who, got in samples.items() if r.name in got}
-        rows.append(table.result(r, medians, {who: got.get(r.name, []) for who, got in samples.items()},
-                                 {who: statistics.median(got["first:" + r.name])
-                                  for who, got in samples.items() if "first:" + r.name in got}))
+def report(o, g, wanted, samples, first):
+    def of(row, figures):
+        return {who: got[row] for who, got in figures.items() if row in got}
+
+    rows = [table.result(r, of(r.name, samples), of(r.name, first)) for r in wanted]
     version = ""
     if not o.skip_qemu:
         version = subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True,
@@ -209,7 +230,7 @@ def main():
     ap.add_argument("--quick", action="store_true", help="one round of the small loops and the starts")
     ap.add_argument("--engine", default="soft", help="Insula's engine (soft)")
     ap.add_argument("--skip-qemu", action="store_true")
-    ap.add_argument("--timeout", type=int, default=3600, help="seconds for one guest")
+    ap.add_argument("--timeout", type=int, default=1200, help="seconds for one guest")
     ap.add_argument("--json", help="where the figures go (BUILD/bench/engine.json)")
     ap.add_argument("--svg", help="also draw them into this file")
     ap.add_argument("--list", action="store_true", help="show the rows and stop")
@@ -226,25 +247,24 @@ def main():
             raise Failed("no qemu-system-x86_64: tools/deps bench installs it, --skip-qemu does without")
         if os.getloadavg()[0] > 1:
             say("note: the host is busy (load %.1f), the figures will say so" % os.getloadavg()[0])
-        g = guest.make(o.build, any(r.kind == "programs" for r in wanted), say)
-        samples, wrong = measure(o, g, wanted)
+        g = guest.make(o.build, [r for r in wanted if r.kind == "programs"], say)
+        samples, first, problems = measure(o, g, wanted)
     except (Failed, guest.Failed) as e:
         say("bench/engine/run.py: %s" % e)
         return 1
-    result = report(o, g, wanted, samples)
+    result = report(o, g, wanted, samples, first)
     print(table.text(result))
-    path = o.json or os.path.join(o.build, "bench/engine.json")
-    with open(path, "w") as f:
+    with open(o.json or os.path.join(o.build, "bench/engine.json"), "w") as f:
         json.dump(result, f, indent=1)
     if o.svg:
-        import plot
         plot.draw(result, o.svg)
-    for line in wrong:
-        say("WRONG: " + line)
-    missing = [r["name"] for r in result["rows"] if r["insula"] is None]
+    missing = [r.name for r in wanted for who, got in samples.items()
+               if r.name not in got and (who == "insula" or r.kind in ("rows", "programs"))]
     if missing:
-        say("no figures for: " + ", ".join(missing))
-    return 1 if wrong or missing else 0
+        problems.append("without figures: " + ", ".join(sorted(set(missing))))
+    for text in problems:
+        say("PROBLEM: " + text)
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":
