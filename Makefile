@@ -67,11 +67,13 @@ check-kvm-nested: all
 	@tests/kernels/fetch $(BUILD)/kernels cloud generic
 	@tests/nested/run $(BUILD) $(BUILD)/kernels
 
-# Figures beside the peer, for docs/: engine loops, kernels' start.
+# Figures beside the peer, for docs/: engine loops, kernels' start, the table of docs/benchmarks.md.
+BENCH_OPTIONS ?=
 bench: all
-	@tools/deps nested
+	@tools/deps run bench
 	@$(BUILD)/bench/bench_interp
 	@tests/kernels/run $(BUILD)/bin/insula-vmm $(BUILD)/kernels --compare
+	@bench/engine/run.py --build $(BUILD) $(BENCH_OPTIONS)
 
 deps:
 	@tools/deps build run check
