@@ -46,21 +46,28 @@ enum access {
 
 /* --- soft TLB --- */
 
-#define TLB_BITS  11
+#define TLB_BITS  16
 #define TLB_SIZE  (1u << TLB_BITS)
-#define TLB_USED  192
+#define TLB_USED  4096
 #define TLB_LARGE 8
-
-/* No linear page is minus this: neither compared as a whole nor, for canonical addresses, added. */
-#define TLB_NONE (BIT(63) | 0x800)
 
 /*
  * Direct-mapped by linear page.  A tag is minus the page's linear address, so that for an access
  * that hits, address + size - 1 + tag is below 4096: one test for page and page crossing.  Pages
  * that need the slow path (MMIO, marked code for writes, data breakpoints) are not entered.
+ *
+ * An empty entry holds 0, as fresh memory does: page 0 belongs to the first entry only.  That one,
+ * and the last, from whose page an access may reach page 0, hold what is minus no page.
  */
+#define TLB_NONE (BIT(63) | 0x800)
+
+static inline uint64_t tlb_empty(unsigned int i)
+{
+	return i == 0 || i == TLB_SIZE - 1 ? TLB_NONE : 0;
+}
+
 struct tlb {
-	uint64_t tag[3][TLB_SIZE]; /* by enum access, or TLB_NONE */
+	uint64_t tag[3][TLB_SIZE]; /* by enum access */
 	uint64_t addend[TLB_SIZE]; /* host = linear + addend */
 	uint64_t pa[TLB_SIZE];     /* physical page address */
 	uint16_t used[TLB_USED];   /* indices filled since it was empty; too many: all */

@@ -21,7 +21,13 @@
 
 static void entry_drop(struct tlb *t, unsigned int i)
 {
-	t->tag[ACC_READ][i] = t->tag[ACC_WRITE][i] = t->tag[ACC_EXEC][i] = TLB_NONE;
+	t->tag[ACC_READ][i] = t->tag[ACC_WRITE][i] = t->tag[ACC_EXEC][i] = tlb_empty(i);
+}
+
+static void set_init(struct tlb *t)
+{
+	entry_drop(t, 0);
+	entry_drop(t, TLB_SIZE - 1);
 }
 
 static void set_wipe(struct tlb *t)
@@ -30,23 +36,21 @@ static void set_wipe(struct tlb *t)
 		for (unsigned int k = 0; k < t->n_used; k++)
 			entry_drop(t, t->used[k]);
 	} else {
-		for (unsigned int i = 0; i < TLB_SIZE; i++)
-			entry_drop(t, i);
+		memset(t->tag, 0, sizeof(t->tag));
+		set_init(t);
 	}
 	t->n_used = 0;
 	t->n_large = 0;
 }
 
-static void set_init(struct tlb *t)
+/* Minus the tag of whatever access an entry is for; TLB_NONE if it is empty. */
+static uint64_t entry_page(const struct tlb *t, unsigned int i)
 {
-	t->n_used = TLB_USED + 1;
-	set_wipe(t);
-}
-
-static bool is_empty(const struct tlb *t, unsigned int i)
-{
-	return t->tag[ACC_READ][i] == TLB_NONE && t->tag[ACC_WRITE][i] == TLB_NONE &&
-	       t->tag[ACC_EXEC][i] == TLB_NONE;
+	for (unsigned int acc = 0; acc < 3; acc++) {
+		if (t->tag[acc][i] != tlb_empty(i))
+			return -t->tag[acc][i];
+	}
+	return TLB_NONE;
 }
 
 static void note_used(struct tlb *t, unsigned int i)
@@ -87,14 +91,19 @@ static void note_large(struct tlb *t, uint64_t lin, uint64_t size)
 	t->large[best].base &= best_mask;
 }
 
-/* Minus the tag of whatever access an entry is for. */
-static uint64_t entry_page(const struct tlb *t, unsigned int i)
+static void drop_range(struct tlb *t, uint64_t base, uint64_t mask)
 {
-	for (unsigned int acc = 0; acc < 3; acc++) {
-		if (t->tag[acc][i] != TLB_NONE)
-			return -t->tag[acc][i];
+	uint64_t pages = -mask >> GMEM_PAGE_SHIFT;
+	bool few = pages <= 512, all = t->n_used > TLB_USED;
+	unsigned int n = few ? (unsigned int)pages : all ? TLB_SIZE : t->n_used;
+
+	for (unsigned int k = 0; k < n; k++) {
+		unsigned int i = few ? tlb_index(base) + k : all ? k : t->used[k];
+
+		i &= TLB_SIZE - 1;
+		if ((entry_page(t, i) & mask) == base)
+			entry_drop(t, i);
 	}
-	return TLB_NONE;
 }
 
 /* True when the page is part of a large mapping, all of which goes. */
@@ -106,10 +115,7 @@ static bool set_drop_page(struct tlb *t, uint64_t lin)
 		if ((lin & t->large[k].mask) != t->large[k].base)
 			continue;
 		large = true;
-		for (unsigned int i = 0; i < TLB_SIZE; i++) {
-			if ((entry_page(t, i) & t->large[k].mask) == t->large[k].base)
-				entry_drop(t, i);
-		}
+		drop_range(t, t->large[k].base, t->large[k].mask);
 	}
 	entry_drop(t, tlb_index(lin));
 	return large;
@@ -301,10 +307,10 @@ static void each_write(struct ivcpu *v, bool (*drop)(struct ivcpu *v, uint64_t p
 		for (unsigned int k = 0; k < (all ? TLB_SIZE : t->n_used); k++) {
 			unsigned int i = all ? k : t->used[k];
 
-			if (t->tag[ACC_WRITE][i] == TLB_NONE)
+			if (t->tag[ACC_WRITE][i] == tlb_empty(i))
 				continue;
 			if (drop(v, t->pa[i], arg))
-				t->tag[ACC_WRITE][i] = TLB_NONE;
+				t->tag[ACC_WRITE][i] = tlb_empty(i);
 			else
 				note_written(v, t->pa[i]);
 		}
@@ -369,7 +375,7 @@ static void tlb_enter(struct ivcpu *v, enum tlb_set set, uint64_t lin, enum acce
 
 	if (acc != ACC_EXEC && v->slow_data)
 		return;
-	if (is_empty(t, i))
+	if (entry_page(t, i) == TLB_NONE)
 		note_used(t, i);
 	else if (t->addend[i] != addend || t->pa[i] != pa || entry_page(t, i) != -tag)
 		entry_drop(t, i);

@@ -4,14 +4,19 @@
  *
  * The TLB look-up leaves the flags alone, so that the guest's flags can stay where they are:
  *
- *	pext  rcx, r11, tlb_mask           index of the page
+ *	rorx  ecx, r11d, 12                the page's place
+ *	movzx ecx, cx
  *	mov   rcx, gs:tag[rcx * 8]         minus the page
  *	lea   rcx, [rcx + r11 + size - 1]  offset of the last byte, if it is that page
  *	pext  rcx, rcx, page_mask          what is above it
  *	jrcxz hit
  *	jmp   miss
- *  hit:	pext  rcx, r11, tlb_mask
+ *  hit:	rorx  ecx, r11d, 12
+ *	movzx ecx, cx
  *	mov   rcx, gs:addend[rcx * 8]      host address = r11 + rcx
+ *
+ * An operand that is one register and a constant needs R11 for nothing else than the address, which
+ * the instruction can as well compute again: then R11 gets the addend before the test.
  *
  * Tags, addends and the vCPU's fields are all at constants from GS.
  */
@@ -110,7 +115,7 @@ void tr_address(struct tr *t, bool agen)
 	emit_op(&t->e, t->wide, 0x8d, HOST_T1, rm_index(HOST_T1, HOST_T0, 0));
 }
 
-/* Continues only if the bits of R11 that @mask selects are 0. */
+/* Continues only if the bits of @src that @mask selects are 0. */
 static void check_zero(struct tr *t, unsigned int src, struct rm mask, bool write)
 {
 	uint8_t *hit;
@@ -122,21 +127,73 @@ static void check_zero(struct tr *t, unsigned int src, struct rm mask, bool writ
 	emit_here(&t->e, hit);
 }
 
-void tr_check(struct tr *t, unsigned int size, bool write, bool lock)
+/* RCX = place of @src's page. */
+static void page_place(struct tr *t, unsigned int src)
+{
+	emit_rorx(&t->e, false, HOST_T0, src, 12);
+	emit_movzx16(&t->e, HOST_T0, HOST_T0);
+}
+
+struct offsets {
+	int32_t tag, addend;
+};
+
+static struct offsets offsets_of(const struct tr *t, bool write)
 {
 	int32_t set = set_offset(t);
-	int32_t tag = set + (int32_t)(offsetof(struct tlb, tag) +
-				      (write ? ACC_WRITE : ACC_READ) * TLB_SIZE * 8u);
-	int32_t addend = set + (int32_t)offsetof(struct tlb, addend);
-	struct rm mask = rm_gs(GS(jx.tlb_mask));
+
+	_Static_assert(TLB_BITS == 16, "places are 16-bit registers");
+	return (struct offsets){
+	    .tag = set + (int32_t)(offsetof(struct tlb, tag) +
+				   (write ? ACC_WRITE : ACC_READ) * TLB_SIZE * 8u),
+	    .addend = set + (int32_t)offsetof(struct tlb, addend),
+	};
+}
+
+void tr_check(struct tr *t, unsigned int size, bool write, bool lock)
+{
+	struct offsets o = offsets_of(t, write);
 
 	if (lock && size > 1)
 		check_zero(t, HOST_T1, rm_gs(GS(jx.align_mask) + 8 * (int32_t)__builtin_ctz(size)),
 			   write);
-	emit_pext(&t->e, HOST_T0, HOST_T1, mask);
-	emit_load(&t->e, HOST_T0, rm_gs8(HOST_T0, tag));
+	page_place(t, HOST_T1);
+	emit_load(&t->e, HOST_T0, rm_gs8(HOST_T0, o.tag));
 	emit_lea(&t->e, HOST_T0, rm_index(HOST_T0, HOST_T1, (int32_t)size - 1));
 	check_zero(t, HOST_T0, rm_gs(GS(jx.page_mask)), write);
-	emit_pext(&t->e, HOST_T0, HOST_T1, mask);
-	emit_load(&t->e, HOST_T0, rm_gs8(HOST_T0, addend));
+	page_place(t, HOST_T1);
+	emit_load(&t->e, HOST_T0, rm_gs8(HOST_T0, o.addend));
+}
+
+struct rm tr_check_based(struct tr *t, unsigned int base, int32_t disp, unsigned int size,
+			 bool write)
+{
+	struct offsets o = offsets_of(t, write);
+
+	if (disp) {
+		emit_lea(&t->e, HOST_T1, rm_base(base, disp));
+		page_place(t, HOST_T1);
+	} else {
+		page_place(t, base);
+	}
+	emit_load(&t->e, HOST_T1, rm_gs8(HOST_T0, o.addend));
+	emit_load(&t->e, HOST_T0, rm_gs8(HOST_T0, o.tag));
+	emit_lea(&t->e, HOST_T0, rm_index(base, HOST_T0, disp + (int32_t)size - 1));
+	check_zero(t, HOST_T0, rm_gs(GS(jx.page_mask)), write);
+	t->cold[t->n_cold - 1].base = (uint8_t)base;
+	t->cold[t->n_cold - 1].disp = disp;
+	return rm_index(base, HOST_T1, disp);
+}
+
+struct rm tr_operand(struct tr *t, unsigned int size, bool write, bool lock)
+{
+	const struct x86_insn *i = &t->i;
+
+	if (t->wide && i->addrsize == 8 && i->seg < SEG_FS && !lock && i->index == REG_NONE &&
+	    i->base < 16 && jit_host(i->base) != HOST_MEM && i->disp >= INT32_MIN &&
+	    i->disp < INT32_MAX - 64)
+		return tr_check_based(t, jit_host(i->base), (int32_t)i->disp, size, write);
+	tr_address(t, false);
+	tr_check(t, size, write, lock);
+	return rm_index(HOST_T1, HOST_T0, 0);
 }

@@ -124,39 +124,37 @@ static void branch_if(struct tr *t)
 		emit_aim(t->e.start, over - 4, emit_at(&t->e));
 }
 
-/* R11 = address of a new stack element, [RCX + R11] checked for writing. */
-static void stack_room(struct tr *t)
+/* A new stack element, checked for writing. */
+static struct rm stack_room(struct tr *t)
 {
 	int32_t n = (int32_t)op_size(t);
 
-	emit_op(&t->e, t->wide, 0x8d, HOST_T1, rm_base(RSP, -n));
-	if (!t->wide) {
-		emit_load(&t->e, HOST_T0, rm_gs(GS(c.seg[SEG_SS].base)));
-		emit_op(&t->e, false, 0x8d, HOST_T1, rm_index(HOST_T1, HOST_T0, 0));
-	}
+	if (t->wide)
+		return tr_check_based(t, RSP, -n, (unsigned int)n, true);
+	emit_op(&t->e, false, 0x8d, HOST_T1, rm_base(RSP, -n));
+	emit_load(&t->e, HOST_T0, rm_gs(GS(c.seg[SEG_SS].base)));
+	emit_op(&t->e, false, 0x8d, HOST_T1, rm_index(HOST_T1, HOST_T0, 0));
 	tr_check(t, (unsigned int)n, true, false);
+	return rm_index(HOST_T1, HOST_T0, 0);
 }
 
-/* R11 and RCX for reading what @reg points to. */
-static void stack_top(struct tr *t, unsigned int reg)
+/* What @reg points to on the stack, checked for reading. */
+static struct rm stack_top(struct tr *t, unsigned int reg)
 {
-	emit_op(&t->e, t->wide, 0x8b, HOST_T1, rm_reg(reg));
-	if (!t->wide) {
-		emit_load(&t->e, HOST_T0, rm_gs(GS(c.seg[SEG_SS].base)));
-		emit_op(&t->e, false, 0x8d, HOST_T1, rm_index(HOST_T1, HOST_T0, 0));
-	}
-	tr_check(t, op_size(t), false, false);
-}
-
-static struct rm at_address(void)
-{
+	if (t->wide)
+		return tr_check_based(t, reg, 0, 8, false);
+	emit_op(&t->e, false, 0x8b, HOST_T1, rm_reg(reg));
+	emit_load(&t->e, HOST_T0, rm_gs(GS(c.seg[SEG_SS].base)));
+	emit_op(&t->e, false, 0x8d, HOST_T1, rm_index(HOST_T1, HOST_T0, 0));
+	tr_check(t, 4, false, false);
 	return rm_index(HOST_T1, HOST_T0, 0);
 }
 
 static void push_return(struct tr *t)
 {
-	stack_room(t);
-	emit_lea(&t->e, HOST_T1, at_address());
+	struct rm rm = stack_room(t);
+
+	emit_lea(&t->e, HOST_T1, rm);
 	page_address(t, HOST_T0, t->u->off + t->u->len);
 	emit_op(&t->e, t->wide, 0x89, HOST_T0, rm_base(HOST_T1, 0));
 }
@@ -176,9 +174,9 @@ static bool indirect_target(struct tr *t)
 	const ZydisDecodedOperand *o = &t->ops[0];
 
 	if (o->type == ZYDIS_OPERAND_TYPE_MEMORY) {
-		tr_address(t, false);
-		tr_check(t, op_size(t), false, false);
-		emit_op(&t->e, t->wide, 0x8b, HOST_T1, at_address());
+		struct rm rm = tr_operand(t, op_size(t), false, false);
+
+		emit_op(&t->e, t->wide, 0x8b, HOST_T1, rm);
 	} else {
 		unsigned int g = (unsigned int)ZydisRegisterGetId(o->reg.value), h = jit_host(g);
 
@@ -211,13 +209,14 @@ static bool call_indirect(struct tr *t)
 static bool ret(struct tr *t)
 {
 	int32_t pop = (int32_t)op_size(t);
+	struct rm rm;
 
 	if (!t->jumps)
 		return false;
 	if (t->z.opcode == 0xc2)
 		pop += (int32_t)(t->z.raw.imm[0].value.u & 0xffff);
-	stack_top(t, RSP);
-	emit_op(&t->e, t->wide, 0x8b, HOST_T1, at_address());
+	rm = stack_top(t, RSP);
+	emit_op(&t->e, t->wide, 0x8b, HOST_T1, rm);
 	jump_known(t, t->u, pop);
 	return true;
 }
@@ -250,31 +249,31 @@ static bool push_insn(struct tr *t)
 {
 	const ZydisDecodedOperand *o = &t->ops[0];
 	unsigned int g, h;
+	struct rm rm;
 
 	if (o->type == ZYDIS_OPERAND_TYPE_MEMORY) {
-		tr_address(t, false);
-		tr_check(t, op_size(t), false, false);
-		emit_op(&t->e, t->wide, 0x8b, HOST_T1, at_address());
+		rm = tr_operand(t, op_size(t), false, false);
+		emit_op(&t->e, t->wide, 0x8b, HOST_T1, rm);
 		emit_store(&t->e, HOST_T1, rm_gs(GS(jx.saved)));
-		stack_room(t);
-		emit_lea(&t->e, HOST_T1, at_address());
+		rm = stack_room(t);
+		emit_lea(&t->e, HOST_T1, rm);
 		emit_load(&t->e, HOST_T0, rm_gs(GS(jx.saved)));
 		emit_op(&t->e, t->wide, 0x89, HOST_T0, rm_base(HOST_T1, 0));
 	} else if (o->type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
-		stack_room(t);
-		emit_op(&t->e, t->wide, 0xc7, 0, at_address());
+		rm = stack_room(t);
+		emit_op(&t->e, t->wide, 0xc7, 0, rm);
 		emit32(&t->e, (uint32_t)o->imm.value.s);
 	} else if (o->type == ZYDIS_OPERAND_TYPE_REGISTER) {
 		g = (unsigned int)ZydisRegisterGetId(o->reg.value);
 		h = jit_host(g);
-		stack_room(t);
+		rm = stack_room(t);
 		if (h == HOST_MEM) {
-			emit_lea(&t->e, HOST_T1, at_address());
-			emit_load(&t->e, HOST_T0, rm_gs(GS_GPR(g)));
-			emit_op(&t->e, t->wide, 0x89, HOST_T0, rm_base(HOST_T1, 0));
-		} else {
-			emit_op(&t->e, t->wide, 0x89, h, at_address());
+			emit_lea(&t->e, HOST_T1, rm);
+			h = HOST_T0;
+			emit_load(&t->e, h, rm_gs(GS_GPR(g)));
+			rm = rm_base(HOST_T1, 0);
 		}
+		emit_op(&t->e, t->wide, 0x89, h, rm);
 	} else {
 		return false;
 	}
@@ -286,17 +285,18 @@ static bool pop_insn(struct tr *t)
 {
 	const ZydisDecodedOperand *o = &t->ops[0];
 	unsigned int g, h;
+	struct rm rm;
 
 	if (o->type != ZYDIS_OPERAND_TYPE_REGISTER)
 		return false;
 	g = (unsigned int)ZydisRegisterGetId(o->reg.value);
 	h = jit_host(g);
-	stack_top(t, RSP);
+	rm = stack_top(t, RSP);
 	if (h == HOST_MEM) {
-		emit_op(&t->e, t->wide, 0x8b, HOST_T1, at_address());
+		emit_op(&t->e, t->wide, 0x8b, HOST_T1, rm);
 		emit_store(&t->e, HOST_T1, rm_gs(GS_GPR(g)));
 	} else {
-		emit_op(&t->e, t->wide, 0x8b, h, at_address());
+		emit_op(&t->e, t->wide, 0x8b, h, rm);
 	}
 	if (g != RSP)
 		add_rsp(t, (int32_t)op_size(t));
@@ -305,9 +305,11 @@ static bool pop_insn(struct tr *t)
 
 static bool leave_insn(struct tr *t)
 {
-	stack_top(t, RBP);
+	struct rm rm = stack_top(t, RBP);
+
+	emit_op(&t->e, t->wide, 0x8b, HOST_T1, rm);
 	emit_op(&t->e, t->wide, 0x8d, RSP, rm_base(RBP, (int32_t)op_size(t)));
-	emit_op(&t->e, t->wide, 0x8b, RBP, at_address());
+	emit_op(&t->e, t->wide, 0x8b, RBP, rm_reg(HOST_T1));
 	return true;
 }
 

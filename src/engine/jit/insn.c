@@ -438,23 +438,32 @@ static void write_insn(struct tr *t, const struct plain *p, struct rm mem)
 	emit_tail(t, tail_at(&t->z));
 }
 
+/* Frees RCX. */
+static struct rm folded(struct tr *t, struct rm rm)
+{
+	emit_lea(&t->e, HOST_T1, rm);
+	return rm_base(HOST_T1, 0);
+}
+
 static struct rm operand_in_memory(struct tr *t, const struct plain *p)
 {
 	bool lock =
 	    (t->z.attributes & ZYDIS_ATTRIB_HAS_LOCK) || (t->z.mnemonic == ZYDIS_MNEMONIC_XCHG);
 
-	tr_address(t, false);
-	if (p->x87)
+	struct rm rm;
+
+	if (p->x87) {
+		tr_address(t, false);
 		emit_store(&t->e, HOST_T1, rm_gs(GS(jx.fdp)));
-	tr_check(t, p->mem->size / 8u, writes(p->mem), lock);
+	}
+	rm = tr_operand(t, p->mem->size / 8u, writes(p->mem), lock);
 	if (p->high) {
-		emit_lea(&t->e, HOST_T0, rm_index(HOST_T1, HOST_T0, 0));
+		emit_lea(&t->e, HOST_T0, rm);
 		return rm_base(HOST_T0, 0);
 	}
-	if (!p->n_far && !p->rcx)
-		return rm_index(HOST_T1, HOST_T0, 0);
-	emit_lea(&t->e, HOST_T1, rm_index(HOST_T1, HOST_T0, 0));
-	return rm_base(HOST_T1, 0);
+	if (rm.index == HOST_T0 && (p->n_far || p->rcx))
+		return folded(t, rm);
+	return rm;
 }
 
 static bool do_lea(struct tr *t)

@@ -129,6 +129,8 @@ struct tr {
 		uint32_t code;
 		int16_t undo; /* to add to RSP first */
 		int16_t link; /* number, -1 = none */
+		uint8_t base; /* R11 = this host register + disp first; RM_NONE = no */
+		int32_t disp;
 	} cold[192];
 	unsigned int n_cold;
 	bool full; /* no room for more cold code: give up */
@@ -158,6 +160,12 @@ void tr_cold(struct tr *t, uint32_t stub, uint32_t code, int undo, int link);
 void tr_address(struct tr *t, bool agen);
 /* R11 = linear address -> RCX = addend; leaves by the miss stub.  @lock: also if not aligned. */
 void tr_check(struct tr *t, unsigned int size, bool write, bool lock);
+
+/* The operand at [@base + @disp], a host register and a constant, checked; uses R11 and RCX. */
+struct rm tr_check_based(struct tr *t, unsigned int base, int32_t disp, unsigned int size,
+			 bool write);
+/* The instruction's memory operand, likewise. */
+struct rm tr_operand(struct tr *t, unsigned int size, bool write, bool lock);
 
 /* --- insn.c --- */
 

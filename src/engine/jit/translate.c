@@ -12,13 +12,14 @@ void tr_cold(struct tr *t, uint32_t stub, uint32_t code, int undo, int link)
 {
 	if (t->n_cold == ARRAY_SIZE(t->cold)) {
 		t->full = true;
-		return;
+		t->n_cold--;
 	}
 	t->cold[t->n_cold++] = (struct cold){.at = emit_at(&t->e) - 4,
 					     .to = stub,
 					     .code = code,
 					     .undo = (int16_t)undo,
-					     .link = (int16_t)link};
+					     .link = (int16_t)link,
+					     .base = RM_NONE};
 }
 
 void tr_cold_exit(struct tr *t, const struct uop *u)
@@ -36,6 +37,8 @@ static void write_cold(struct tr *t)
 			t->c->link[c->link].cold = emit_at(&t->e);
 		if (c->undo)
 			emit_op(&t->e, t->wide, 0x8d, RSP, rm_base(RSP, c->undo));
+		if (c->base != RM_NONE)
+			emit_lea(&t->e, HOST_T1, rm_base(c->base, c->disp));
 		emit_mov_imm32(&t->e, HOST_T0, c->code);
 		emit_jmp(&t->e, c->to);
 	}
