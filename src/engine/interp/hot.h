@@ -138,6 +138,8 @@ void blocks_flush(struct ivcpu *v);
 
 /* ops_branch.c */
 void jump_cache_enter(struct ivcpu *v, uint64_t rip, struct block *b);
+/* The block at @rip, if it is known and good: page_rip is its page's then. */
+struct block *jump_cache_find(struct ivcpu *v, uint64_t rip);
 bool flags_cond(uint16_t af, unsigned int cc); /* cc as in Jcc's opcode */
 
 /* ops_flow.c, ops_decimal.c */

@@ -326,6 +326,15 @@ static bool code_bp(const struct cpu *c)
 	return c->dr7 & 0xff;
 }
 
+bool interp_is_quiet(const struct ivcpu *v)
+{
+	const struct cpu *c = &v->c;
+
+	return !v->kicked && !v->kick && !v->want_irq && c->mp_state == CPU_RUNNABLE &&
+	       !c->event_pending && !c->pending_dbg && !c->nmi_pending && !v->single_step &&
+	       !(c->rflags & (FL_TF | FL_RF)) && !in_flight(v) && !code_bp(c) && !v->data_bp;
+}
+
 /* Must every instruction be seen? */
 static bool needs_step(const struct ivcpu *v)
 {

@@ -46,9 +46,9 @@ enum access {
 
 /* --- soft TLB --- */
 
-#define TLB_BITS  16
+#define TLB_BITS  13
 #define TLB_SIZE  (1u << TLB_BITS)
-#define TLB_USED  4096
+#define TLB_USED  1024
 #define TLB_LARGE 8
 
 /*
@@ -451,6 +451,8 @@ uint64_t exit_cr8_read(struct ivcpu *v);
 void exit_cr8_write(struct ivcpu *v, uint64_t x);
 /* The accesses logged so far are committed (an iteration of a string instruction is complete). */
 void replay_commit(struct ivcpu *v);
+/* Nothing asks for a look between two instructions but an interrupt shadow. */
+bool interp_is_quiet(const struct ivcpu *v);
 /* Look at IREQ_* now. */
 void serve_requests(struct ivcpu *v);
 

@@ -26,19 +26,28 @@ void jump_cache_enter(struct ivcpu *v, uint64_t rip, struct block *b)
 	je->block = b;
 }
 
-/* To @rip in any page; the branch itself is done and counted. */
-static const struct uop *jump_any(struct ivcpu *v, uint64_t rip)
+struct block *jump_cache_find(struct ivcpu *v, uint64_t rip)
 {
 	const struct jump_entry *je = jump_slot(v, rip);
 	uint64_t lin = v->mode == MODE_LONG ? rip : (uint32_t)(v->c.seg[SEG_CS].base + rip);
 	struct block *b = je->block;
 	uint64_t pa = v->tlb->pa[tlb_index(lin)] | (lin & 0xfff);
 
-	if (likely(je->rip == rip && b && !v->leave && b->key == v->run_key && b->pa == pa &&
+	if (likely(je->rip == rip && b && b->key == v->run_key && b->pa == pa &&
 		   tlb_hit(v->tlb, lin, 1, ACC_EXEC) && *b->word == b->gen)) {
 		v->page_rip = rip - (lin & 0xfff);
-		GO(v, b->u);
+		return b;
 	}
+	return NULL;
+}
+
+/* To @rip in any page; the branch itself is done and counted. */
+static const struct uop *jump_any(struct ivcpu *v, uint64_t rip)
+{
+	struct block *b = jump_cache_find(v, rip);
+
+	if (likely(b && !v->leave))
+		GO(v, b->u);
 	v->c.rip = rip;
 	return NULL;
 }

@@ -4,19 +4,17 @@
  *
  * The TLB look-up leaves the flags alone, so that the guest's flags can stay where they are:
  *
- *	rorx  ecx, r11d, 12                the page's place
- *	movzx ecx, cx
+ *	pext  rcx, r11, tlb_mask           the page's place
  *	mov   rcx, gs:tag[rcx * 8]         minus the page
  *	lea   rcx, [rcx + r11 + size - 1]  offset of the last byte, if it is that page
  *	pext  rcx, rcx, page_mask          what is above it
  *	jrcxz hit
  *	jmp   miss
- *  hit:	rorx  ecx, r11d, 12
- *	movzx ecx, cx
+ *  hit:	pext  rcx, r11, tlb_mask
  *	mov   rcx, gs:addend[rcx * 8]      host address = r11 + rcx
  *
- * An operand that is one register and a constant needs R11 for nothing else than the address, which
- * the instruction can as well compute again: then R11 gets the addend before the test.
+ * R11 is needed for nothing else than the address, which can be computed again from the operand's
+ * registers unless they were fetched for it: then R11 gets the addend before the test.
  *
  * Tags, addends and the vCPU's fields are all at constants from GS.
  */
@@ -130,8 +128,7 @@ static void check_zero(struct tr *t, unsigned int src, struct rm mask, bool writ
 /* RCX = place of @src's page. */
 static void page_place(struct tr *t, unsigned int src)
 {
-	emit_rorx(&t->e, false, HOST_T0, src, 12);
-	emit_movzx16(&t->e, HOST_T0, HOST_T0);
+	emit_pext(&t->e, HOST_T0, src, rm_gs(GS(jx.tlb_mask)));
 }
 
 struct offsets {
@@ -142,7 +139,6 @@ static struct offsets offsets_of(const struct tr *t, bool write)
 {
 	int32_t set = set_offset(t);
 
-	_Static_assert(TLB_BITS == 16, "places are 16-bit registers");
 	return (struct offsets){
 	    .tag = set + (int32_t)(offsetof(struct tlb, tag) +
 				   (write ? ACC_WRITE : ACC_READ) * TLB_SIZE * 8u),
@@ -165,34 +161,65 @@ void tr_check(struct tr *t, unsigned int size, bool write, bool lock)
 	emit_load(&t->e, HOST_T0, rm_gs8(HOST_T0, o.addend));
 }
 
-struct rm tr_check_based(struct tr *t, unsigned int base, int32_t disp, unsigned int size,
-			 bool write)
+/* @ea: of host registers that stay as they are. */
+static struct rm check_operand(struct tr *t, struct rm ea, unsigned int size, bool write)
 {
 	struct offsets o = offsets_of(t, write);
+	struct rm last = {.mem = true, .index = HOST_T0, .scale = 1};
 
-	if (disp) {
-		emit_lea(&t->e, HOST_T1, rm_base(base, disp));
+	if (ea.disp || ea.index != RM_NONE) {
+		emit_lea(&t->e, HOST_T1, ea);
 		page_place(t, HOST_T1);
 	} else {
-		page_place(t, base);
+		page_place(t, ea.base);
 	}
 	emit_load(&t->e, HOST_T1, rm_gs8(HOST_T0, o.addend));
 	emit_load(&t->e, HOST_T0, rm_gs8(HOST_T0, o.tag));
-	emit_lea(&t->e, HOST_T0, rm_index(base, HOST_T0, disp + (int32_t)size - 1));
+	last.base = ea.base;
+	last.disp = ea.disp + (int32_t)size - 1;
+	emit_lea(&t->e, HOST_T0, last);
+	if (ea.index != RM_NONE) {
+		last = ea;
+		last.base = HOST_T0;
+		last.disp = 0;
+		emit_lea(&t->e, HOST_T0, last);
+	}
 	check_zero(t, HOST_T0, rm_gs(GS(jx.page_mask)), write);
-	t->cold[t->n_cold - 1].base = (uint8_t)base;
-	t->cold[t->n_cold - 1].disp = disp;
-	return rm_index(base, HOST_T1, disp);
+	t->cold[t->n_cold - 1].ea = ea;
+	if (ea.index == RM_NONE)
+		return rm_index(ea.base, HOST_T1, ea.disp);
+	emit_lea(&t->e, HOST_T1, rm_index(ea.base, HOST_T1, ea.disp));
+	ea.base = HOST_T1;
+	ea.disp = 0;
+	return ea;
+}
+
+struct rm tr_check_based(struct tr *t, unsigned int base, int32_t disp, unsigned int size,
+			 bool write)
+{
+	return check_operand(t, rm_base(base, disp), size, write);
+}
+
+static bool is_resident(uint8_t g)
+{
+	return g < 16 && jit_host(g) != HOST_MEM;
 }
 
 struct rm tr_operand(struct tr *t, unsigned int size, bool write, bool lock)
 {
 	const struct x86_insn *i = &t->i;
 
-	if (t->wide && i->addrsize == 8 && i->seg < SEG_FS && !lock && i->index == REG_NONE &&
-	    i->base < 16 && jit_host(i->base) != HOST_MEM && i->disp >= INT32_MIN &&
-	    i->disp < INT32_MAX - 64)
-		return tr_check_based(t, jit_host(i->base), (int32_t)i->disp, size, write);
+	if (t->wide && i->addrsize == 8 && i->seg < SEG_FS && !lock && is_resident(i->base) &&
+	    (i->index == REG_NONE || is_resident(i->index)) && i->disp >= INT32_MIN &&
+	    i->disp < INT32_MAX - 64) {
+		struct rm ea = rm_base(jit_host(i->base), (int32_t)i->disp);
+
+		if (i->index != REG_NONE) {
+			ea.index = (uint8_t)jit_host(i->index);
+			ea.scale = i->scale;
+		}
+		return check_operand(t, ea, size, write);
+	}
 	tr_address(t, false);
 	tr_check(t, size, write, lock);
 	return rm_index(HOST_T1, HOST_T0, 0);

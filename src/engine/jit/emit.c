@@ -135,15 +135,6 @@ void emit_pext(struct emit *e, unsigned int reg, unsigned int src, struct rm mas
 	emit_insn(e, &f, reg, &mask);
 }
 
-void emit_rorx(struct emit *e, bool w, unsigned int reg, unsigned int src, unsigned int count)
-{
-	const struct form f = {.vex = true, .map = 3, .opcode = 0xf0, .w = w, .pp = 3};
-	struct rm rm = rm_reg(src);
-
-	emit_insn(e, &f, reg, &rm);
-	emit8(e, count);
-}
-
 static void emit_rel32(struct emit *e, uint32_t to)
 {
 	emit32(e, to ? to - (emit_at(e) + 4) : 0);

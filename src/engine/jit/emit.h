@@ -107,14 +107,6 @@ void emit_mov_imm32(struct emit *e, unsigned int reg, uint32_t x); /* zero-exten
 /* Gathers the bits of @src that the mask at @mask selects; leaves flags alone, as all above do. */
 void emit_pext(struct emit *e, unsigned int reg, unsigned int src, struct rm mask);
 
-/* RORX: @src rotated right, flags left alone. */
-void emit_rorx(struct emit *e, bool w, unsigned int reg, unsigned int src, unsigned int count);
-/* Zero-extends 16 bits. */
-static inline void emit_movzx16(struct emit *e, unsigned int reg, unsigned int src)
-{
-	emit_0f(e, 0xb7, reg, rm_reg(src));
-}
-
 /* Offset of the current place. */
 static inline uint32_t emit_at(const struct emit *e)
 {

@@ -128,6 +128,38 @@ uint32_t jit_call(struct ivcpu *v, uint32_t code)
 	return GO_ON;
 }
 
+static void set_gs_base(const void *base)
+{
+	__asm__ volatile("wrgsbase %0" ::"r"(base));
+}
+
+/*
+ * Called by code for an instruction after which another block comes.  A shadow (of STI, say) ends
+ * with the next instruction: nothing looks for interrupts before that has been executed.
+ */
+uint64_t jit_call_end(struct ivcpu *v, uint32_t code)
+{
+	struct jit *j = jit_of(v);
+	const struct uop *u = uop_at(j, code);
+	unsigned int as = v->as;
+	struct block *b;
+
+	jit_sync(v);
+	call_slow(v, u);
+	if (unlikely(!interp_is_quiet(v)))
+		return 0;
+	v->run_key = v->block_key;
+	b = jump_cache_find(v, v->c.rip);
+	if (!b || !b->code)
+		return 0;
+	v->c.int_shadow = 0;
+	v->stop = false;
+	if (as != v->as)
+		set_gs_base(v->as_state[v->as].alias);
+	note_entry(v, b);
+	return (uintptr_t)j->rx + b->code->body;
+}
+
 /* Called by code for an access that is not in the TLB. */
 uint64_t jit_miss(struct ivcpu *v, uint32_t code)
 {

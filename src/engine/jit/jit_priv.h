@@ -58,8 +58,8 @@ struct jit {
 	unsigned int n_codes, max_codes;
 	uint8_t *base; /* of the block arena */
 	jit_enter_fn *enter;
-	uint32_t exit, call, miss, leave, load_sse, load_avx, load_x87; /* stubs */
-	ZydisDecoder decoder[3];                                        /* by enum insn_bits */
+	uint32_t exit, call, call_end, miss, leave, load_sse, load_avx, load_x87; /* stubs */
+	ZydisDecoder decoder[3]; /* by enum insn_bits */
 	struct {
 		struct jit_code *from;
 		unsigned int link;
@@ -98,6 +98,8 @@ void jit_make_stubs(struct ivcpu *v, struct jit *j);
 
 /* The instruction of this uop by its slow handler: 0 = go on behind it, or JIT_LEAVE. */
 uint32_t jit_call(struct ivcpu *v, uint32_t code);
+/* Likewise, for the last of a block: where to go on, or 0: c.rip is right. */
+uint64_t jit_call_end(struct ivcpu *v, uint32_t code);
 /* An access of this uop to jx.address missed: where to go on, or 0 and a uop in jx.saved. */
 uint64_t jit_miss(struct ivcpu *v, uint32_t code);
 
@@ -129,8 +131,7 @@ struct tr {
 		uint32_t code;
 		int16_t undo; /* to add to RSP first */
 		int16_t link; /* number, -1 = none */
-		uint8_t base; /* R11 = this host register + disp first; RM_NONE = no */
-		int32_t disp;
+		struct rm ea; /* R11 = this address first; not mem = no */
 	} cold[192];
 	unsigned int n_cold;
 	bool full; /* no room for more cold code: give up */

@@ -5,6 +5,7 @@
  *	enter   C calls it: the guest's registers come from struct cpu, then to the code
  *	exit    code jumps here with what to tell in ECX: registers to struct cpu, back to C
  *	call    the same, then calls C for one instruction and goes on behind it
+ *	call_end  likewise for the last instruction of a block; C says which block comes
  *	miss    the same, then calls C to fill the TLB and starts the instruction again
  *	leave   exit at the guest address in R11
  *	load_*  vector or x87 state into the host's registers, or exit (ECX) if that is not allowed
@@ -219,6 +220,28 @@ static void make_call(struct emit *e, struct ivcpu *v, bool avx)
 	jmp_gs(e, GS(jx.resume));
 }
 
+/* C's answer: where to go on, or 0. */
+static void make_call_end(struct emit *e, struct ivcpu *v, bool avx)
+{
+	uint8_t *on;
+
+	save(e, avx);
+	store8(e, GS(jx.sse_out), 1);
+	store8(e, GS(jx.avx_out), 1);
+	to_c(e, v);
+	call_c(e, (const void *)jit_call_end);
+	emit_op(e, true, 0x85, RAX, rm_reg(RAX)); /* TEST; JNZ */
+	emit8(e, 0x75);
+	emit8(e, 0);
+	on = e->p;
+	emit_mov_imm32(e, RCX, JIT_LEAVE);
+	make_return(e);
+	on[-1] = (uint8_t)(e->p - on);
+	emit_store(e, RAX, rm_gs(GS(jx.resume)));
+	restore(e);
+	jmp_gs(e, GS(jx.resume));
+}
+
 /* R11: the address.  C's answer: where to go on, or 0 and what to tell is in jx.saved. */
 static void make_miss(struct emit *e, struct ivcpu *v, bool avx)
 {
@@ -312,6 +335,8 @@ void jit_make_stubs(struct ivcpu *v, struct jit *j)
 	make_exit(&e, avx);
 	j->call = emit_at(&e);
 	make_call(&e, v, avx);
+	j->call_end = emit_at(&e);
+	make_call_end(&e, v, avx);
 	j->miss = emit_at(&e);
 	make_miss(&e, v, avx);
 	j->leave = emit_at(&e);

@@ -18,8 +18,7 @@ void tr_cold(struct tr *t, uint32_t stub, uint32_t code, int undo, int link)
 					     .to = stub,
 					     .code = code,
 					     .undo = (int16_t)undo,
-					     .link = (int16_t)link,
-					     .base = RM_NONE};
+					     .link = (int16_t)link};
 }
 
 void tr_cold_exit(struct tr *t, const struct uop *u)
@@ -37,8 +36,8 @@ static void write_cold(struct tr *t)
 			t->c->link[c->link].cold = emit_at(&t->e);
 		if (c->undo)
 			emit_op(&t->e, t->wide, 0x8d, RSP, rm_base(RSP, c->undo));
-		if (c->base != RM_NONE)
-			emit_lea(&t->e, HOST_T1, rm_base(c->base, c->disp));
+		if (c->ea.mem)
+			emit_lea(&t->e, HOST_T1, c->ea);
 		emit_mov_imm32(&t->e, HOST_T0, c->code);
 		emit_jmp(&t->e, c->to);
 	}
@@ -68,6 +67,12 @@ static bool translate_insn(struct tr *t, bool *ends)
 		return true;
 	if (t->u->fn == op_slow) {
 		call_handler(t);
+		return true;
+	}
+	if (t->u->fn == op_slow_end) {
+		emit_mov_imm32(&t->e, HOST_T0, jit_uop_code(t->j, t->u));
+		emit_jmp(&t->e, t->j->call_end);
+		*ends = true;
 		return true;
 	}
 	emit_jmp(&t->e, 0);
