@@ -71,9 +71,11 @@ struct block {
 	struct uop u[];
 };
 
-#define KEY_STEP    0x80000000u /* blocks of one instruction */
-#define KEY_CS_FLAT 0x100u      /* no limit on rip below 4 GiB */
-#define KEY_FLAT    0x200u /* nor on offsets in DS, ES and SS, which are writable; not long mode */
+#define KEY_STEP     0x80000000u             /* blocks of one instruction */
+#define KEY_SET(set) ((uint32_t)(set) << 16) /* enum tlb_set; with a translator only */
+#define KEY_CPL_1_2  0x40000u                /* likewise */
+#define KEY_CS_FLAT  0x100u                  /* no limit on rip below 4 GiB */
+#define KEY_FLAT     0x200u /* nor on offsets in DS, ES and SS, which are writable; not long mode */
 
 #if INTERP_THREADED
 #define GO(v, to)                                                                                  \

@@ -218,8 +218,8 @@ void interp_mode_changed(struct ivcpu *v)
 		v->tlb_set = (c->cr4 & CR4_SMAP) && (c->rflags & FL_AC) ? TLB_SUPER_AC : TLB_SUPER;
 	tlb_select(v);
 	key = make_key(v);
-	if (v->jit) /* translated code knows its TLB set */
-		key |= (uint32_t)v->tlb_set << 16;
+	if (v->jit) /* translated code knows its TLB set, and CPL 0 */
+		key |= KEY_SET(v->tlb_set) | (v->cpl == 1 || v->cpl == 2 ? KEY_CPL_1_2 : 0);
 	if (key != v->block_key) {
 		v->block_key = key;
 		v->stop = true; /* the running block was made for the old one */

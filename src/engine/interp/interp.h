@@ -88,14 +88,16 @@ enum tlb_set { TLB_SUPER, TLB_USER, TLB_SUPER_AC /* SMAP off by EFLAGS.AC */, TL
 #define AS_SLOTS 8
 
 /* Translated code by address (engine/jit), where jumps that leave their page look first. */
-#define JUMPS_BITS 12
+#define JUMPS_BITS 14
 #define JUMPS_SIZE (1u << JUMPS_BITS)
+#define JUMPS_USED 1024
 struct jumps {
 	uint64_t rip[JUMPS_SIZE];  /* minus the address; the first is never used */
 	uint64_t code[JUMPS_SIZE]; /* host address */
 	uint64_t pages[256];       /* Bloom filter of the linear pages in it */
-	uint32_t key;              /* of the blocks in it */
-	bool used;
+	uint16_t used[JUMPS_USED]; /* places filled since it was empty; too many: all */
+	uint32_t n_used;
+	uint32_t key; /* of the blocks in it */
 };
 
 struct as_slot {

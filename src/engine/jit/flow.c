@@ -36,7 +36,6 @@ static void jump_known(struct tr *t, const struct uop *u, int32_t pop)
 	struct rm mask = rm_gs(GS(jumps_mask));
 	uint8_t *hit;
 
-	/* The mask selects bits from JUMPS_SHIFT on. */
 	emit_pext(&t->e, HOST_T0, HOST_T1, mask);
 	emit_load(&t->e, HOST_T0, rm_gs8(HOST_T0, t->jumps + (int32_t)offsetof(struct jumps, rip)));
 	emit_lea(&t->e, HOST_T0, rm_index(HOST_T0, HOST_T1, 0));
@@ -124,8 +123,7 @@ static void branch_if(struct tr *t)
 		emit_aim(t->e.start, over - 4, emit_at(&t->e));
 }
 
-/* A new stack element, checked for writing. */
-static struct rm stack_room(struct tr *t)
+struct rm tr_stack_room(struct tr *t)
 {
 	int32_t n = (int32_t)op_size(t);
 
@@ -152,7 +150,7 @@ static struct rm stack_top(struct tr *t, unsigned int reg)
 
 static void push_return(struct tr *t)
 {
-	struct rm rm = stack_room(t);
+	struct rm rm = tr_stack_room(t);
 
 	emit_lea(&t->e, HOST_T1, rm);
 	page_address(t, HOST_T0, t->u->off + t->u->len);
@@ -255,18 +253,18 @@ static bool push_insn(struct tr *t)
 		rm = tr_operand(t, op_size(t), false, false);
 		emit_op(&t->e, t->wide, 0x8b, HOST_T1, rm);
 		emit_store(&t->e, HOST_T1, rm_gs(GS(jx.saved)));
-		rm = stack_room(t);
+		rm = tr_stack_room(t);
 		emit_lea(&t->e, HOST_T1, rm);
 		emit_load(&t->e, HOST_T0, rm_gs(GS(jx.saved)));
 		emit_op(&t->e, t->wide, 0x89, HOST_T0, rm_base(HOST_T1, 0));
 	} else if (o->type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
-		rm = stack_room(t);
+		rm = tr_stack_room(t);
 		emit_op(&t->e, t->wide, 0xc7, 0, rm);
 		emit32(&t->e, (uint32_t)o->imm.value.s);
 	} else if (o->type == ZYDIS_OPERAND_TYPE_REGISTER) {
 		g = (unsigned int)ZydisRegisterGetId(o->reg.value);
 		h = jit_host(g);
-		rm = stack_room(t);
+		rm = tr_stack_room(t);
 		if (h == HOST_MEM) {
 			emit_lea(&t->e, HOST_T1, rm);
 			h = HOST_T0;
@@ -316,6 +314,9 @@ static bool leave_insn(struct tr *t)
 bool tr_flow(struct tr *t, bool *ends)
 {
 	*ends = false;
+	if (t->u->fn == op_slow && t->wide && t->z.mnemonic == ZYDIS_MNEMONIC_PUSH &&
+	    t->i.has_mem && t->i.stacksize == 8)
+		return push_insn(t);
 	if (t->u->fn == op_slow || t->u->fn == op_slow_end || t->u->fn == op_ud)
 		return false;
 	if (!t->wide && !t->u->flat && t->ops[0].type == ZYDIS_OPERAND_TYPE_MEMORY)

@@ -35,10 +35,10 @@ struct block *jit_block_of(const struct uop *u)
 	return container_of(first, struct block, u[0]);
 }
 
-/* The micro-op itself, not what watches or enters. */
+/* The micro-op itself, not what enters the code that left it to us. */
 static const struct uop *run_uop(struct ivcpu *v, const struct uop *u)
 {
-	if (u->idx == 0 && jit_block_of(u)->first)
+	if (u->idx == 0 && jit_block_of(u)->code)
 		return jit_block_of(u)->first(v, u);
 	GO(v, u);
 }
@@ -146,16 +146,25 @@ uint64_t jit_call_end(struct ivcpu *v, uint32_t code)
 
 	jit_sync(v);
 	call_slow(v, u);
+	v->jx.saved = JIT_LEAVE;
 	if (unlikely(!interp_is_quiet(v)))
 		return 0;
 	v->run_key = v->block_key;
 	b = jump_cache_find(v, v->c.rip);
-	if (!b || !b->code)
-		return 0;
+	if (!b) { /* which may fault: between two instructions */
+		v->hot = v->running = false;
+		b = block_find(v);
+		jump_cache_enter(v, v->c.rip, b);
+		v->hot = v->running = true;
+	}
 	v->c.int_shadow = 0;
 	v->stop = false;
 	if (as != v->as)
 		set_gs_base(v->as_state[v->as].alias);
+	if (!b->code) {
+		v->jx.saved = jit_uop_code(j, b->u);
+		return 0;
+	}
 	note_entry(v, b);
 	return (uintptr_t)j->rx + b->code->body;
 }

@@ -50,8 +50,8 @@ void jit_stats(const struct ivcpu *v, char *buf, size_t len);
 
 /* --- jump caches (jumps.c) --- */
 
-#define JUMPS_SHIFT 3
-#define JUMPS_MASK  ((uint64_t)(JUMPS_SIZE - 1) << JUMPS_SHIFT)
+/* Its low byte is not 0: that is what loops look at. */
+#define JUMPS_MASK ((uint64_t)(JUMPS_SIZE - 1))
 
 void jumps_init(struct jumps *j);
 void jumps_wipe(struct jumps *j);

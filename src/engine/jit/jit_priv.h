@@ -98,9 +98,9 @@ void jit_make_stubs(struct ivcpu *v, struct jit *j);
 
 /* The instruction of this uop by its slow handler: 0 = go on behind it, or JIT_LEAVE. */
 uint32_t jit_call(struct ivcpu *v, uint32_t code);
-/* Likewise, for the last of a block: where to go on, or 0: c.rip is right. */
+/* Likewise, for the last of a block: where to go on, or 0 and what to tell in jx.saved. */
 uint64_t jit_call_end(struct ivcpu *v, uint32_t code);
-/* An access of this uop to jx.address missed: where to go on, or 0 and a uop in jx.saved. */
+/* An access of this uop to jx.address missed: where to go on, or 0 and the same. */
 uint64_t jit_miss(struct ivcpu *v, uint32_t code);
 
 /* --- translate.c --- */
@@ -174,7 +174,15 @@ struct rm tr_operand(struct tr *t, unsigned int size, bool write, bool lock);
  * False = not that kind, nothing was emitted. */
 bool tr_plain(struct tr *t);
 
+/* --- system.c --- */
+
+/* Frequent system instructions at CPL 0 in 64-bit mode. */
+bool tr_system(struct tr *t);
+
 /* --- flow.c --- */
+
+/* A new stack element, checked for writing; uses R11 and RCX. */
+struct rm tr_stack_room(struct tr *t);
 
 /* Branches, calls, returns, push, pop, leave.  @ends: nothing of the block follows. */
 bool tr_flow(struct tr *t, bool *ends);

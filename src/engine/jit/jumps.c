@@ -14,18 +14,22 @@
 
 void jumps_init(struct jumps *j)
 {
-	j->used = true;
-	jumps_wipe(j);
+	j->rip[0] = 1; /* minus it is the last place */
 }
 
 void jumps_wipe(struct jumps *j)
 {
-	if (!j->used)
+	if (!j->n_used)
 		return;
-	memset(j->rip, 0, sizeof(j->rip));
+	if (j->n_used <= JUMPS_USED) {
+		for (unsigned int k = 0; k < j->n_used; k++)
+			j->rip[j->used[k]] = 0;
+	} else {
+		memset(j->rip, 0, sizeof(j->rip));
+		jumps_init(j);
+	}
 	memset(j->pages, 0, sizeof(j->pages));
-	j->rip[0] = UINT64_C(1) << JUMPS_SHIFT; /* minus it is the last place */
-	j->used = false;
+	j->n_used = 0;
 }
 
 static uint64_t page_bit(uint64_t lin, unsigned int *word)
@@ -47,7 +51,7 @@ void jumps_drop_page(struct jumps *j, uint64_t lin)
 
 void jumps_enter(struct jumps *j, uint64_t rip, uint64_t lin, const void *code, uint32_t key)
 {
-	uint64_t place = (rip >> JUMPS_SHIFT) & (JUMPS_SIZE - 1);
+	uint64_t place = rip & JUMPS_MASK;
 	unsigned int word;
 	uint64_t bit = page_bit(lin, &word);
 
@@ -57,10 +61,15 @@ void jumps_enter(struct jumps *j, uint64_t rip, uint64_t lin, const void *code, 
 		jumps_wipe(j);
 		j->key = key;
 	}
+	if (!j->rip[place]) {
+		if (j->n_used < JUMPS_USED)
+			j->used[j->n_used] = (uint16_t)place;
+		if (j->n_used <= JUMPS_USED)
+			j->n_used++;
+	}
 	j->rip[place] = -rip;
 	j->code[place] = (uintptr_t)code;
 	j->pages[word] |= bit;
-	j->used = true;
 }
 
 void jumps_wipe_all(struct ivcpu *v)

@@ -220,7 +220,7 @@ static void make_call(struct emit *e, struct ivcpu *v, bool avx)
 	jmp_gs(e, GS(jx.resume));
 }
 
-/* C's answer: where to go on, or 0. */
+/* C's answer: where to go on, or 0 and what to tell is in jx.saved. */
 static void make_call_end(struct emit *e, struct ivcpu *v, bool avx)
 {
 	uint8_t *on;
@@ -234,7 +234,7 @@ static void make_call_end(struct emit *e, struct ivcpu *v, bool avx)
 	emit8(e, 0x75);
 	emit8(e, 0);
 	on = e->p;
-	emit_mov_imm32(e, RCX, JIT_LEAVE);
+	emit_load(e, RCX, rm_gs(GS(jx.saved)));
 	make_return(e);
 	on[-1] = (uint8_t)(e->p - on);
 	emit_store(e, RAX, rm_gs(GS(jx.resume)));

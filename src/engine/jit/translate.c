@@ -63,7 +63,7 @@ static bool translate_insn(struct tr *t, bool *ends)
 	if (tr_flow(t, ends))
 		return true;
 	*ends = false;
-	if (tr_plain(t))
+	if (tr_system(t) || tr_plain(t))
 		return true;
 	if (t->u->fn == op_slow) {
 		call_handler(t);
@@ -117,7 +117,7 @@ static bool can_translate(const struct ivcpu *v, const struct block *b)
 {
 	enum insn_bits bits = b->key & 3;
 
-	if (b->crosses || (b->key & KEY_STEP))
+	if (b->crosses || (b->key & (KEY_STEP | KEY_CPL_1_2)))
 		return false;
 	if (bits == INSN_64)
 		return true;
