@@ -32,8 +32,9 @@ def draw(result, path):
            % (LEFT + WIDTH + 60, height),
            '<rect width="100%" height="100%" fill="#ffffff"/>',
            text(16, 26, "Time of the same program, as many times the host's own", 'font-size="16"'),
-           text(16, 46, "%s; %s; engine %s, %s; left is faster" % (
-               result["date"], result["host"], result["engine"], result["qemu"].split(" (")[0] or "no QEMU"),
+           text(16, 46, "%s; %s; load %.1f; engine %s, %s; left is faster" % (
+               result["date"], result["host"], result["load"], result["engine"],
+               result["qemu"].split(" (")[0] or "no QEMU"),
                 'fill="#555555"')]
     for n, (name, colour) in enumerate(COLOURS.items()):
         out.append('<rect x="%d" y="60" width="12" height="12" fill="%s"/>' % (LEFT + 90 * n, colour))

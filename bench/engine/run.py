@@ -97,7 +97,8 @@ def append_line(words):
 def run_qemu(o, g, who, words, disk):
     command = ["qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-cpu", QEMU[who], "-smp", "1",
                "-m", "1024", "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio",
-               "-no-reboot", "-kernel", g.kernel, "-initrd", g.initrd_programs if disk else g.initrd, "-append", append_line(words)]
+               "-no-reboot", "-kernel", g.kernel, "-append", append_line(words),
+               "-initrd", g.initrd_programs if disk else g.initrd]
     if disk:
         command += ["-drive", "if=none,id=d,format=raw,readonly=on,file=" + g.image,
                     "-device", "virtio-blk-pci,drive=d"]
