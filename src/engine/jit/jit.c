@@ -65,9 +65,9 @@ static void note_entry(struct ivcpu *v, struct block *b)
 	struct jit_code *from = j->pending.from;
 
 	if (v->tlb_set == TLB_SUPER)
-		jumps_enter(&v->kernel_jumps, rip, lin, j->rx + c->start, b->key);
+		jumps_enter(&v->kernel_jumps, rip, lin, b->pa, j->rx + c->start, b->key);
 	else if (v->tlb_set == TLB_USER)
-		jumps_enter(&v->as_slot->jumps, rip, lin, j->rx + c->start, b->key);
+		jumps_enter(&v->as_slot->jumps, rip, lin, b->pa, j->rx + c->start, b->key);
 	if (!from)
 		return;
 	j->pending.from = NULL;
@@ -158,6 +158,7 @@ uint64_t jit_call_end(struct ivcpu *v, uint32_t code)
 		v->hot = v->running = true;
 	}
 	v->c.int_shadow = 0;
+	v->c.rflags &= ~(uint64_t)FL_RF;
 	v->stop = false;
 	if (as != v->as)
 		set_gs_base(v->as_state[v->as].alias);
