@@ -82,8 +82,8 @@ enum tlb_set { TLB_SUPER, TLB_USER, TLB_SUPER_AC /* SMAP off by EFLAGS.AC */, TL
 
 /*
  * Address spaces, as PCIDs tag them: each slot has its own entries for what depends on CR3.  The
- * supervisor's set is one for all, since kernels' mappings are global; once it holds one that is
- * not, it is emptied with every change of the slot.
+ * supervisor's set is one for all, since kernels' mappings are global; what is not goes with every
+ * change of the slot.
  */
 #define AS_SLOTS 8
 
@@ -98,6 +98,8 @@ struct jumps {
 	uint64_t pages[256];        /* Bloom filter of the linear pages in it */
 	uint16_t used[JUMPS_USED];  /* places filled since it was empty; too many: all */
 	uint32_t n_used;
+	uint32_t second[64]; /* frames in which instructions that cross a page end; too many: any */
+	uint32_t n_second;
 	uint32_t key; /* of the blocks in it */
 };
 
@@ -191,12 +193,14 @@ struct ivcpu {
 	struct tlb *tlb; /* current set */
 	struct tlb super;
 	struct jumps kernel_jumps; /* as as_slot.jumps, below CPL 3 */
-	bool super_local;          /* it has entries that are not global */
-	bool low_global;           /* some slot has a global page in the lower half */
-	uint64_t written[1024];    /* Bloom filter of physical pages with write entries */
-	uint64_t sync_pa[32];      /* IREQ_FLUSH_WRITES: which pages; guarded by interp.lock */
-	unsigned int n_sync;       /* more than there is room for: all */
-	uint64_t changed_pa[16];   /* IREQ_CODE, likewise; guarded by interp.cpus_lock */
+	uint16_t local[64];        /* its entries that are not global; too many: all may be */
+	unsigned int n_local;
+	bool local_code;         /* there is code among them */
+	bool low_global;         /* some slot has a global page in the lower half */
+	uint64_t written[1024];  /* Bloom filter of physical pages with write entries */
+	uint64_t sync_pa[32];    /* IREQ_FLUSH_WRITES: which pages; guarded by interp.lock */
+	unsigned int n_sync;     /* more than there is room for: all */
+	uint64_t changed_pa[16]; /* IREQ_CODE, likewise; guarded by interp.cpus_lock */
 	unsigned int n_changed;
 	unsigned int as;         /* current slot */
 	struct as_slot *as_slot; /* likewise */

@@ -31,6 +31,7 @@ void jumps_wipe(struct jumps *j)
 	}
 	memset(j->pages, 0, sizeof(j->pages));
 	j->n_used = 0;
+	j->n_second = 0;
 }
 
 static uint64_t page_bit(uint64_t lin, unsigned int *word)
@@ -50,8 +51,8 @@ void jumps_drop_page(struct jumps *j, uint64_t lin)
 		jumps_wipe(j);
 }
 
-void jumps_enter(struct jumps *j, uint64_t rip, uint64_t lin, uint64_t pa, const void *code,
-		 uint32_t key)
+void jumps_enter(struct jumps *j, uint64_t rip, uint64_t lin, const struct block *b,
+		 const void *code)
 {
 	uint64_t place = rip & JUMPS_MASK;
 	unsigned int word;
@@ -59,9 +60,9 @@ void jumps_enter(struct jumps *j, uint64_t rip, uint64_t lin, uint64_t pa, const
 
 	if (!place)
 		return;
-	if (j->key != key) {
+	if (j->key != b->key) {
 		jumps_wipe(j);
-		j->key = key;
+		j->key = b->key;
 	}
 	if (!j->rip[place]) {
 		if (j->n_used < JUMPS_USED)
@@ -71,15 +72,30 @@ void jumps_enter(struct jumps *j, uint64_t rip, uint64_t lin, uint64_t pa, const
 	}
 	j->rip[place] = -rip;
 	j->code[place] = (uintptr_t)code;
-	j->frame[place] = (uint32_t)(pa >> GMEM_PAGE_SHIFT);
+	j->frame[place] = (uint32_t)(b->pa >> GMEM_PAGE_SHIFT);
 	j->pages[word] |= bit;
+	if (!b->crosses)
+		return;
+	bit = page_bit(lin + GMEM_PAGE_SIZE, &word);
+	j->pages[word] |= bit;
+	if (j->n_second < ARRAY_SIZE(j->second))
+		j->second[j->n_second] = (uint32_t)(b->pa2 >> GMEM_PAGE_SHIFT);
+	if (j->n_second <= ARRAY_SIZE(j->second))
+		j->n_second++;
 }
 
 static void drop_code(struct jumps *j, uint32_t frame)
 {
 	bool all = j->n_used > JUMPS_USED;
 	unsigned int n = all ? JUMPS_SIZE : j->n_used;
+	bool second = j->n_second > ARRAY_SIZE(j->second);
 
+	for (unsigned int k = 0; k < j->n_second && !second; k++)
+		second = j->second[k] == frame;
+	if (second) {
+		jumps_wipe(j);
+		return;
+	}
 	for (unsigned int k = 0; k < n; k++) {
 		unsigned int place = all ? k : j->used[k];
 
