@@ -263,6 +263,11 @@ def keep(options, column, results):
                 f.write(data)
 
 
+def all_columns(table):
+    """native, Insula's engines, QEMU: what the rows of @table have."""
+    return ["native"] + sorted({c for row in table.values() for c in row} - {"native"})
+
+
 def write_table(path, columns, rows):
     """A markdown table to the file @path, if given."""
     if path:
