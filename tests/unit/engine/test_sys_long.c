@@ -202,6 +202,33 @@ GUEST_CODE(tf_hlt, 64, "hlt");
 GUEST_CODE(tf_syscall, 64, "syscall");
 GUEST_CODE(tf_sysret, 64, "sysretq");
 
+#define SET_TF "mov %al, (%rdi); mov (%rsi), %al; pushf; orl $0x100, (%rsp); popf\n"
+GUEST_CODE(tf_rep_movs, 64, SET_TF "rep movsb");
+GUEST_CODE(tf_rep_stos, 64, SET_TF "rep stosb");
+
+/* Elements copied in bulk had one trap for all of them: QEMU's test-i386 counts. */
+static void expect_step_in_rep(unsigned int rip)
+{
+	CHECK_EQ(guest_vector(&g), VEC_DB);
+	CHECK_EQ(guest_slot(&g, 0, 8), CODE + rip);
+	CHECK_EQ(g.c.gpr[RCX], 2);
+}
+
+static void test_step_in_rep(void)
+{
+	for (int stos = 0; stos < 2; stos++) {
+		guest_long(&g, 0);
+		g.c.gpr[RCX] = 3;
+		g.c.gpr[RSI] = 0x100000;
+		g.c.gpr[RDI] = 0x101000;
+		if (stos)
+			RUN(&g, tf_rep_stos);
+		else
+			RUN(&g, tf_rep_movs);
+		expect_step_in_rep(13);
+	}
+}
+
 static void test_step(void)
 {
 	guest_long(&g, 3);
@@ -549,6 +576,7 @@ int main(void)
 	test_double_fault();
 	test_iret();
 	test_compat_rsp();
+	test_step_in_rep();
 	test_step();
 	test_call_gate();
 	test_syscall();
