@@ -18,9 +18,9 @@
 #include <sys/mman.h>
 
 #define PAGE_MASK  (~UINT64_C(0xfff))
-#define ARENA_SIZE (64u << 20)
+#define ARENA_SIZE (256u << 20)
 #define BLOCK_MAX  64 /* instructions */
-#define HASH_BITS  16
+#define HASH_BITS  17
 
 struct block_cache {
 	uint8_t *arena;
@@ -107,6 +107,7 @@ void block_went_stale(struct ivcpu *v, uint64_t pa)
 
 static void ask_others(struct interp *in, const struct ivcpu *me, uint64_t pa)
 {
+	pthread_mutex_lock(&in->cpus_lock);
 	for (unsigned int i = 0; i < in->en.n_cpus; i++) {
 		struct ivcpu *o = in->cpus[i];
 
@@ -118,6 +119,7 @@ static void ask_others(struct interp *in, const struct ivcpu *me, uint64_t pa)
 			o->n_sync++;
 		ivcpu_request(o, IREQ_FLUSH_WRITES);
 	}
+	pthread_mutex_unlock(&in->cpus_lock);
 }
 
 /*

@@ -74,6 +74,7 @@ struct block {
 #define KEY_STEP     0x80000000u             /* blocks of one instruction */
 #define KEY_SET(set) ((uint32_t)(set) << 16) /* enum tlb_set; with a translator only */
 #define KEY_CPL_1_2  0x40000u                /* likewise */
+#define KEY_CS_BASE  0x80000u                /* likewise: CS.base is not 0 */
 #define KEY_CS_FLAT  0x100u                  /* no limit on rip below 4 GiB */
 #define KEY_FLAT     0x200u /* nor on offsets in DS, ES and SS, which are writable; not long mode */
 
@@ -133,7 +134,7 @@ uint8_t *bulk_host(struct ivcpu *v, uint64_t lin, enum access acc, uint64_t *pa)
 struct block *block_find(struct ivcpu *v); /* at c.rip, decoding it if need be; may raise */
 void block_went_stale(struct ivcpu *v, uint64_t pa);
 must_check int blocks_new(struct block_cache **ret, struct err *e);
-/* Start of the 64 MiB that all blocks are in. */
+/* Start of the 256 MiB that all blocks are in. */
 uint8_t *blocks_base(const struct block_cache *bc);
 void blocks_free(struct block_cache *bc);
 void blocks_flush(struct ivcpu *v);

@@ -218,8 +218,11 @@ void interp_mode_changed(struct ivcpu *v)
 		v->tlb_set = (c->cr4 & CR4_SMAP) && (c->rflags & FL_AC) ? TLB_SUPER_AC : TLB_SUPER;
 	tlb_select(v);
 	key = make_key(v);
-	if (v->jit) /* translated code knows its TLB set, and CPL 0 */
+	if (v->jit) { /* translated code knows its TLB set, and CPL 0 */
 		key |= KEY_SET(v->tlb_set) | (v->cpl == 1 || v->cpl == 2 ? KEY_CPL_1_2 : 0);
+		if (v->mode != MODE_LONG && c->seg[SEG_CS].base)
+			key |= KEY_CS_BASE;
+	}
 	if (key != v->block_key) {
 		v->block_key = key;
 		v->stop = true; /* the running block was made for the old one */
@@ -628,10 +631,11 @@ static int interp_set_state(struct vcpu *vcpu, const struct cpu *c, struct err *
 		return err_msg(e, -EINVAL, "CPU state: paging without protected mode");
 	v->c = *c;
 	v->c.rflags = (v->c.rflags & 0x3f7fd5) | FL_ONE;
+	v->c.xs.mxcsr &= 0xffff; /* the host's LDMXCSR would fault */
 	v->replay.n = v->replay.at = 0;
 	v->replay.open = false;
 	v->answer_rax = false;
-	tlb_flush_all(v);
+	tlb_restart(v);
 	interp_mode_changed(v);
 	return 0;
 }

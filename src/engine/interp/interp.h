@@ -88,9 +88,9 @@ enum tlb_set { TLB_SUPER, TLB_USER, TLB_SUPER_AC /* SMAP off by EFLAGS.AC */, TL
 #define AS_SLOTS 8
 
 /* Translated code by address (engine/jit), where jumps that leave their page look first. */
-#define JUMPS_BITS 14
+#define JUMPS_BITS 16
 #define JUMPS_SIZE (1u << JUMPS_BITS)
-#define JUMPS_USED 1024
+#define JUMPS_USED 4096
 struct jumps {
 	uint64_t rip[JUMPS_SIZE];   /* minus the address; the first is never used */
 	uint64_t code[JUMPS_SIZE];  /* host address */
@@ -132,7 +132,7 @@ struct block_cache;
 struct jit;
 
 /* Jump cache: where indirect and cross-page branches look first. */
-#define JUMP_BITS 12
+#define JUMP_BITS 14
 struct jump_entry {
 	uint64_t rip;
 	struct block *block; /* NULL = empty */
@@ -375,6 +375,8 @@ void tlb_switch(struct ivcpu *v, uint16_t pcid, bool keep);
 void tlb_flush_pcid(struct ivcpu *v, uint16_t pcid);
 void tlb_flush_pcid_page(struct ivcpu *v, uint16_t pcid, uint64_t lin);
 void tlb_init(struct ivcpu *v);
+/* The state came from elsewhere: empty, and the current slot is that of its PCID. */
+void tlb_restart(struct ivcpu *v);
 /* Points v->tlb to the set that v->tlb_set names. */
 void tlb_select(struct ivcpu *v);
 /* Host address for an access whose tag did not match: walks, enters, or returns NULL with @pa for

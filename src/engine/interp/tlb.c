@@ -407,7 +407,7 @@ static void tlb_enter(struct ivcpu *v, enum tlb_set set, uint64_t lin, enum acce
 	t->addend[i] = addend;
 	t->pa[i] = pa;
 	if (set == TLB_SUPER && !r->global)
-		note_local(v, i, acc == ACC_EXEC);
+		note_local(v, i, acc == ACC_EXEC || r->exec);
 	else if (set != TLB_SUPER && r->global && !(lin >> 63))
 		v->low_global = true;
 	if (r->page > GMEM_PAGE_SIZE)
@@ -464,4 +464,15 @@ void tlb_init(struct ivcpu *v)
 	v->as_slot = v->as_state[0].slot;
 	v->as_state[0].valid = true;
 	tlb_select(v);
+}
+
+void tlb_restart(struct ivcpu *v)
+{
+	const struct cpu *c = &v->c;
+	bool tagged = (c->efer & EFER_LMA) && (c->cr4 & CR4_PCIDE);
+
+	tlb_flush_all(v);
+	for (unsigned int k = 0; k < AS_SLOTS; k++)
+		v->as_state[k].valid = k == v->as;
+	v->as_state[v->as].pcid = tagged ? c->cr3 & 0xfff : 0;
 }

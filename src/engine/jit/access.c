@@ -121,7 +121,11 @@ static void check_zero(struct tr *t, unsigned int src, struct rm mask, bool writ
 	emit_pext(&t->e, HOST_T0, src, mask);
 	hit = emit_jrcxz(&t->e);
 	emit_jmp(&t->e, 0);
-	tr_cold(t, t->j->miss, jit_uop_code(t->j, t->u) | (write ? JIT_MISS_WRITE : 0), 0, -1);
+	if (t->two_accesses)
+		tr_cold_exit(t, t->u);
+	else
+		tr_cold(t, t->j->miss, jit_uop_code(t->j, t->u) | (write ? JIT_MISS_WRITE : 0), 0,
+			-1);
 	emit_here(&t->e, hit);
 }
 

@@ -20,6 +20,10 @@ static unsigned int op_size(const struct tr *t)
 static void page_address(struct tr *t, unsigned int reg, int64_t off)
 {
 	emit_load(&t->e, reg, rm_gs(GS(page_rip)));
+	if (off > INT32_MAX) {
+		emit_op(&t->e, t->wide, 0x8d, reg, rm_base(reg, INT32_MAX));
+		off -= INT32_MAX;
+	}
 	if (off)
 		emit_op(&t->e, t->wide, 0x8d, reg, rm_base(reg, (int32_t)off));
 }
@@ -198,8 +202,8 @@ static bool call_direct(struct tr *t)
 	return true;
 }
 
-/* R11 = where JMP or CALL r/m goes; false = leave it to the interpreter. */
-static bool indirect_target(struct tr *t)
+/* R11 = where JMP or CALL r/m goes. */
+static void indirect_target(struct tr *t)
 {
 	const ZydisDecodedOperand *o = &t->ops[0];
 
@@ -213,26 +217,40 @@ static bool indirect_target(struct tr *t)
 		emit_op(&t->e, t->wide, 0x8b, HOST_T1,
 			h == HOST_MEM ? rm_gs(GS_GPR(g)) : rm_reg(h));
 	}
-	return true;
 }
 
 static bool jump_indirect(struct tr *t)
 {
-	if (!t->jumps || !indirect_target(t))
+	if (!t->jumps)
 		return false;
+	indirect_target(t);
 	jump_known(t, t->u, 0);
 	return true;
 }
 
-/* The target is kept in memory while the return address is pushed. */
+/*
+ * The target is kept in memory while the return address is pushed.  That may be pushed over the
+ * operand, so the interpreter can have the instruction only before.
+ */
 static bool call_indirect(struct tr *t)
 {
-	if (!t->jumps || !indirect_target(t))
+	uint8_t *hit;
+
+	if (!t->jumps)
 		return false;
+	t->two_accesses = t->ops[0].type == ZYDIS_OPERAND_TYPE_MEMORY;
+	indirect_target(t);
 	emit_store(&t->e, HOST_T1, rm_gs(GS(jx.saved)));
+	look_up(&t->e, t->jumps);
+	hit = emit_jrcxz(&t->e);
+	emit_jmp(&t->e, 0);
+	tr_cold_exit(t, t->u);
+	emit_here(&t->e, hit);
 	push_return(t);
+	t->two_accesses = false;
 	emit_load(&t->e, HOST_T1, rm_gs(GS(jx.saved)));
-	jump_known(t, t->u, -(int32_t)op_size(t));
+	add_rsp(t, -(int32_t)op_size(t));
+	jump_found(&t->e, t->jumps);
 	return true;
 }
 
@@ -282,10 +300,12 @@ static bool push_insn(struct tr *t)
 	struct rm rm;
 
 	if (o->type == ZYDIS_OPERAND_TYPE_MEMORY) {
+		t->two_accesses = true;
 		rm = tr_operand(t, op_size(t), false, false);
 		emit_op(&t->e, t->wide, 0x8b, HOST_T1, rm);
 		emit_store(&t->e, HOST_T1, rm_gs(GS(jx.saved)));
 		rm = tr_stack_room(t);
+		t->two_accesses = false;
 		emit_lea(&t->e, HOST_T1, rm);
 		emit_load(&t->e, HOST_T0, rm_gs(GS(jx.saved)));
 		emit_op(&t->e, t->wide, 0x89, HOST_T0, rm_base(HOST_T1, 0));

@@ -377,12 +377,13 @@ static struct form form_of(const struct tr *t, const struct plain *p)
 		f.vvvv = p->vvvv ? (uint8_t)host_of(t, p, p->vvvv->reg.value) : 0;
 		return f;
 	}
-	for (unsigned int i = 0; i < z->raw.prefix_count && f.n_prefix < 4; i++) {
-		uint8_t x = z->raw.prefixes[i].value;
-
-		if (x == 0x66 || x == 0xf0 || (!lock && (x == 0xf2 || x == 0xf3)))
-			f.prefix[f.n_prefix++] = x;
-	}
+	/* Of each once, the last of F2 and F3. */
+	if (t->i.prefixes & PFX_OPSIZE)
+		f.prefix[f.n_prefix++] = 0x66;
+	if (lock)
+		f.prefix[f.n_prefix++] = 0xf0;
+	else if (t->i.prefixes & (PFX_REP | PFX_REPNE))
+		f.prefix[f.n_prefix++] = t->i.prefixes & PFX_REP ? 0xf3 : 0xf2;
 	f.rex = z->attributes & ZYDIS_ATTRIB_HAS_REX;
 	f.w = f.rex && z->raw.rex.W;
 	if (z->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && z->opcode == 0x82)
@@ -451,8 +452,8 @@ static struct rm operand_in_memory(struct tr *t, const struct plain *p)
 
 	struct rm rm;
 
-	if (p->x87) {
-		tr_address(t, false);
+	if (t->z.meta.category == ZYDIS_CATEGORY_X87_ALU) {
+		tr_address(t, true);
 		emit_store(&t->e, HOST_T1, rm_gs(GS(jx.fdp)));
 	}
 	rm = tr_operand(t, p->mem->size / 8u, writes(p->mem), lock);

@@ -23,9 +23,11 @@ static struct jit *jit_of(const struct ivcpu *v)
 	return v->jit;
 }
 
+_Static_assert(sizeof(struct uop) % 8 == 0, "uop codes count eights");
+
 static const struct uop *uop_at(const struct jit *j, uint32_t code)
 {
-	return (const struct uop *)(j->base + (code & JIT_UOP_MASK));
+	return (const struct uop *)(j->base + 8ul * (code & JIT_UOP_MASK));
 }
 
 struct block *jit_block_of(const struct uop *u)
@@ -71,7 +73,8 @@ static void note_entry(struct ivcpu *v, struct block *b)
 	if (!from)
 		return;
 	j->pending.from = NULL;
-	if (j->pending.rip == rip && from->b->key == b->key && !from->b->dead &&
+	if (j->pending.rip == rip && from->link[j->pending.link].to == b->u[0].off &&
+	    from->b->key == b->key && !from->b->dead &&
 	    (from->b->pa ^ b->pa) >> GMEM_PAGE_SHIFT == 0 && *from->b->word == from->b->gen) {
 		struct jit_link *l = &from->link[j->pending.link];
 
@@ -157,7 +160,8 @@ uint64_t jit_call_end(struct ivcpu *v, uint32_t code)
 	if (!b) { /* which may fault: between two instructions */
 		v->hot = v->running = false;
 		b = block_find(v);
-		jump_cache_enter(v, v->c.rip, b);
+		if (!b->crosses && (b->key & KEY_CS_FLAT))
+			jump_cache_enter(v, v->c.rip, b);
 		v->hot = v->running = true;
 	}
 	v->c.int_shadow = 0;

@@ -45,13 +45,14 @@ struct jit_code {
 	uint32_t at[];   /* and in the last one */
 };
 
-/* What code tells when it leaves: uop's offset in the block arena, and a link's number + 1. */
+/* What code tells when it leaves: an eighth of the uop's offset in the block arena, and a link's
+ * number + 1. */
 #define JIT_LEAVE      UINT32_MAX /* c.rip is right, nothing to go on with */
-#define JIT_UOP_MASK   0x03fffff8u
 #define JIT_LINK_SHIFT 26
+#define JIT_UOP_MASK   ((1u << JIT_LINK_SHIFT) - 1)
 
 /* Arguments of the C functions that code calls. */
-#define JIT_MISS_WRITE 1u
+#define JIT_MISS_WRITE (1u << JIT_LINK_SHIFT)
 
 typedef uint32_t jit_enter_fn(const void *code, void *gs_base);
 
@@ -79,11 +80,11 @@ struct jit {
 	} stats;
 };
 
-#define JIT_CODE_SIZE (32u << 20)
+#define JIT_CODE_SIZE (64u << 20)
 
 static inline uint32_t jit_uop_code(const struct jit *j, const struct uop *u)
 {
-	return (uint32_t)((const uint8_t *)u - j->base);
+	return (uint32_t)(((const uint8_t *)u - j->base) / 8);
 }
 
 struct block *jit_block_of(const struct uop *u);
@@ -171,6 +172,9 @@ struct tr {
 	const uint8_t *raw; /* its bytes */
 	bool wide;          /* 64-bit mode */
 	bool sse_ready, avx_ready, x87_ready;
+	/* The instruction makes two accesses, which may need the same place in the TLB and drive
+	 * each other out for ever: a miss is the interpreter's. */
+	bool two_accesses;
 	int32_t jumps; /* GS offset of the jump cache; 0 = none for this block */
 	/* Code to come behind the block: rel32 at @at wants to lead to it. */
 	struct cold {

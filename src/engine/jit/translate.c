@@ -177,6 +177,8 @@ static bool can_translate(const struct ivcpu *v, const struct block *b)
 
 int32_t jit_jumps_offset(const struct ivcpu *v)
 {
+	if (v->block_key & KEY_CS_BASE) /* its entries are by offset in CS */
+		return 0;
 	if (v->tlb_set == TLB_SUPER)
 		return GS(kernel_jumps);
 	if (v->tlb_set == TLB_USER)
