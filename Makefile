@@ -67,6 +67,23 @@ check-kvm-nested: all
 	@tests/kernels/fetch $(BUILD)/kernels cloud generic
 	@tests/nested/run $(BUILD) $(BUILD)/kernels
 
+# The suites of others in guests, beside this machine and QEMU: an hour or more on the interpreter.
+# Their sources come from Debian's packages into build/suites.
+ENGINE ?= soft
+STRESS_SECONDS ?= 60
+SUITES = $(BUILD)/suites
+check-suites: all
+	@tools/deps run check suites
+	@tests/suites/fetch $(SUITES) linux qemu zlib
+	@bad=0; \
+	tools/x86-selftests $(SUITES)/linux/tools/testing/selftests/x86 --engine $(ENGINE) \
+		--json $(SUITES)/x86-selftests.json --markdown $(SUITES)/x86-selftests.md || bad=1; \
+	tools/qemu-tcg-tests $(SUITES)/qemu/tests/tcg --engine $(ENGINE) --limit 1200 \
+		--json $(SUITES)/qemu-tcg-tests.json --markdown $(SUITES)/qemu-tcg-tests.md || bad=1; \
+	tools/stress-guest --engine $(ENGINE) --seconds $(STRESS_SECONDS) --native \
+		--json $(SUITES)/stress.json --markdown $(SUITES)/stress.md || bad=1; \
+	exit $$bad
+
 # Figures beside the peer, for docs/: engine loops, kernels' start, the table of docs/benchmarks.md.
 BENCH_OPTIONS ?=
 bench: all
@@ -81,4 +98,5 @@ deps:
 clean:
 	@rm -rf $(BUILD) build-asan build-ubsan build-fuzz
 
-.PHONY: all run check check-unit check-e2e check-sanitize check-kvm-nested fuzz bench install deps clean
+.PHONY: all run check check-unit check-e2e check-sanitize check-kvm-nested check-suites fuzz bench \
+	install deps clean

@@ -163,7 +163,7 @@ int gmem_write(struct gmem *m, uint64_t gpa, const void *buf, size_t len)
 	return gmem_load(m, gpa, buf, len);
 }
 
-void gmem_on_code_change(struct gmem *m, void (*changed)(void *arg), void *arg)
+void gmem_on_code_change(struct gmem *m, void (*changed)(void *arg, uint64_t gpa), void *arg)
 {
 	m->code_changed = changed;
 	m->code_changed_arg = arg;
@@ -179,7 +179,8 @@ static void page_written(struct gmem *m, struct gmem_slot *s, uint64_t page)
 		if (atomic_compare_exchange_weak(&s->code_gen[page], &gen,
 						 (gen + 1) & ~GMEM_CODE_MARK)) {
 			if (m->code_changed)
-				m->code_changed(m->code_changed_arg);
+				m->code_changed(m->code_changed_arg,
+						s->gpa + (page << GMEM_PAGE_SHIFT));
 			break;
 		}
 	}

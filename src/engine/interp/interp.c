@@ -236,6 +236,25 @@ void interp_mode_changed(struct ivcpu *v)
 
 /* --- requests --- */
 
+static void forget_changed(struct ivcpu *v)
+{
+	struct interp *in = vcpu_interp(v);
+	uint64_t pages[ARRAY_SIZE(v->changed_pa)];
+	unsigned int n;
+
+	pthread_mutex_lock(&in->cpus_lock);
+	n = v->n_changed;
+	memcpy(pages, v->changed_pa, sizeof(pages));
+	v->n_changed = 0;
+	pthread_mutex_unlock(&in->cpus_lock);
+	if (n > ARRAY_SIZE(pages)) {
+		jumps_wipe_all(v);
+		return;
+	}
+	while (n--)
+		jumps_drop_code(v, pages[n]);
+}
+
 void serve_requests(struct ivcpu *v)
 {
 	uint32_t req = atomic_exchange(&v->requests, 0);
@@ -243,7 +262,7 @@ void serve_requests(struct ivcpu *v)
 	if (req & IREQ_FLUSH_WRITES)
 		tlb_sync_writes(v);
 	if (req & IREQ_CODE)
-		jumps_wipe_all(v);
+		forget_changed(v);
 }
 
 /* In this order: whoever puts the mask back looks at kicked afterwards. */
@@ -332,7 +351,7 @@ bool interp_is_quiet(const struct ivcpu *v)
 
 	return !v->kicked && !v->kick && !v->want_irq && c->mp_state == CPU_RUNNABLE &&
 	       !c->event_pending && !c->pending_dbg && !c->nmi_pending && !v->single_step &&
-	       !(c->rflags & (FL_TF | FL_RF)) && !in_flight(v) && !code_bp(c) && !v->data_bp;
+	       !(c->rflags & FL_TF) && !in_flight(v) && !code_bp(c) && !v->data_bp;
 }
 
 /* Must every instruction be seen? */
@@ -689,14 +708,21 @@ static void interp_free(struct engine *en)
 }
 
 /* Some marked page was written to, by a vCPU or from outside. */
-static void code_changed(void *arg)
+static void code_changed(void *arg, uint64_t gpa)
 {
 	struct interp *in = arg;
 
 	pthread_mutex_lock(&in->cpus_lock);
 	for (unsigned int i = 0; i < in->en.n_cpus; i++) {
-		if (in->cpus[i])
-			ivcpu_request(in->cpus[i], IREQ_CODE);
+		struct ivcpu *v = in->cpus[i];
+
+		if (!v)
+			continue;
+		if (v->n_changed < ARRAY_SIZE(v->changed_pa))
+			v->changed_pa[v->n_changed] = gpa;
+		if (v->n_changed <= ARRAY_SIZE(v->changed_pa))
+			v->n_changed++;
+		ivcpu_request(v, IREQ_CODE);
 	}
 	pthread_mutex_unlock(&in->cpus_lock);
 }

@@ -82,8 +82,8 @@ enum tlb_set { TLB_SUPER, TLB_USER, TLB_SUPER_AC /* SMAP off by EFLAGS.AC */, TL
 
 /*
  * Address spaces, as PCIDs tag them: each slot has its own entries for what depends on CR3.  The
- * supervisor's set is one for all, since kernels' mappings are global; once it holds one that is
- * not, it is emptied with every change of the slot.
+ * supervisor's set is one for all, since kernels' mappings are global; what is not goes with every
+ * change of the slot.
  */
 #define AS_SLOTS 8
 
@@ -92,11 +92,14 @@ enum tlb_set { TLB_SUPER, TLB_USER, TLB_SUPER_AC /* SMAP off by EFLAGS.AC */, TL
 #define JUMPS_SIZE (1u << JUMPS_BITS)
 #define JUMPS_USED 1024
 struct jumps {
-	uint64_t rip[JUMPS_SIZE];  /* minus the address; the first is never used */
-	uint64_t code[JUMPS_SIZE]; /* host address */
-	uint64_t pages[256];       /* Bloom filter of the linear pages in it */
-	uint16_t used[JUMPS_USED]; /* places filled since it was empty; too many: all */
+	uint64_t rip[JUMPS_SIZE];   /* minus the address; the first is never used */
+	uint64_t code[JUMPS_SIZE];  /* host address */
+	uint32_t frame[JUMPS_SIZE]; /* number of the physical page with the guest's code */
+	uint64_t pages[256];        /* Bloom filter of the linear pages in it */
+	uint16_t used[JUMPS_USED];  /* places filled since it was empty; too many: all */
 	uint32_t n_used;
+	uint32_t second[64]; /* frames in which instructions that cross a page end; too many: any */
+	uint32_t n_second;
 	uint32_t key; /* of the blocks in it */
 };
 
@@ -190,13 +193,17 @@ struct ivcpu {
 	struct tlb *tlb; /* current set */
 	struct tlb super;
 	struct jumps kernel_jumps; /* as as_slot.jumps, below CPL 3 */
-	bool super_local;          /* it has entries that are not global */
-	bool low_global;           /* some slot has a global page in the lower half */
-	uint64_t written[1024];    /* Bloom filter of physical pages with write entries */
-	uint64_t sync_pa[32];      /* IREQ_FLUSH_WRITES: which pages; guarded by interp.lock */
-	unsigned int n_sync;       /* more than there is room for: all */
-	unsigned int as;           /* current slot */
-	struct as_slot *as_slot;   /* likewise */
+	uint16_t local[64];        /* its entries that are not global; too many: all may be */
+	unsigned int n_local;
+	bool local_code;         /* there is code among them */
+	bool low_global;         /* some slot has a global page in the lower half */
+	uint64_t written[1024];  /* Bloom filter of physical pages with write entries */
+	uint64_t sync_pa[32];    /* IREQ_FLUSH_WRITES: which pages; guarded by interp.lock */
+	unsigned int n_sync;     /* more than there is room for: all */
+	uint64_t changed_pa[16]; /* IREQ_CODE, likewise; guarded by interp.cpus_lock */
+	unsigned int n_changed;
+	unsigned int as;         /* current slot */
+	struct as_slot *as_slot; /* likewise */
 	struct as_state {
 		struct as_slot *slot;
 		void *alias; /* this struct again, with the slot behind it */
@@ -453,7 +460,8 @@ uint64_t exit_cr8_read(struct ivcpu *v);
 void exit_cr8_write(struct ivcpu *v, uint64_t x);
 /* The accesses logged so far are committed (an iteration of a string instruction is complete). */
 void replay_commit(struct ivcpu *v);
-/* Nothing asks for a look between two instructions but an interrupt shadow. */
+/* Nothing asks for a look between two instructions but an interrupt shadow and RF, which does not
+ * matter without breakpoints. */
 bool interp_is_quiet(const struct ivcpu *v);
 /* Look at IREQ_* now. */
 void serve_requests(struct ivcpu *v);

@@ -143,14 +143,40 @@ static void super_wipe(struct ivcpu *v)
 {
 	set_wipe(&v->super);
 	jumps_wipe(&v->kernel_jumps);
-	v->super_local = false;
+	v->n_local = 0;
+	v->local_code = false;
+}
+
+/* Entries that are not global. */
+static void super_wipe_local(struct ivcpu *v)
+{
+	if (v->n_local > ARRAY_SIZE(v->local)) {
+		super_wipe(v);
+		return;
+	}
+	for (unsigned int k = 0; k < v->n_local; k++)
+		entry_drop(&v->super, v->local[k]);
+	if (v->local_code)
+		jumps_wipe(&v->kernel_jumps);
+	v->n_local = 0;
+	v->local_code = false;
+}
+
+static void note_local(struct ivcpu *v, unsigned int i, bool code)
+{
+	v->local_code |= code;
+	if (v->n_local && v->n_local <= ARRAY_SIZE(v->local) && v->local[v->n_local - 1] == i)
+		return;
+	if (v->n_local < ARRAY_SIZE(v->local))
+		v->local[v->n_local] = (uint16_t)i;
+	if (v->n_local <= ARRAY_SIZE(v->local))
+		v->n_local++;
 }
 
 static void local_wipe(struct ivcpu *v, unsigned int k)
 {
 	slot_wipe(v, k);
-	if (v->super_local)
-		super_wipe(v);
+	super_wipe_local(v);
 }
 
 void tlb_select(struct ivcpu *v)
@@ -174,8 +200,7 @@ void tlb_flush_local(struct ivcpu *v)
 	serve_first(v);
 	for (unsigned int k = 0; k < AS_SLOTS; k++)
 		slot_wipe(v, k);
-	if (v->super_local)
-		super_wipe(v);
+	super_wipe_local(v);
 }
 
 static void drop_page(struct ivcpu *v, unsigned int k, uint64_t lin)
@@ -235,8 +260,8 @@ void tlb_switch(struct ivcpu *v, uint16_t pcid, bool keep)
 	}
 	if (!keep)
 		slot_wipe(v, k);
-	if (v->super_local && (!keep || k != v->as))
-		super_wipe(v);
+	if (!keep || k != v->as)
+		super_wipe_local(v);
 	v->as_state[k].stamp = ++v->as_clock;
 	v->as = k;
 	v->as_slot = v->as_state[k].slot;
@@ -381,9 +406,9 @@ static void tlb_enter(struct ivcpu *v, enum tlb_set set, uint64_t lin, enum acce
 		entry_drop(t, i);
 	t->addend[i] = addend;
 	t->pa[i] = pa;
-	if (set == TLB_SUPER)
-		v->super_local |= !r->global;
-	else if (r->global && !(lin >> 63))
+	if (set == TLB_SUPER && !r->global)
+		note_local(v, i, acc == ACC_EXEC);
+	else if (set != TLB_SUPER && r->global && !(lin >> 63))
 		v->low_global = true;
 	if (r->page > GMEM_PAGE_SIZE)
 		note_large(t, lin, r->page);

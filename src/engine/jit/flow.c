@@ -24,6 +24,43 @@ static void page_address(struct tr *t, unsigned int reg, int64_t off)
 		emit_op(&t->e, t->wide, 0x8d, reg, rm_base(reg, (int32_t)off));
 }
 
+/* RCX = 0 if the address in R11 is in the jump cache at @jumps. */
+static void look_up(struct emit *e, int32_t jumps)
+{
+	emit_pext(e, HOST_T0, HOST_T1, rm_gs(GS(jumps_mask)));
+	emit_load(e, HOST_T0, rm_gs8(HOST_T0, jumps + (int32_t)offsetof(struct jumps, rip)));
+	emit_lea(e, HOST_T0, rm_index(HOST_T0, HOST_T1, 0));
+}
+
+static void jump_found(struct emit *e, int32_t jumps)
+{
+	emit_pext(e, HOST_T0, HOST_T1, rm_gs(GS(jumps_mask)));
+	emit_op(e, false, 0xff, 4, rm_gs8(HOST_T0, jumps + (int32_t)offsetof(struct jumps, code)));
+}
+
+uint32_t jit_detour(struct ivcpu *v, const struct jit_code *from, const struct jit_link *l)
+{
+	struct jit *j = v->jit;
+	struct emit e = {.start = j->rw, .p = j->rw + j->used, .end = j->rw + JIT_CODE_SIZE};
+	uint32_t at = emit_at(&e);
+	int32_t jumps = jit_jumps_offset(v);
+	uint8_t *hit;
+
+	if (!jumps)
+		return l->cold;
+	emit_load(&e, HOST_T1, rm_gs(GS(page_rip)));
+	emit_op(&e, (from->b->key & 3) == INSN_64, 0x8d, HOST_T1, rm_base(HOST_T1, l->to));
+	look_up(&e, jumps);
+	hit = emit_jrcxz(&e);
+	emit_jmp(&e, l->cold);
+	emit_here(&e, hit);
+	jump_found(&e, jumps);
+	if (e.overflow)
+		return l->cold;
+	j->used = emit_at(&e);
+	return at;
+}
+
 static void add_rsp(struct tr *t, int32_t n)
 {
 	if (n)
@@ -33,20 +70,15 @@ static void add_rsp(struct tr *t, int32_t n)
 /* To the address in R11, found in the jump cache; then RSP moves by @pop. */
 static void jump_known(struct tr *t, const struct uop *u, int32_t pop)
 {
-	struct rm mask = rm_gs(GS(jumps_mask));
 	uint8_t *hit;
 
-	emit_pext(&t->e, HOST_T0, HOST_T1, mask);
-	emit_load(&t->e, HOST_T0, rm_gs8(HOST_T0, t->jumps + (int32_t)offsetof(struct jumps, rip)));
-	emit_lea(&t->e, HOST_T0, rm_index(HOST_T0, HOST_T1, 0));
+	look_up(&t->e, t->jumps);
 	hit = emit_jrcxz(&t->e);
 	emit_jmp(&t->e, 0);
 	tr_cold_exit(t, u);
 	emit_here(&t->e, hit);
 	add_rsp(t, pop);
-	emit_pext(&t->e, HOST_T0, HOST_T1, mask);
-	emit_op(&t->e, false, 0xff, 4,
-		rm_gs8(HOST_T0, t->jumps + (int32_t)offsetof(struct jumps, code)));
+	jump_found(&t->e, t->jumps);
 }
 
 /* A linkable jump: the rel32 was just emitted; until the target is known, RSP moves by @undo. */

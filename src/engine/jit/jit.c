@@ -65,16 +65,19 @@ static void note_entry(struct ivcpu *v, struct block *b)
 	struct jit_code *from = j->pending.from;
 
 	if (v->tlb_set == TLB_SUPER)
-		jumps_enter(&v->kernel_jumps, rip, lin, j->rx + c->start, b->key);
+		jumps_enter(&v->kernel_jumps, rip, lin, b, j->rx + c->start);
 	else if (v->tlb_set == TLB_USER)
-		jumps_enter(&v->as_slot->jumps, rip, lin, j->rx + c->start, b->key);
+		jumps_enter(&v->as_slot->jumps, rip, lin, b, j->rx + c->start);
 	if (!from)
 		return;
 	j->pending.from = NULL;
 	if (j->pending.rip == rip && from->b->key == b->key && !from->b->dead &&
 	    (from->b->pa ^ b->pa) >> GMEM_PAGE_SHIFT == 0 && *from->b->word == from->b->gen) {
-		emit_aim(j->rw, from->link[j->pending.link].at, c->body);
-		from->link[j->pending.link].used = true;
+		struct jit_link *l = &from->link[j->pending.link];
+
+		/* Its second page may change or go: by the jump cache, which knows. */
+		emit_aim(j->rw, l->at, b->crosses ? jit_detour(v, from, l) : c->body);
+		l->used = true;
 	}
 }
 
@@ -158,6 +161,7 @@ uint64_t jit_call_end(struct ivcpu *v, uint32_t code)
 		v->hot = v->running = true;
 	}
 	v->c.int_shadow = 0;
+	v->c.rflags &= ~(uint64_t)FL_RF;
 	v->stop = false;
 	if (as != v->as)
 		set_gs_base(v->as_state[v->as].alias);
@@ -256,7 +260,7 @@ static const struct uop *op_watch(struct ivcpu *v, const struct uop *u)
 
 void jit_watch(struct ivcpu *v, struct block *b)
 {
-	if (!v->jit || (b->key & KEY_STEP) || b->crosses)
+	if (!v->jit || (b->key & KEY_STEP))
 		return;
 	if (!b->first)
 		b->first = b->u[0].fn;

@@ -14,7 +14,7 @@
 
 #include "engine/interp/hot.h"
 
-#define JIT_HEAT 24 /* runs of a block before it is translated, unless engine_set_heat */
+#define JIT_HEAT 8 /* runs of a block before it is translated, unless engine_set_heat */
 
 /* --- what the interpreter calls --- */
 
@@ -57,7 +57,10 @@ void jumps_init(struct jumps *j);
 void jumps_wipe(struct jumps *j);
 /* Entries in the page of @lin go, and maybe others. */
 void jumps_drop_page(struct jumps *j, uint64_t lin);
-/* @rip, at linear address @lin, is translated at @code; blocks of another @key go. */
-void jumps_enter(struct jumps *j, uint64_t rip, uint64_t lin, const void *code, uint32_t key);
+/* The block at @rip, linear address @lin, is translated at @code; blocks of another key go. */
+void jumps_enter(struct jumps *j, uint64_t rip, uint64_t lin, const struct block *b,
+		 const void *code);
+/* All entries of a vCPU whose code is in the physical page at @pa. */
+void jumps_drop_code(struct ivcpu *v, uint64_t pa);
 /* All of a vCPU's. */
 void jumps_wipe_all(struct ivcpu *v);

@@ -108,6 +108,9 @@ uint64_t jit_miss(struct ivcpu *v, uint32_t code);
 /* Host code for @b; NULL when nothing of it can be translated or there is no room. */
 struct jit_code *jit_translate(struct ivcpu *v, struct block *b);
 
+/* GS offset of the jump cache for the current mode, 0 = none. */
+int32_t jit_jumps_offset(const struct ivcpu *v);
+
 /* One block at work. */
 struct tr {
 	struct ivcpu *v;
@@ -186,5 +189,7 @@ struct rm tr_stack_room(struct tr *t);
 
 /* Branches, calls, returns, push, pop, leave.  @ends: nothing of the block follows. */
 bool tr_flow(struct tr *t, bool *ends);
+/* Code for a link that has to go by the jump cache; its offset. */
+uint32_t jit_detour(struct ivcpu *v, const struct jit_code *from, const struct jit_link *l);
 /* The code goes on at @to, relative to the page; what can't be done is left to @u. */
 void tr_goto(struct tr *t, int64_t to, const struct uop *u, bool backward);

@@ -4,7 +4,8 @@
  *
  * Translated code looks here whenever it jumps out of its page, without asking whether the target
  * page is still mapped and unchanged.  So an entry must go before that can matter: with its page's
- * translation (jumps_drop_page, or the whole slot), and with a change of any code (jumps_wipe_all).
+ * translation (jumps_drop_page, or the whole slot), and with a change of its code
+ * (jumps_drop_code).
  *
  * An address matches only in its own place, so that an empty entry holds an address that belongs
  * elsewhere: 0, and in place 0 the one below it.  Place 0 is never filled: it is where all look
@@ -30,6 +31,7 @@ void jumps_wipe(struct jumps *j)
 	}
 	memset(j->pages, 0, sizeof(j->pages));
 	j->n_used = 0;
+	j->n_second = 0;
 }
 
 static uint64_t page_bit(uint64_t lin, unsigned int *word)
@@ -49,7 +51,8 @@ void jumps_drop_page(struct jumps *j, uint64_t lin)
 		jumps_wipe(j);
 }
 
-void jumps_enter(struct jumps *j, uint64_t rip, uint64_t lin, const void *code, uint32_t key)
+void jumps_enter(struct jumps *j, uint64_t rip, uint64_t lin, const struct block *b,
+		 const void *code)
 {
 	uint64_t place = rip & JUMPS_MASK;
 	unsigned int word;
@@ -57,9 +60,9 @@ void jumps_enter(struct jumps *j, uint64_t rip, uint64_t lin, const void *code, 
 
 	if (!place)
 		return;
-	if (j->key != key) {
+	if (j->key != b->key) {
 		jumps_wipe(j);
-		j->key = key;
+		j->key = b->key;
 	}
 	if (!j->rip[place]) {
 		if (j->n_used < JUMPS_USED)
@@ -69,7 +72,45 @@ void jumps_enter(struct jumps *j, uint64_t rip, uint64_t lin, const void *code, 
 	}
 	j->rip[place] = -rip;
 	j->code[place] = (uintptr_t)code;
+	j->frame[place] = (uint32_t)(b->pa >> GMEM_PAGE_SHIFT);
 	j->pages[word] |= bit;
+	if (!b->crosses)
+		return;
+	bit = page_bit(lin + GMEM_PAGE_SIZE, &word);
+	j->pages[word] |= bit;
+	if (j->n_second < ARRAY_SIZE(j->second))
+		j->second[j->n_second] = (uint32_t)(b->pa2 >> GMEM_PAGE_SHIFT);
+	if (j->n_second <= ARRAY_SIZE(j->second))
+		j->n_second++;
+}
+
+static void drop_code(struct jumps *j, uint32_t frame)
+{
+	bool all = j->n_used > JUMPS_USED;
+	unsigned int n = all ? JUMPS_SIZE : j->n_used;
+	bool second = j->n_second > ARRAY_SIZE(j->second);
+
+	for (unsigned int k = 0; k < j->n_second && !second; k++)
+		second = j->second[k] == frame;
+	if (second) {
+		jumps_wipe(j);
+		return;
+	}
+	for (unsigned int k = 0; k < n; k++) {
+		unsigned int place = all ? k : j->used[k];
+
+		if (j->frame[place] == frame && place)
+			j->rip[place] = 0;
+	}
+}
+
+void jumps_drop_code(struct ivcpu *v, uint64_t pa)
+{
+	uint32_t frame = (uint32_t)(pa >> GMEM_PAGE_SHIFT);
+
+	drop_code(&v->kernel_jumps, frame);
+	for (unsigned int k = 0; k < AS_SLOTS; k++)
+		drop_code(&v->as_state[k].slot->jumps, frame);
 }
 
 void jumps_wipe_all(struct ivcpu *v)

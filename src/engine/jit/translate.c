@@ -103,7 +103,7 @@ static bool translate_all(struct tr *t)
 		}
 	}
 	t->c->at[b->n] = emit_at(&t->e);
-	if (!ends && b->u[b->n].fn == op_fall) {
+	if (!ends && (b->u[b->n].fn == op_fall || b->crosses)) {
 		tr_goto(t, b->u[b->n].off, &b->u[b->n], false);
 	} else if (!ends) {
 		emit_jmp(&t->e, 0);
@@ -117,7 +117,7 @@ static bool can_translate(const struct ivcpu *v, const struct block *b)
 {
 	enum insn_bits bits = b->key & 3;
 
-	if (b->crosses || (b->key & (KEY_STEP | KEY_CPL_1_2)))
+	if (b->key & (KEY_STEP | KEY_CPL_1_2))
 		return false;
 	if (bits == INSN_64)
 		return true;
@@ -125,7 +125,7 @@ static bool can_translate(const struct ivcpu *v, const struct block *b)
 	       v->stack_bits == 32 && (v->mode == MODE_COMPAT || v->mode == MODE_PROT);
 }
 
-static int32_t jumps_of(const struct ivcpu *v)
+int32_t jit_jumps_offset(const struct ivcpu *v)
 {
 	if (v->tlb_set == TLB_SUPER)
 		return GS(kernel_jumps);
@@ -142,7 +142,7 @@ struct jit_code *jit_translate(struct ivcpu *v, struct block *b)
 		       .j = j,
 		       .b = b,
 		       .wide = (b->key & 3) == INSN_64,
-		       .jumps = jumps_of(v),
+		       .jumps = jit_jumps_offset(v),
 		       .c = (struct jit_code *)(j->meta + j->meta_used)};
 	struct jit_code *c = t.c;
 
