@@ -194,9 +194,40 @@ static struct rm check_operand(struct tr *t, struct rm ea, unsigned int size, bo
 	return ea;
 }
 
-struct rm tr_check_based(struct tr *t, unsigned int base, int32_t disp, unsigned int size,
-			 bool write)
+/* A member of a group: R11 = addend, from the first one's look-up. */
+static struct rm check_group(struct tr *t, struct group *g, const struct member *m,
+			     unsigned int base, int32_t disp)
 {
+	struct rm held = rm_gs(GS(jx.held) + 8 * m->group);
+	int32_t lo = (int32_t)(g->lo - m->moved), hi = (int32_t)(g->hi - m->moved);
+	struct offsets o = offsets_of(t, g->write);
+	uint8_t *hit;
+
+	if (g->held) {
+		emit_load(&t->e, HOST_T1, held);
+		return rm_index(base, HOST_T1, disp);
+	}
+	emit_lea(&t->e, HOST_T1, rm_base(base, lo));
+	page_place(t, HOST_T1);
+	emit_load(&t->e, HOST_T1, rm_gs8(HOST_T0, o.addend));
+	emit_load(&t->e, HOST_T0, rm_gs8(HOST_T0, o.tag));
+	emit_lea(&t->e, HOST_T0, rm_index(base, HOST_T0, hi - 1));
+	emit_pext(&t->e, HOST_T0, HOST_T0, rm_gs(GS(jx.page_mask)));
+	hit = emit_jrcxz(&t->e);
+	emit_jmp(&t->e, 0);
+	t->other[t->n_other].at = emit_at(&t->e) - 4;
+	t->other[t->n_other++].k = t->k;
+	emit_here(&t->e, hit);
+	emit_store(&t->e, HOST_T1, held);
+	g->held = true;
+	return rm_index(base, HOST_T1, disp);
+}
+
+struct rm tr_check_based(struct tr *t, const struct member *m, unsigned int base, int32_t disp,
+			 unsigned int size, bool write)
+{
+	if (t->grouped && m->group >= 0 && t->group[m->group].members > 1)
+		return check_group(t, &t->group[m->group], m, base, disp);
 	return check_operand(t, rm_base(base, disp), size, write);
 }
 
@@ -205,19 +236,25 @@ static bool is_resident(uint8_t g)
 	return g < 16 && jit_host(g) != HOST_MEM;
 }
 
-struct rm tr_operand(struct tr *t, unsigned int size, bool write, bool lock)
+bool tr_is_based(const struct tr *t)
 {
 	const struct x86_insn *i = &t->i;
 
-	if (t->wide && i->addrsize == 8 && i->seg < SEG_FS && !lock && is_resident(i->base) &&
-	    (i->index == REG_NONE || is_resident(i->index)) && i->disp >= INT32_MIN &&
-	    i->disp < INT32_MAX - 64) {
-		struct rm ea = rm_base(jit_host(i->base), (int32_t)i->disp);
+	return t->wide && i->has_mem && i->addrsize == 8 && i->seg < SEG_FS &&
+	       is_resident(i->base) && i->disp >= INT32_MIN && i->disp < INT32_MAX - 64;
+}
 
-		if (i->index != REG_NONE) {
-			ea.index = (uint8_t)jit_host(i->index);
-			ea.scale = i->scale;
-		}
+struct rm tr_operand(struct tr *t, unsigned int size, bool write, bool lock)
+{
+	const struct x86_insn *i = &t->i;
+	struct rm ea;
+
+	if (!lock && tr_is_based(t) && i->index == REG_NONE)
+		return tr_check_based(t, &t->of[t->k].operand, jit_host(i->base), (int32_t)i->disp,
+				      size, write);
+	if (!lock && tr_is_based(t) && is_resident(i->index)) {
+		ea = rm_index(jit_host(i->base), jit_host(i->index), (int32_t)i->disp);
+		ea.scale = i->scale;
 		return check_operand(t, ea, size, write);
 	}
 	tr_address(t, false);

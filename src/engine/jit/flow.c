@@ -84,14 +84,14 @@ static void jump_known(struct tr *t, const struct uop *u, int32_t pop)
 /* A linkable jump: the rel32 was just emitted; until the target is known, RSP moves by @undo. */
 static void link_to(struct tr *t, const struct uop *u, int64_t to, int undo)
 {
-	struct jit_code *c = t->c;
 	int n = -1;
 
-	if (c->n_links < JIT_LINKS) {
-		n = (int)c->n_links++;
-		c->link[n] = (struct jit_link){.at = emit_at(&t->e) - 4, .to = (uint16_t)to};
+	if (t->n_links < JIT_LINKS) {
+		n = (int)t->n_links++;
+		t->link[n] = (struct jit_link){.at = emit_at(&t->e) - 4, .to = (uint16_t)to};
 	}
-	tr_cold(t, t->j->exit, jit_uop_code(t->j, u) + (uint32_t)(n + 1), undo, n);
+	tr_cold(t, t->j->exit, jit_uop_code(t->j, u) | (uint32_t)(n + 1) << JIT_LINK_SHIFT, undo,
+		n);
 }
 
 static void go(struct tr *t, int64_t to, const struct uop *u, bool backward, int32_t pop)
@@ -160,7 +160,7 @@ struct rm tr_stack_room(struct tr *t)
 	int32_t n = (int32_t)op_size(t);
 
 	if (t->wide)
-		return tr_check_based(t, RSP, -n, (unsigned int)n, true);
+		return tr_check_based(t, &t->of[t->k].stack, RSP, -n, 8, true);
 	emit_op(&t->e, false, 0x8d, HOST_T1, rm_base(RSP, -n));
 	emit_load(&t->e, HOST_T0, rm_gs(GS(c.seg[SEG_SS].base)));
 	emit_op(&t->e, false, 0x8d, HOST_T1, rm_index(HOST_T1, HOST_T0, 0));
@@ -172,7 +172,7 @@ struct rm tr_stack_room(struct tr *t)
 static struct rm stack_top(struct tr *t, unsigned int reg)
 {
 	if (t->wide)
-		return tr_check_based(t, reg, 0, 8, false);
+		return tr_check_based(t, &t->of[t->k].stack, reg, 0, 8, false);
 	emit_op(&t->e, false, 0x8b, HOST_T1, rm_reg(reg));
 	emit_load(&t->e, HOST_T0, rm_gs(GS(c.seg[SEG_SS].base)));
 	emit_op(&t->e, false, 0x8d, HOST_T1, rm_index(HOST_T1, HOST_T0, 0));
@@ -343,11 +343,24 @@ static bool leave_insn(struct tr *t)
 	return true;
 }
 
+/* In 64-bit mode it has a slow handler. */
+static bool is_push_memory(const struct tr *t)
+{
+	return t->u->fn == op_slow && t->wide && t->z.mnemonic == ZYDIS_MNEMONIC_PUSH &&
+	       t->i.has_mem && t->i.stacksize == 8;
+}
+
+bool tr_calls_c(const struct tr *t)
+{
+	if (t->u->fn != op_slow && t->u->fn != op_slow_end)
+		return false;
+	return !is_push_memory(t) && !tr_is_system(t) && !tr_is_plain(t);
+}
+
 bool tr_flow(struct tr *t, bool *ends)
 {
 	*ends = false;
-	if (t->u->fn == op_slow && t->wide && t->z.mnemonic == ZYDIS_MNEMONIC_PUSH &&
-	    t->i.has_mem && t->i.stacksize == 8)
+	if (is_push_memory(t))
 		return push_insn(t);
 	if (t->u->fn == op_slow || t->u->fn == op_slow_end || t->u->fn == op_ud)
 		return false;

@@ -123,7 +123,7 @@ static bool is_wanted(const struct tr *t)
 	       t->z.meta.category == ZYDIS_CATEGORY_SETCC;
 }
 
-static bool is_gpr(ZydisRegister r)
+bool tr_is_gpr(ZydisRegister r)
 {
 	switch (ZydisRegisterGetClass(r)) {
 	case ZYDIS_REGCLASS_GPR8:
@@ -141,8 +141,7 @@ static bool is_high(ZydisRegister r)
 	return r >= ZYDIS_REGISTER_AH && r <= ZYDIS_REGISTER_BH;
 }
 
-/* Number of the 64-bit register that @r is part of. */
-static unsigned int gpr_of(const struct tr *t, ZydisRegister r)
+unsigned int tr_gpr_of(ZydisRegister r)
 {
 	return (unsigned int)ZydisRegisterGetId(
 	    ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, r));
@@ -172,7 +171,7 @@ static bool note_far(struct plain *p, unsigned int g, bool write)
 
 static bool note_gpr(const struct tr *t, struct plain *p, const ZydisDecodedOperand *o)
 {
-	unsigned int g = gpr_of(t, o->reg.value);
+	unsigned int g = tr_gpr_of(o->reg.value);
 
 	switch (o->encoding) {
 	case ZYDIS_OPERAND_ENCODING_MODRM_REG:
@@ -288,7 +287,7 @@ static bool survey(const struct tr *t, struct plain *p)
 		return false;
 	return p->n_far + p->rcx <= (p->mem ? 1u : 2u) &&
 	       !(p->mem && p->high && p->rcx_write && p->reg &&
-		 gpr_of(t, p->reg->reg.value) == RCX);
+		 tr_gpr_of(p->reg->reg.value) == RCX);
 }
 
 /* --- state that comes when it is needed --- */
@@ -333,11 +332,11 @@ static unsigned int host_of(const struct tr *t, const struct plain *p, ZydisRegi
 {
 	unsigned int g, h;
 
-	if (!is_gpr(r))
+	if (!tr_is_gpr(r))
 		return (unsigned int)ZydisRegisterGetId(r);
 	if (is_high(r))
 		return 4u + (unsigned int)(r - ZYDIS_REGISTER_AH);
-	g = gpr_of(t, r);
+	g = tr_gpr_of(r);
 	if (g == RCX && p->high)
 		return RCX;
 	h = jit_host(g);
@@ -468,7 +467,7 @@ static struct rm operand_in_memory(struct tr *t, const struct plain *p)
 
 static bool do_lea(struct tr *t)
 {
-	unsigned int g = gpr_of(t, t->ops[0].reg.value), h = jit_host(g);
+	unsigned int g = tr_gpr_of(t->ops[0].reg.value), h = jit_host(g);
 	struct form f = {.opcode = 0x89, .w = t->z.operand_width == 64};
 	struct rm rm;
 
@@ -488,6 +487,15 @@ static bool do_lea(struct tr *t)
 		emit_insn(&t->e, &f, HOST_T1, &rm);
 	}
 	return true;
+}
+
+bool tr_is_plain(const struct tr *t)
+{
+	struct plain p = {0};
+
+	if (is_nop(t) || t->z.mnemonic == ZYDIS_MNEMONIC_LEA)
+		return true;
+	return is_wanted(t) && survey(t, &p);
 }
 
 bool tr_plain(struct tr *t)

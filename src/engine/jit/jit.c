@@ -25,7 +25,7 @@ static struct jit *jit_of(const struct ivcpu *v)
 
 static const struct uop *uop_at(const struct jit *j, uint32_t code)
 {
-	return (const struct uop *)(j->base + (code & ~7u));
+	return (const struct uop *)(j->base + (code & JIT_UOP_MASK));
 }
 
 struct block *jit_block_of(const struct uop *u)
@@ -107,11 +107,11 @@ static const struct uop *op_enter(struct ivcpu *v, const struct uop *u)
 	if (code == JIT_LEAVE)
 		return NULL;
 	u = uop_at(j, code);
-	if (code & 7) {
+	if (code >> JIT_LINK_SHIFT) {
 		struct jit_code *c = jit_block_of(u)->code;
 
 		j->pending.from = c;
-		j->pending.link = (code & 7) - 1;
+		j->pending.link = (code >> JIT_LINK_SHIFT) - 1;
 		j->pending.rip = (v->page_rip + c->link[j->pending.link].to) & v->rip_mask;
 	}
 	return run_uop(v, u);
@@ -183,7 +183,7 @@ uint64_t jit_miss(struct ivcpu *v, uint32_t code)
 	uint64_t lin = v->jx.address, pa;
 	uint8_t in = v->jx.sse_out, avx = v->jx.avx_out;
 
-	v->jx.saved = code & ~7u;
+	v->jx.saved = code & JIT_UOP_MASK;
 	v->jx.sse_out = v->jx.avx_out = 1;
 	/* Slow handlers may look at other things before paging: alignment, say. */
 	if (v->slow_data || (u->idx ? u->fn : b->first) == op_slow ||
@@ -223,8 +223,10 @@ static bool room_for(struct ivcpu *v, const struct block *b)
 {
 	struct jit *j = jit_of(v);
 
-	if (j->used + b->n * 512u + 65536 > JIT_CODE_SIZE ||
-	    j->meta_used + sizeof(struct jit_code) + (b->n + 2u) * sizeof(uint32_t) > META_SIZE)
+	if (j->used + b->n * 1024u + 65536 > JIT_CODE_SIZE ||
+	    j->meta_used + sizeof(struct jit_code) + 2 * (b->n + 2u) * sizeof(uint32_t) +
+		    JIT_LINKS * sizeof(struct jit_link) >
+		META_SIZE)
 		forget_all(v, false);
 	if (j->n_codes == j->max_codes) {
 		unsigned int n = j->max_codes ? 2 * j->max_codes : 4096;
@@ -294,6 +296,7 @@ const struct uop *jit_uop_at(const struct jit *j, uintptr_t pc)
 	uint32_t off = (uint32_t)(pc - (uintptr_t)j->rx);
 	unsigned int lo = 0, hi = j->n_codes, k;
 	const struct jit_code *c;
+	const uint32_t *at;
 
 	if (pc - (uintptr_t)j->rx >= JIT_CODE_SIZE)
 		return NULL;
@@ -308,7 +311,8 @@ const struct uop *jit_uop_at(const struct jit *j, uintptr_t pc)
 	if (!lo || off >= j->codes[lo - 1]->end)
 		return NULL;
 	c = j->codes[lo - 1];
-	for (k = c->b->n; k > 0 && c->at[k] > off;)
+	at = off < c->copy && c->first ? c->first : c->at;
+	for (k = c->b->n; k > 0 && at[k] > off;)
 		k--;
 	return k < c->b->n ? &c->b->u[k] : NULL;
 }
@@ -403,6 +407,7 @@ int jit_new(struct ivcpu *v, struct err *e)
 		ZydisDecoderEnableMode(&j->decoder[i], ZYDIS_DECODER_MODE_CET, ZYAN_FALSE);
 		ZydisDecoderEnableMode(&j->decoder[i], ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
 	}
+	j->insns = xcalloc(JIT_MAX_INSNS, sizeof(struct tr_insn));
 	j->base = blocks_base(v->blocks);
 	constants(v);
 	jit_make_stubs(v, j);
@@ -425,6 +430,7 @@ void jit_free(struct ivcpu *v)
 		munmap(j->meta, META_SIZE);
 	if (j->signal_stack != MAP_FAILED)
 		munmap(j->signal_stack, JIT_SIGNAL_STACK);
+	free(j->insns);
 	free(j->codes);
 	free(j);
 	v->jit = NULL;

@@ -27,21 +27,28 @@ struct jit_link {
 	bool used;
 };
 
-#define JIT_LINKS 7
+#define JIT_LINKS 32
 
-/* Host code of one block.  Offsets are from the start of the code memory. */
+/*
+ * Host code of one block.  Offsets are from the start of the code memory.  When there are two
+ * copies (group.c), the first is the one to enter.
+ */
 struct jit_code {
 	struct block *b;
 	uint32_t start; /* entry from other pages: R11 = guest address */
 	uint32_t body;  /* entry inside the page: page_rip is right */
+	uint32_t copy;  /* where the code begins in which every access is checked */
 	uint32_t end;
 	unsigned int n_links;
-	struct jit_link link[JIT_LINKS];
-	uint32_t at[]; /* of each instruction */
+	struct jit_link *link;
+	uint32_t *first; /* of each instruction, in the first copy; NULL = there is one copy only */
+	uint32_t at[];   /* and in the last one */
 };
 
-/* What code tells when it leaves: uop's offset in the block arena, plus a link's number + 1. */
-#define JIT_LEAVE UINT32_MAX /* c.rip is right, nothing to go on with */
+/* What code tells when it leaves: uop's offset in the block arena, and a link's number + 1. */
+#define JIT_LEAVE      UINT32_MAX /* c.rip is right, nothing to go on with */
+#define JIT_UOP_MASK   0x03fffff8u
+#define JIT_LINK_SHIFT 26
 
 /* Arguments of the C functions that code calls. */
 #define JIT_MISS_WRITE 1u
@@ -59,6 +66,7 @@ struct jit {
 	uint8_t *base; /* of the block arena */
 	jit_enter_fn *enter;
 	uint32_t exit, call, call_end, miss, leave, load_sse, load_avx, load_x87; /* stubs */
+	struct tr_insn *insns;   /* of the block that is being translated */
 	ZydisDecoder decoder[3]; /* by enum insn_bits */
 	struct {
 		struct jit_code *from;
@@ -111,6 +119,27 @@ struct jit_code *jit_translate(struct ivcpu *v, struct block *b);
 /* GS offset of the jump cache for the current mode, 0 = none. */
 int32_t jit_jumps_offset(const struct ivcpu *v);
 
+/* An access's group, -1 = none, and what its base register has moved by since the block began. */
+struct member {
+	int8_t group;
+	int32_t moved;
+};
+
+struct group {
+	int64_t lo, hi; /* stretch, from what the register was when the block began */
+	unsigned int members;
+	bool write;
+	bool held; /* code for the look-up is there */
+};
+
+struct tr_insn {
+	ZydisDecodedInstruction z;
+	ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
+	struct x86_insn i;
+};
+
+#define JIT_MAX_INSNS 64
+
 /* One block at work. */
 struct tr {
 	struct ivcpu *v;
@@ -119,6 +148,22 @@ struct tr {
 	struct jit_code *c;
 	struct emit e;
 	unsigned int k; /* instruction */
+	unsigned int n_decoded;
+	unsigned int n_links;
+	struct jit_link link[JIT_LINKS];
+	bool grouped; /* this is the copy that uses groups */
+	struct group group[JIT_GROUPS];
+	unsigned int n_groups;
+	struct {
+		struct member operand, stack;
+	} of[JIT_MAX_INSNS];
+	/* rel32 that leads to the same instruction in the other copy */
+	struct {
+		uint32_t at;
+		unsigned int k;
+	} other[JIT_GROUPS];
+	unsigned int n_other;
+	uint32_t at[2][JIT_MAX_INSNS + 1];
 	const struct uop *u;
 	ZydisDecodedInstruction z;
 	ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
@@ -135,7 +180,7 @@ struct tr {
 		int16_t undo; /* to add to RSP first */
 		int16_t link; /* number, -1 = none */
 		struct rm ea; /* R11 = this address first; not mem = no */
-	} cold[192];
+	} cold[384];
 	unsigned int n_cold;
 	bool full; /* no room for more cold code: give up */
 };
@@ -158,7 +203,20 @@ static inline unsigned int jit_host(unsigned int g)
 void tr_cold_exit(struct tr *t, const struct uop *u);
 void tr_cold(struct tr *t, uint32_t stub, uint32_t code, int undo, int link);
 
+/* The instruction t->k to t->z, t->ops, t->i; false if it is none. */
+bool tr_decode(struct tr *t);
+/* Does its code call C, which may change the TLB? */
+bool tr_calls_c(const struct tr *t);
+
+/* --- group.c --- */
+
+/* Puts accesses into groups; false if no group has two. */
+bool tr_find_groups(struct tr *t);
+
 /* --- access.c: guest memory --- */
+
+/* Is the operand's address a register of the host's that stays as it is and a constant? */
+bool tr_is_based(const struct tr *t);
 
 /* R11 = linear address of the memory operand (for @agen: its offset in the segment). */
 void tr_address(struct tr *t, bool agen);
@@ -166,8 +224,8 @@ void tr_address(struct tr *t, bool agen);
 void tr_check(struct tr *t, unsigned int size, bool write, bool lock);
 
 /* The operand at [@base + @disp], a host register and a constant, checked; uses R11 and RCX. */
-struct rm tr_check_based(struct tr *t, unsigned int base, int32_t disp, unsigned int size,
-			 bool write);
+struct rm tr_check_based(struct tr *t, const struct member *m, unsigned int base, int32_t disp,
+			 unsigned int size, bool write);
 /* The instruction's memory operand, likewise. */
 struct rm tr_operand(struct tr *t, unsigned int size, bool write, bool lock);
 
@@ -176,11 +234,17 @@ struct rm tr_operand(struct tr *t, unsigned int size, bool write, bool lock);
 /* An instruction that the host executes as it is, but for its registers and memory operand.
  * False = not that kind, nothing was emitted. */
 bool tr_plain(struct tr *t);
+/* Would it be? */
+bool tr_is_plain(const struct tr *t);
+bool tr_is_gpr(ZydisRegister r);
+/* Number of the 64-bit register that @r is part of. */
+unsigned int tr_gpr_of(ZydisRegister r);
 
 /* --- system.c --- */
 
 /* Frequent system instructions at CPL 0 in 64-bit mode. */
 bool tr_system(struct tr *t);
+bool tr_is_system(const struct tr *t);
 
 /* --- flow.c --- */
 

@@ -6,6 +6,8 @@
 
 #include "base/macro.h"
 
+#define JIT_GROUPS 8
+
 struct jit_state {
 	/* Vector and x87 registers: 1 = the guest's are in struct cpu, not in the host's registers.
 	 */
@@ -14,11 +16,12 @@ struct jit_state {
 	uint8_t sse_block, avx_block, x87_block;
 	uint32_t host_mxcsr;
 	uint64_t host_rsp;
-	uint64_t resume;   /* where code goes on after a call; where to enter it */
-	uint64_t address;  /* linear address that missed in the TLB */
-	uint64_t saved;    /* RCX of a stub */
-	uint64_t fdp;      /* last memory operand of an x87 instruction */
-	uint64_t x87_page; /* page_rip of the last block with x87 instructions */
+	uint64_t resume;           /* where code goes on after a call; where to enter it */
+	uint64_t address;          /* linear address that missed in the TLB */
+	uint64_t saved;            /* RCX of a stub */
+	uint64_t fdp;              /* last memory operand of an x87 instruction */
+	uint64_t x87_page;         /* page_rip of the last block with x87 instructions */
+	uint64_t held[JIT_GROUPS]; /* addends of groups of accesses */
 	/* Constants, as memory operands of PEXT. */
 	uint64_t tlb_mask, page_mask;
 	uint64_t align_mask[5]; /* by log2 of the size */

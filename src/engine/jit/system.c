@@ -83,9 +83,17 @@ static void pushfq(struct tr *t)
 	emit_lea(&t->e, RSP, rm_base(RSP, -8));
 }
 
-bool tr_system(struct tr *t)
+bool tr_is_system(const struct tr *t)
 {
 	if (!t->wide || t->v->tlb_set != TLB_SUPER || t->u->fn != op_slow)
+		return false;
+	return t->z.mnemonic == ZYDIS_MNEMONIC_CLI || t->z.mnemonic == ZYDIS_MNEMONIC_STI ||
+	       t->z.mnemonic == ZYDIS_MNEMONIC_SWAPGS || t->z.mnemonic == ZYDIS_MNEMONIC_PUSHFQ;
+}
+
+bool tr_system(struct tr *t)
+{
+	if (!tr_is_system(t))
 		return false;
 	switch (t->z.mnemonic) {
 	case ZYDIS_MNEMONIC_CLI:
@@ -96,10 +104,8 @@ bool tr_system(struct tr *t)
 	case ZYDIS_MNEMONIC_SWAPGS:
 		swapgs(t);
 		return true;
-	case ZYDIS_MNEMONIC_PUSHFQ:
+	default:
 		pushfq(t);
 		return true;
-	default:
-		return false;
 	}
 }

@@ -33,7 +33,7 @@ static void write_cold(struct tr *t)
 
 		emit_aim(t->e.start, c->at, emit_at(&t->e));
 		if (c->link >= 0)
-			t->c->link[c->link].cold = emit_at(&t->e);
+			t->link[c->link].cold = emit_at(&t->e);
 		if (c->undo)
 			emit_op(&t->e, t->wide, 0x8d, RSP, rm_base(RSP, c->undo));
 		if (c->ea.mem)
@@ -80,29 +80,45 @@ static bool translate_insn(struct tr *t, bool *ends)
 	return false;
 }
 
-static bool translate_all(struct tr *t)
+bool tr_decode(struct tr *t)
 {
-	struct block *b = t->b;
-	unsigned int off = 0;
-	bool ends = false;
+	const struct block *b = t->b;
+	struct tr_insn *i = &t->j->insns[t->k];
 
-	for (t->k = 0; t->k < b->n && !ends; t->k++) {
+	t->u = &b->u[t->k];
+	t->raw = b->raw + (t->u->off - b->u[0].off);
+	if (t->k == t->n_decoded) {
 		ZydisDecoder *d = &t->j->decoder[b->key & 3];
 
-		t->u = &b->u[t->k];
-		t->raw = b->raw + off;
-		t->c->at[t->k] = emit_at(&t->e);
-		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(d, t->raw, t->u->len, &t->z, t->ops)) ||
-		    insn_decode(t->raw, t->u->len, b->key & 3, &t->i) < 0)
+		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(d, t->raw, t->u->len, &i->z, i->ops)) ||
+		    insn_decode(t->raw, t->u->len, b->key & 3, &i->i) < 0)
 			return false;
-		off += t->u->len;
+		t->n_decoded++;
+	}
+	t->z = i->z;
+	memcpy(t->ops, i->ops, i->z.operand_count * sizeof(t->ops[0]));
+	t->i = i->i;
+	return true;
+}
+
+/* One copy of the code; @at: where each instruction is. */
+static bool translate_all(struct tr *t, uint32_t *at)
+{
+	struct block *b = t->b;
+	bool ends = false;
+
+	t->sse_ready = t->avx_ready = t->x87_ready = false;
+	for (t->k = 0; t->k < b->n && !ends; t->k++) {
+		if (!tr_decode(t))
+			return false;
+		at[t->k] = emit_at(&t->e);
 		if (!translate_insn(t, &ends)) {
 			for (unsigned int i = t->k + 1; i <= b->n; i++)
-				t->c->at[i] = UINT32_MAX;
+				at[i] = UINT32_MAX;
 			return t->k > 0;
 		}
 	}
-	t->c->at[b->n] = emit_at(&t->e);
+	at[b->n] = emit_at(&t->e);
 	if (!ends && (b->u[b->n].fn == op_fall || b->crosses)) {
 		tr_goto(t, b->u[b->n].off, &b->u[b->n], false);
 	} else if (!ends) {
@@ -110,6 +126,40 @@ static bool translate_all(struct tr *t)
 		tr_cold_exit(t, &b->u[b->n]);
 	}
 	return true;
+}
+
+/* With groups, and once more without; or without only. */
+static bool translate_copies(struct tr *t)
+{
+	t->grouped = t->wide && tr_find_groups(t);
+	if (t->grouped && !translate_all(t, t->at[0]))
+		return false;
+	t->c->copy = emit_at(&t->e);
+	t->c->first = t->grouped ? t->at[0] : NULL;
+	t->grouped = false;
+	if (!translate_all(t, t->at[1]))
+		return false;
+	for (unsigned int i = 0; i < t->n_other && !t->e.overflow; i++)
+		emit_aim(t->e.start, t->other[i].at, t->at[1][t->other[i].k]);
+	return true;
+}
+
+/* What stays known of the code, behind its jit_code; bytes. */
+static size_t settle(struct tr *t)
+{
+	struct jit_code *c = t->c;
+	size_t n = t->b->n + 1u, head = sizeof(*c) + n * sizeof(uint32_t);
+
+	memcpy(c->at, t->at[1], n * sizeof(uint32_t));
+	if (c->first) {
+		c->first = c->at + n;
+		memcpy(c->first, t->at[0], n * sizeof(uint32_t));
+		head += n * sizeof(uint32_t);
+	}
+	c->link = (struct jit_link *)((uint8_t *)c + ALIGN_UP(head, 8u));
+	c->n_links = t->n_links;
+	memcpy(c->link, t->link, t->n_links * sizeof(t->link[0]));
+	return ALIGN_UP(head, 8u) + ALIGN_UP(t->n_links * sizeof(t->link[0]), 8u);
 }
 
 /* 64-bit code, and 32-bit code on flat segments. */
@@ -137,7 +187,6 @@ int32_t jit_jumps_offset(const struct ivcpu *v)
 struct jit_code *jit_translate(struct ivcpu *v, struct block *b)
 {
 	struct jit *j = v->jit;
-	size_t meta = ALIGN_UP(sizeof(struct jit_code) + (b->n + 1u) * sizeof(uint32_t), 8u);
 	struct tr t = {.v = v,
 		       .j = j,
 		       .b = b,
@@ -148,18 +197,19 @@ struct jit_code *jit_translate(struct ivcpu *v, struct block *b)
 
 	if (!can_translate(v, b))
 		return NULL;
-	t.e = (struct emit){.start = j->rw, .p = j->rw + j->used, .end = j->rw + JIT_CODE_SIZE};
-	*c = (struct jit_code){.b = b, .start = (uint32_t)j->used};
+	t.e = (struct emit){
+	    .start = j->rw, .p = j->rw + ALIGN_UP(j->used, 16u), .end = j->rw + JIT_CODE_SIZE};
+	*c = (struct jit_code){.b = b, .start = emit_at(&t.e)};
 	emit_op(&t.e, t.wide, 0x8d, HOST_T1, rm_base(HOST_T1, -(int32_t)b->u[0].off));
 	emit_store(&t.e, HOST_T1, rm_gs(GS(page_rip)));
 	c->body = emit_at(&t.e);
-	if (!translate_all(&t))
+	if (!translate_copies(&t))
 		return NULL;
 	write_cold(&t);
 	if (t.e.overflow || t.full)
 		return NULL;
 	c->end = emit_at(&t.e);
-	j->used = ALIGN_UP(c->end, 16u);
-	j->meta_used += meta;
+	j->used = c->end;
+	j->meta_used += settle(&t);
 	return c;
 }
