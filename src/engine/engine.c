@@ -191,6 +191,13 @@ uint64_t engine_insn_count(struct vcpu *v)
 	return v->en->ops->insn_count ? v->en->ops->insn_count(v) : 0;
 }
 
+void engine_stats(struct vcpu *v, char *buf, size_t len)
+{
+	buf[0] = '\0';
+	if (v->en->ops->stats)
+		v->en->ops->stats(v, buf, len);
+}
+
 void engine_set_heat(struct engine *en, unsigned int runs)
 {
 	if (en->ops->set_heat)

@@ -133,5 +133,7 @@ must_check int engine_single_step(struct vcpu *v, bool on, struct err *e);
  * any vCPU runs. */
 void engine_set_heat(struct engine *en, unsigned int runs);
 
-/* Instructions or exits counted, for --verbose; 0 when the engine does not count. */
+/* Instructions executed, for --verbose; 0 when the engine does not count. */
 uint64_t engine_insn_count(struct vcpu *v);
+/* What else the engine counts, in words, for --verbose; empty when it does not. */
+void engine_stats(struct vcpu *v, char *buf, size_t len);

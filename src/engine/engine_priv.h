@@ -29,6 +29,7 @@ struct engine_ops {
 	uint64_t (*tsc)(struct vcpu *v);
 	int (*single_step)(struct vcpu *v, bool on, struct err *e);
 	uint64_t (*insn_count)(struct vcpu *v);                 /* may be NULL */
+	void (*stats)(struct vcpu *v, char *buf, size_t len);   /* may be NULL */
 	void (*set_heat)(struct engine *en, unsigned int runs); /* may be NULL */
 };
 

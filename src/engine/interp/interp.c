@@ -696,6 +696,11 @@ static uint64_t interp_insn_count(struct vcpu *vcpu)
 	return to_ivcpu(vcpu)->insns;
 }
 
+static void translator_stats(struct vcpu *vcpu, char *buf, size_t len)
+{
+	jit_stats(to_ivcpu(vcpu), buf, len);
+}
+
 /* --- the engine --- */
 
 static void interp_free(struct engine *en)
@@ -778,8 +783,9 @@ static int interp_memory_changed(struct engine *en, struct err *e)
 	return lines_make(container_of(en, struct interp, en), e);
 }
 
-/* Both engines are one but for their names and whether there is a translator. */
-#define OPS(engine_name, create_fn)                                                                \
+/* Both engines are one but for their names and whether there is a translator, whose code does not
+ * count instructions. */
+#define OPS(engine_name, create_fn, insn_count_fn, stats_fn)                                       \
 	{                                                                                          \
 		.name = engine_name, .create = create_fn, .free = interp_free,                     \
 		.memory_changed = interp_memory_changed, .vcpu_new = interp_vcpu_new,              \
@@ -787,9 +793,9 @@ static int interp_memory_changed(struct engine *en, struct err *e)
 		.get_state = interp_get_state, .set_state = interp_set_state,                      \
 		.irq_ready = interp_irq_ready, .interrupt = interp_interrupt,                      \
 		.want_irq = interp_want_irq, .nmi = interp_nmi, .tsc = interp_tsc,                 \
-		.single_step = interp_single_step, .insn_count = interp_insn_count,                \
+		.single_step = interp_single_step, .insn_count = insn_count_fn, .stats = stats_fn, \
 		.set_heat = interp_set_heat,                                                       \
 	}
 
-const struct engine_ops interp_ops = OPS("interp", interp_create);
-const struct engine_ops jit_ops = OPS("jit", jit_create);
+const struct engine_ops interp_ops = OPS("interp", interp_create, interp_insn_count, NULL);
+const struct engine_ops jit_ops = OPS("jit", jit_create, NULL, translator_stats);
