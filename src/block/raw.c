@@ -2,10 +2,12 @@
 /*
  * block/raw.c - a file or block device, byte for byte
  *
- * Two descriptors of one file: `direct_fd` (O_DIRECT) serves requests whose offset, length and
- * buffers are aligned as the file system wants them, `fd` all others through the page cache.  The
- * kernel keeps the two coherent; it would not do so for two overlapping requests in flight, whose
- * outcome is undefined for any disk.  So nothing needs a bounce buffer or a read-modify-write.
+ * Two descriptors of one file: `direct_fd` (O_DIRECT) serves requests of whole pages whose buffers
+ * are aligned as the file system wants them, `fd` all others through the page cache.  The kernel
+ * keeps the two coherent, but by pages: of a page that one request changes in the cache while
+ * another writes a different sector of it past the cache, one change may be lost.  So no page is
+ * ever written in part past the cache; requests in flight for the same bytes have no defined
+ * outcome on any disk.  Nothing needs a bounce buffer or a read-modify-write.
  */
 #include "block/aio.h"
 #include "block/block.h"
@@ -20,6 +22,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#define PAGE       4096u
 #define ZERO_CHUNK (64u << 10)
 #define ZERO_IOVS  64 /* 4 MiB of zeroes a write */
 
@@ -56,8 +59,10 @@ static void raw_finish(struct raw_io *io, int result)
 
 static bool is_aligned(const struct raw *raw, const struct blk_req *r)
 {
-	uint64_t bits = r->offset;
+	uint64_t bits = 0;
 
+	if ((r->offset | r->len) & (PAGE - 1))
+		return false;
 	for (unsigned int i = 0; i < r->n_iov; i++)
 		bits |= (uintptr_t)r->iov[i].iov_base | r->iov[i].iov_len;
 	return !(bits & (raw->align - 1));
