@@ -103,6 +103,7 @@ int disk_create(const char *path, const char *format, const struct qcow2_options
 	struct qcow2_options o = *options;
 	const char *f = disk_format(path, format);
 	autoclose int fd = -1;
+	bool made;
 	int r = 0;
 
 	if (strcmp(f, "raw") != 0 && strcmp(f, "qcow2") != 0)
@@ -121,7 +122,10 @@ int disk_create(const char *path, const char *format, const struct qcow2_options
 	if (!o.size || o.size % 512 || o.size > INT64_MAX)
 		return err_msg(e, -EINVAL, "size: %llu is not a multiple of 512 bytes",
 			       (unsigned long long)o.size);
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | (force ? 0 : O_EXCL), 0644);
+	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	made = fd >= 0;
+	if (fd < 0 && errno == EEXIST && force)
+		fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		return err_set(e, -errno, "%s", path);
 	r = blk_lock_file(fd, path, true, e);
@@ -131,7 +135,7 @@ int disk_create(const char *path, const char *format, const struct qcow2_options
 		r = make_qcow2(fd, path, &o, e);
 	else if (ftruncate(fd, 0) < 0 || ftruncate(fd, (off_t)o.size) < 0)
 		r = err_set(e, -errno, "%s", path);
-	if (r < 0)
+	if (r < 0 && made)
 		unlink(path);
 	return r;
 }

@@ -106,6 +106,8 @@ static int write_all(struct blk *f, const struct qcow2_options *o, const struct 
 	uint64_t per_block = cs * 8 >> o->refcount_order;
 	int r = s->truncate(f, 0);
 
+	if (r == -EINVAL) /* a block device keeps its size */
+		r = 0;
 	for (uint64_t c = 1; r == 0 && c < used; c++) {
 		uint64_t rt = c - 1, block = c - 1 - l->rt;
 
