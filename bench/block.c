@@ -41,10 +41,9 @@ static void start(struct slot *s)
 				  .n_iov = 1,
 				  .done = on_done};
 	b->started++;
-	b->next += b->step;
+	b->next = (b->next + b->step) % blk_info(b->blk)->size;
 	if (b->next + b->size > blk_info(b->blk)->size)
-		b->next %= blk_info(b->blk)->size - b->size + 512;
-	b->next &= ~UINT64_C(511);
+		b->next = 0;
 	blk_submit(b->blk, &s->req);
 }
 
