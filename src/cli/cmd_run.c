@@ -88,8 +88,10 @@ static const struct cli_option run_options[] = {
     {"memory", "SIZE", NULL,
      "guest memory, such as 512M or 2G (default 1G; the host gives only what the guest uses)",
      run_set_memory},
-    {"disk", "FILE[,format=raw][,readonly]", NULL,
-     "one more disk for the guest (/dev/vdb, /dev/vdc...), written to in place; repeatable",
+    {"disk", "FILE[,format=FORMAT][,readonly]", NULL,
+     "one more disk for the guest (/dev/vdb, /dev/vdc...), written to in place; raw, or qcow2 if "
+     "its "
+     "name ends so; repeatable",
      run_set_disk},
     {"kernel", "FILE", NULL,
      "boot this Linux bzImage or PVH vmlinux; without IMAGE, the terminal is its serial console",

@@ -19,7 +19,8 @@
 #define RUN_ESCAPE   0x1d /* Ctrl-] */
 
 struct run_disk {
-	char *path, *format;
+	char *path;
+	const char *format; /* "auto", "raw" or "qcow2" */
 	bool read_only;
 };
 

@@ -72,7 +72,7 @@ int run_set_name(void *config, const char *value, struct err *e)
 	return 0;
 }
 
-/* FILE[,format=raw][,readonly] */
+/* FILE[,format=raw|qcow2][,readonly] */
 int run_set_disk(void *config, const char *value, struct err *e)
 {
 	struct run_config *cfg = config;
@@ -82,6 +82,7 @@ int run_set_disk(void *config, const char *value, struct err *e)
 	const char *path = strtok_r(copy, ",", &save);
 	struct stat st;
 
+	d->format = "auto";
 	if (cfg->n_disks == RUN_MAX_DEVS - 1)
 		return err_msg(e, -EINVAL, "more than %d disks", RUN_MAX_DEVS - 1);
 	if (!path)
@@ -89,8 +90,11 @@ int run_set_disk(void *config, const char *value, struct err *e)
 	for (char *o = strtok_r(NULL, ",", &save); o; o = strtok_r(NULL, ",", &save)) {
 		if (strcmp(o, "readonly") == 0)
 			d->read_only = true;
-		else if (strcmp(o, "format=raw") != 0)
-			return err_msg(e, -EINVAL, "'%s' is not format=raw or readonly", o);
+		else if (strcmp(o, "format=raw") == 0 || strcmp(o, "format=qcow2") == 0)
+			d->format = o[7] == 'r' ? "raw" : "qcow2";
+		else
+			return err_msg(e, -EINVAL,
+				       "'%s' is not format=raw, format=qcow2 or readonly", o);
 	}
 	d->path = realpath(path, NULL);
 	if (!d->path || stat(d->path, &st) < 0 ||

@@ -46,9 +46,10 @@ static json_t *describe_disks(const struct run_config *cfg, const struct vm_boot
 		const struct run_disk *d = &cfg->disks[i];
 		autofree char *serial = xasprintf("disk%zu", i);
 
-		json_array_append_new(disks, json_pack("{s:s, s:s, s:b, s:b, s:s}", "path", d->path,
-						       "format", "raw", "readonly", d->read_only,
-						       "overlay", 0, "serial", serial));
+		json_array_append_new(disks,
+				      json_pack("{s:s, s:s, s:b, s:b, s:s}", "path", d->path,
+						"format", d->format, "readonly", d->read_only,
+						"overlay", 0, "serial", serial));
 	}
 	return disks;
 }

@@ -32,7 +32,7 @@ enum vm_on_reboot { VM_REBOOT_RESTART, VM_REBOOT_EXIT };
 
 struct vm_disk {
 	char *path;
-	char *format; /* "raw" */
+	char *format; /* "raw", "qcow2" or "auto": by the name (block/block.h) */
 	bool read_only, overlay;
 	char serial[21];
 };

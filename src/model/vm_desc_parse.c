@@ -209,7 +209,7 @@ static void read_disk(struct reader *r, struct vm_desc *d, size_t i)
 	k->path = read_string(r, "path", MAX_PATH, true, false);
 	k->format = read_string(r, "format", 32, false, false);
 	if (!k->format)
-		k->format = xstrdup("raw");
+		k->format = xstrdup("auto");
 	k->read_only = read_bool(r, "readonly", false);
 	k->overlay = read_bool(r, "overlay", false);
 	if (k->read_only && k->overlay)
