@@ -30,7 +30,8 @@ static void add_tree(struct cgroup *c, const char *controllers, const char *name
 	c->trees[c->n_trees++] = (struct cgroup_tree){.controllers = xstrdup(controllers),
 						      .name = xstrdup(name),
 						      .own = xstrdup(own),
-						      .root = fd};
+						      .root = fd,
+						      .entry = -1};
 }
 
 int cgroup_init(struct cgroup *c, struct err *e)
@@ -73,6 +74,7 @@ void cgroup_fini(struct cgroup *c)
 		free(c->trees[i].name);
 		free(c->trees[i].own);
 		close_p(&c->trees[i].root);
+		close_p(&c->trees[i].entry);
 	}
 	free(c->path);
 	free(c->unit);
@@ -233,39 +235,43 @@ int cgroup_make(struct cgroup *c, bool lenient, struct err *e)
 	return r;
 }
 
-static int attach_at(const struct cgroup *c, const char *path, pid_t pid, struct err *e)
+int cgroup_open_entries(struct cgroup *c, const char *below, struct err *e)
 {
-	char text[16];
+	if (below && has_dots(below))
+		return err_msg(e, -EINVAL, "control group '%s' has dots in it", below);
+	for (size_t i = 0; c->path && i < c->n_trees; i++) {
+		struct cgroup_tree *t = &c->trees[i];
+		autofree char *path =
+		    xasprintf("%s/%s%s", c->path + 1, below ? below : "", c->v2 ? "" : "/tasks");
 
-	snprintf(text, sizeof(text), "%d", pid);
-	for (size_t i = 0; i < c->n_trees; i++) {
-		autofree char *file = xasprintf("%s/cgroup.procs", path + 1);
-		int r;
-
-		if (c->trees[i].absent)
+		if (t->absent)
 			continue;
-		r = write_text_at(c->trees[i].root, file, text);
-		/* Another process of ours found the tree closed to it when the group was made. */
-		if (r < 0 && !(r == -ENOENT && geteuid() != 0))
-			return err_set(e, r, "enter control group %s%s%s", path,
-				       c->trees[i].name[0] ? " of " : "", c->trees[i].name);
+		t->entry =
+		    openat(t->root, path, (c->v2 ? O_PATH | O_DIRECTORY : O_WRONLY) | O_CLOEXEC);
+		/* Without root it may not be there at all. */
+		if (t->entry < 0 && !(geteuid() != 0 && errno == ENOENT))
+			return err_set(e, -errno, "control group %s%s%s", c->path,
+				       t->name[0] ? " of " : "", t->name);
 	}
 	return 0;
 }
 
-int cgroup_attach(const struct cgroup *c, pid_t pid, struct err *e)
+int cgroup_enter(const struct cgroup *c, struct err *e)
 {
-	return c->path ? attach_at(c, c->path, pid, e) : 0;
+	for (size_t i = 0; i < c->n_trees; i++) {
+		const struct cgroup_tree *t = &c->trees[i];
+
+		/* "0" is who writes.  In "tasks", unlike "cgroup.procs", it is one thread that
+		 * moves, and we have no other. */
+		if (t->entry >= 0 && !c->v2 && write(t->entry, "0", 1) < 0)
+			return err_set(e, -errno, "enter control group %s of %s", c->path, t->name);
+	}
+	return 0;
 }
 
-int cgroup_attach_below(const struct cgroup *c, const char *below, pid_t pid, struct err *e)
+int cgroup_clone_fd(const struct cgroup *c)
 {
-	autofree char *path = NULL;
-
-	if (has_dots(below))
-		return err_msg(e, -EINVAL, "control group '%s' has dots in it", below);
-	path = xasprintf("%s/%s", c->path, below + strspn(below, "/"));
-	return c->path ? attach_at(c, path, pid, e) : 0;
+	return c->v2 && c->n_trees ? c->trees[0].entry : -1;
 }
 
 int cgroup_apply(const struct cgroup *c, const struct spec_resources *r, struct err *e)

@@ -18,6 +18,7 @@ struct cgroup_tree {
 	char *name;        /* of its directory in /sys/fs/cgroup; "" of version 2 */
 	char *own;         /* where this process is in it */
 	int root;          /* O_PATH */
+	int entry;         /* what cgroup_enter writes to, -1 = closed */
 	bool absent;       /* we may not make ours in it (rootless) */
 };
 
@@ -38,10 +39,18 @@ must_check int cgroup_place(struct cgroup *c, const char *wanted, const char *id
 /* Makes it, empty.  One that has processes in it already is refused.  With @lenient, trees that
  * may not be written are left out. */
 must_check int cgroup_make(struct cgroup *c, bool lenient, struct err *e);
-must_check int cgroup_attach(const struct cgroup *c, pid_t pid, struct err *e);
-/* The same into a group below it, "a/b". */
-must_check int cgroup_attach_below(const struct cgroup *c, const char *below, pid_t pid,
-				   struct err *e);
+/*
+ * The calling process, and so every one that it makes, goes into it - or into a group below it
+ * (@below "a/b"; NULL = itself).  cgroup_open_entries opens the doors while we may; entering takes
+ * nothing but them.
+ *
+ * A process moves itself: moving another makes the kernel wait for a grace period of RCU (8 ms
+ * here), for it might fork or exec meanwhile.
+ */
+must_check int cgroup_open_entries(struct cgroup *c, const char *below, struct err *e);
+must_check int cgroup_enter(const struct cgroup *c, struct err *e);
+/* Version 2 has a better way, clone3 with CLONE_INTO_CGROUP: the directory for it, else -1. */
+int cgroup_clone_fd(const struct cgroup *c);
 /* Limits; those that are not given stay.  A limit whose controller is absent is an error. */
 must_check int cgroup_apply(const struct cgroup *c, const struct spec_resources *r, struct err *e);
 /* The devices that every container may use are added to the rules; call before a process that is

@@ -2,7 +2,7 @@
 /*
  * container/create.c - create and run: the runtime's side of making a container
  *
- * The process is started first, and mounts while we make its control group and compile its filter.
+ * The process mounts while we set its limits and compile its filter.
  * At every moment the state says enough to clear away what there is, should we be killed.
  */
 #include "container/container_priv.h"
@@ -167,6 +167,7 @@ static int make_ready(struct making *m, struct err *e)
 	in->bundle = in->fs.bundle_path = m->h.state.bundle;
 	in->no_pivot = m->c->no_pivot;
 	in->no_new_keyring = m->c->no_new_keyring;
+	in->await_scope = m->rt->systemd_cgroup;
 	in->listen_fds = fds ? (unsigned int)strtoul(fds, NULL, 10) : 0;
 	in->process.keep = m->c->preserve_fds + in->listen_fds;
 	r = cgroup_init(&m->h.cgroup, e);
@@ -197,29 +198,41 @@ static int make_ready(struct making *m, struct err *e)
 	return r == 0 ? sync_pair(m->socks, e) : r;
 }
 
+/* Before the process is there, so that it can begin inside. */
 static int make_cgroup(struct making *m, struct err *e)
 {
 	struct cgroup *c = &m->h.cgroup;
-	const struct spec_resources *res = &m->spec.resources;
 	int r;
 
-	if (m->rt->systemd_cgroup) {
-		r = cgroup_start_scope(c, m->spec.cgroups_path, m->c->id, m->h.state.pid, res, e);
-		if (r < 0)
-			return r;
-		free(m->h.state.cgroup_path);
-		m->h.state.cgroup_path = xstrdup(c->path);
-		m->h.state.cgroup_unit = xstrdup(c->unit);
-		r = state_write(m->h.dir, &m->h.state, e);
-	} else {
-		r = cgroup_make(c, !m->rooted, e);
-		if (r == 0)
-			r = cgroup_attach(c, m->h.state.pid, e);
-	}
+	if (m->rt->systemd_cgroup)
+		return 0;
+	r = cgroup_make(c, !m->rooted, e);
+	return r < 0 ? r : cgroup_open_entries(c, NULL, e);
+}
+
+static int start_scope(struct making *m, struct err *e)
+{
+	struct cgroup *c = &m->h.cgroup;
+	int r = cgroup_start_scope(c, m->spec.cgroups_path, m->c->id, m->h.state.pid,
+				   &m->spec.resources, e);
+
+	if (r < 0)
+		return r;
+	free(m->h.state.cgroup_path);
+	m->h.state.cgroup_path = xstrdup(c->path);
+	m->h.state.cgroup_unit = xstrdup(c->unit);
+	r = state_write(m->h.dir, &m->h.state, e);
+	return r == 0 ? sync_send(m->socks[0], SYNC_GO, 0, NULL) : r;
+}
+
+static int limit(struct making *m, struct err *e)
+{
+	int r = m->rt->systemd_cgroup ? start_scope(m, e) : 0;
+
 	if (r == 0)
-		r = cgroup_apply(c, res, e);
+		r = cgroup_apply(&m->h.cgroup, &m->spec.resources, e);
 	/* Without root nobody may forbid devices; nor are there any but the usual. */
-	return r == 0 && m->rooted ? cgroup_apply_devices(c, res, e) : r;
+	return r == 0 && m->rooted ? cgroup_apply_devices(&m->h.cgroup, &m->spec.resources, e) : r;
 }
 
 static int run_hooks(struct making *m, struct err *e)
@@ -231,7 +244,7 @@ static int run_hooks(struct making *m, struct err *e)
 	r = hooks_run(&m->spec, SPEC_HOOK_PRESTART, state, NULL, e);
 	if (r == 0)
 		r = hooks_run(&m->spec, SPEC_HOOK_CREATE_RUNTIME, state, NULL, e);
-	return r == 0 ? sync_send(m->socks[0], SYNC_GO, 0, NULL) : r;
+	return r == 0 ? sync_send(m->socks[0], SYNC_GO, m->h.state.pid, NULL) : r;
 }
 
 /* Until the process is prepared. */
@@ -266,7 +279,8 @@ static int start_process(struct making *m, struct err *e)
 	int r;
 
 	m->init.sync = m->socks[1];
-	r = ns_start(&m->plan, m->socks, m->init.fs.proc, init_main, &m->init, &s->pid, e);
+	r = ns_start(&m->plan, &m->h.cgroup, m->socks, m->init.fs.proc, init_main, &m->init,
+		     &s->pid, e);
 	close(m->socks[1]);
 	m->socks[1] = -1;
 	if (r < 0)
@@ -276,9 +290,7 @@ static int start_process(struct making *m, struct err *e)
 	if (r == 0)
 		r = process_favour(&m->spec.process, s->pid, m->init.fs.proc, e);
 	if (r == 0)
-		r = make_cgroup(m, e);
-	if (r == 0)
-		r = sync_send(m->socks[0], SYNC_GO, s->pid, NULL);
+		r = limit(m, e);
 	if (r == 0 && m->spec.seccomp.set)
 		r = seccomp_compile(&m->spec.seccomp, m->init.process.seccomp_fd, e);
 	/* Gone already: its own words tell more than our broken pipe. */
@@ -360,6 +372,8 @@ static int make(struct making *m, struct err *e)
 		r = make_ready(m, e);
 	if (r == 0)
 		r = state_write(m->h.dir, &m->h.state, e);
+	if (r == 0)
+		r = make_cgroup(m, e);
 	if (r == 0)
 		r = start_process(m, e);
 	if (r == 0 && m->c->pid_file)

@@ -2,8 +2,8 @@
 /*
  * container/exec.c - another process in a running container
  *
- * A process in between joins the namespaces of the container's first process and makes ours as its
- * sibling; we put that into the control group before it goes on.
+ * A process in between enters the control group, joins the namespaces of the container's first
+ * process, and makes ours as its sibling.
  */
 #include "container/container_priv.h"
 
@@ -18,7 +18,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -181,7 +180,6 @@ static void run(struct execing *x, int sync)
 
 static void stage(struct execing *x, int sync)
 {
-	struct clone_args a = {.flags = CLONE_PARENT};
 	struct err e = {0};
 	pid_t pid;
 
@@ -191,9 +189,9 @@ static void stage(struct execing *x, int sync)
 		err_set(&e, -errno, "hide");
 		ns_die(sync, &e);
 	}
-	if (join(x, &e) < 0)
+	if (cgroup_enter(&x->h.cgroup, &e) < 0 || join(x, &e) < 0)
 		ns_die(sync, &e);
-	pid = (pid_t)syscall(SYS_clone3, &a, sizeof(a));
+	pid = ns_clone(CLONE_PARENT, -1);
 	if (pid == 0)
 		run(x, sync);
 	if (pid < 0) {
@@ -204,22 +202,17 @@ static void stage(struct execing *x, int sync)
 	_exit(0);
 }
 
-static int attach(struct execing *x, struct err *e)
-{
-	if (x->x->cgroup)
-		return cgroup_attach_below(&x->h.cgroup, x->x->cgroup, x->pid, e);
-	return cgroup_attach(&x->h.cgroup, x->pid, e);
-}
-
 static int start_process(struct execing *x, struct err *e)
 {
 	int32_t pid = 0;
-	int r = sync_pair(x->socks, e), status;
+	int r = cgroup_open_entries(&x->h.cgroup, x->x->cgroup, e), status;
 	pid_t between;
 
+	if (r == 0)
+		r = sync_pair(x->socks, e);
 	if (r < 0)
 		return r;
-	between = fork();
+	between = ns_clone(0, cgroup_clone_fd(&x->h.cgroup));
 	if (between == 0) {
 		close(x->socks[0]);
 		stage(x, x->socks[1]);
@@ -238,9 +231,7 @@ static int start_process(struct execing *x, struct err *e)
 	if (r < 0)
 		return r;
 	x->pid = pid;
-	r = attach(x, e);
-	if (r == 0)
-		r = process_favour(&x->process, x->pid, x->p.proc, e);
+	r = process_favour(&x->process, x->pid, x->p.proc, e);
 	if (r == 0)
 		r = sync_send(x->socks[0], SYNC_GO, 0, NULL);
 	if (r == 0)

@@ -74,19 +74,15 @@ static int loopback_up(const struct spec *s, struct err *e)
 	return ioctl(fd, SIOCSIFFLAGS, &r) < 0 ? err_set(e, -errno, "loopback interface") : 0;
 }
 
-/* In its control group we are from now on. */
-static int wait_for_cgroup(struct init *in, struct err *e)
+/* The root of the new namespace is the control group that we are in now. */
+static int new_cgroup_namespace(struct init *in, struct err *e)
 {
-	int32_t pid = 0;
-	int r = in->pid ? 0 : sync_expect(in->sync, SYNC_GO, &pid, e);
+	int r = in->await_scope ? sync_expect(in->sync, SYNC_GO, NULL, e) : 0;
 
-	if (r < 0 || in->pid)
-		return r;
-	in->pid = pid;
-	if (in->spec->ns[SPEC_NS_CGROUP].wanted && !in->spec->ns[SPEC_NS_CGROUP].path &&
+	if (r == 0 && in->spec->ns[SPEC_NS_CGROUP].wanted && !in->spec->ns[SPEC_NS_CGROUP].path &&
 	    unshare(CLONE_NEWCGROUP) < 0)
-		return err_set(e, -errno, "make a cgroup namespace");
-	return 0;
+		r = err_set(e, -errno, "make a cgroup namespace");
+	return r;
 }
 
 /* Where the process sends "READY=1"; the other end is in the state directory. */
@@ -112,12 +108,8 @@ static int make_file_system(struct init *in, struct err *e)
 	const struct spec *s = in->spec;
 	int r = rootfs_attach(&in->fs, e);
 
-	for (size_t i = 0; r == 0 && i < s->n_mounts; i++) {
-		if (rootfs_mount_needs_cgroup(&s->mounts[i]))
-			r = wait_for_cgroup(in, e);
-		if (r == 0)
-			r = rootfs_mount(&in->fs, i, e);
-	}
+	for (size_t i = 0; r == 0 && i < s->n_mounts; i++)
+		r = rootfs_mount(&in->fs, i, e);
 	rootfs_close_sources(&in->fs);
 	if (r == 0)
 		r = rootfs_make_devices(&in->fs, e);
@@ -157,15 +149,24 @@ static int run_hooks(struct init *in, enum spec_hook_kind kind, enum state_statu
 			 kind == SPEC_HOOK_CREATE_CONTAINER ? in->bundle : NULL, e);
 }
 
+/* The runtime runs its share, and tells the number that it knows us by, for ours. */
 static int ask_for_hooks(struct init *in, struct err *e)
 {
 	const struct spec *s = in->spec;
+	int32_t pid = 0;
+	size_t n = 0;
 	int r;
 
-	if (!s->hooks[SPEC_HOOK_PRESTART].n && !s->hooks[SPEC_HOOK_CREATE_RUNTIME].n)
+	for (unsigned int kind = 0; kind <= SPEC_HOOK_START_CONTAINER; kind++)
+		n += s->hooks[kind].n;
+	if (!n)
 		return 0;
 	r = sync_send(in->sync, SYNC_HOOKS, 0, NULL);
-	return r < 0 ? err_set(e, r, "the runtime ended") : sync_expect(in->sync, SYNC_GO, NULL, e);
+	if (r < 0)
+		return err_set(e, r, "the runtime ended");
+	r = sync_expect(in->sync, SYNC_GO, &pid, e);
+	in->pid = pid;
+	return r;
 }
 
 /* Only what belongs to a namespace that the container has to itself: all else is the host's. */
@@ -242,9 +243,9 @@ static int prepare(struct init *in, struct err *e)
 	if (r == 0)
 		r = loopback_up(in->spec, e);
 	if (r == 0)
-		r = make_file_system(in, e);
+		r = new_cgroup_namespace(in, e);
 	if (r == 0)
-		r = wait_for_cgroup(in, e);
+		r = make_file_system(in, e);
 	if (r == 0)
 		r = ask_for_hooks(in, e);
 	if (r == 0)

@@ -17,6 +17,7 @@ struct init {
 	int console_socket; /* -1 = none */
 	int notify_dir;     /* becomes /run/notify in the container, -1 = none */
 	bool no_pivot, no_new_keyring;
+	bool await_scope;        /* systemd puts us into our control group: GO tells when */
 	unsigned int listen_fds; /* as LISTEN_FDS told us */
 	pid_t pid;               /* as the host sees us; comes over sync */
 };

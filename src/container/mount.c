@@ -242,7 +242,7 @@ static int remount(struct rootfs *fs, const struct spec_mount *m, const struct m
 	return finish(m, o, target, e);
 }
 
-bool rootfs_mount_needs_cgroup(const struct spec_mount *m)
+static bool is_cgroup(const struct spec_mount *m)
 {
 	return m->type && (strcmp(m->type, "cgroup") == 0 || strcmp(m->type, "cgroup2") == 0);
 }
@@ -300,7 +300,7 @@ int rootfs_mount(struct rootfs *fs, size_t i, struct err *e)
 			r = mount_bind(fs, m, &o, fd, e);
 	} else {
 		r = fd = open_target(fs, m, e);
-		if (fd >= 0 && rootfs_mount_needs_cgroup(m))
+		if (fd >= 0 && is_cgroup(m))
 			r = mount_cgroups(fs, &o, fd, e);
 		else if (fd >= 0)
 			r = mount_fs(fs, m, &o, fd, e);

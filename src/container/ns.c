@@ -82,9 +82,14 @@ void ns_die(int sync, const struct err *e)
 	_exit(1);
 }
 
-static pid_t start_clone(unsigned int flags)
+pid_t ns_clone(unsigned int flags, int cgroup)
 {
 	struct clone_args a = {.flags = flags, .exit_signal = SIGCHLD};
+
+	if (cgroup >= 0) {
+		a.flags |= CLONE_INTO_CGROUP;
+		a.cgroup = (uint64_t)cgroup;
+	}
 
 	/* With CLONE_PARENT it is the parent's own signal. */
 	if (flags & CLONE_PARENT)
@@ -157,15 +162,17 @@ static int stage_user(struct ns_plan *p, int sync, struct err *e)
 	return r < 0 ? r : become_root(e);
 }
 
-static void stage(struct ns_plan *p, int sync, int proc, void (*fn)(void *arg), void *arg)
+static void stage(struct ns_plan *p, const struct cgroup *c, int sync, int proc,
+		  void (*fn)(void *arg), void *arg)
 {
 	struct err e = {0};
 	pid_t pid;
-	int r;
+	int r = cgroup_enter(c, &e);
 
 	/* Namespaces of the host's user namespace can be joined only from there, those of the
 	 * container's only from its own. */
-	r = join_all(p, true, &e);
+	if (r == 0)
+		r = join_all(p, true, &e);
 	if (r == 0)
 		r = stage_user(p, sync, &e);
 	if (r == 0)
@@ -178,8 +185,8 @@ static void stage(struct ns_plan *p, int sync, int proc, void (*fn)(void *arg), 
 	}
 	if (r < 0)
 		ns_die(sync, &e);
-	pid = start_clone((p->create & ~(unsigned int)(CLONE_NEWUSER | CLONE_NEWTIME)) |
-			  CLONE_PARENT);
+	pid = ns_clone((p->create & ~(unsigned int)(CLONE_NEWUSER | CLONE_NEWTIME)) | CLONE_PARENT,
+		       -1);
 	if (pid == 0) {
 		fn(arg);
 		_exit(1);
@@ -217,13 +224,15 @@ static int follow_stage(const struct ns_plan *p, int sync, int proc, pid_t stage
 	return r;
 }
 
-static void child(struct ns_plan *p, int sync, void (*fn)(void *arg), void *arg)
+static void child(struct ns_plan *p, const struct cgroup *c, int sync, void (*fn)(void *arg),
+		  void *arg)
 {
 	struct err e = {0};
-	int r = 0;
+	int r;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (p->create & CLONE_NEWUSER) {
+	r = cgroup_enter(c, &e);
+	if (r == 0 && (p->create & CLONE_NEWUSER)) {
 		r = sync_expect(sync, SYNC_GO, NULL, &e);
 		if (r == 0)
 			r = become_root(&e);
@@ -236,21 +245,21 @@ static void child(struct ns_plan *p, int sync, void (*fn)(void *arg), void *arg)
 	_exit(1);
 }
 
-int ns_start(const struct ns_plan *p, const int socks[2], int proc, void (*fn)(void *arg),
-	     void *arg, pid_t *ret, struct err *e)
+int ns_start(const struct ns_plan *p, const struct cgroup *c, const int socks[2], int proc,
+	     void (*fn)(void *arg), void *arg, pid_t *ret, struct err *e)
 {
 	struct ns_plan mine = *p; /* the child's descriptors are its own */
 	const struct spec *s = p->spec;
 	int r = 0, status;
-	pid_t pid = start_clone(p->staged ? 0 : p->create);
+	pid_t pid = ns_clone(p->staged ? 0 : p->create, cgroup_clone_fd(c));
 
 	if (pid < 0)
 		return err_set(e, -errno, "make namespaces");
 	if (pid == 0) {
 		close(socks[0]);
 		if (p->staged)
-			stage(&mine, socks[1], proc, fn, arg);
-		child(&mine, socks[1], fn, arg);
+			stage(&mine, c, socks[1], proc, fn, arg);
+		child(&mine, c, socks[1], fn, arg);
 	}
 	if (p->staged)
 		return follow_stage(p, socks[0], proc, pid, ret, e);

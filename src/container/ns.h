@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "container/cgroup.h"
 #include "container/spec.h"
 
 extern const char *const ns_files[SPEC_NS_COUNT]; /* in /proc/PID/ns */
@@ -25,12 +26,15 @@ must_check int ns_plan_init(struct ns_plan *p, const struct spec *s, struct err 
 void ns_plan_fini(struct ns_plan *p);
 
 /*
- * Starts the process that runs @fn(@arg) in the namespaces; @ret is its pid as we see it.
+ * Starts the process that runs @fn(@arg) in the namespaces and in control group @c (its entries are
+ * open); @ret is its pid as we see it.
  * @socks: our end and its end of a pair (container/sync.h).  @proc: the host's procfs.  The
  * process is root of its user namespace.
  */
-must_check int ns_start(const struct ns_plan *p, const int socks[2], int proc,
-			void (*fn)(void *arg), void *arg, pid_t *ret, struct err *e);
+must_check int ns_start(const struct ns_plan *p, const struct cgroup *c, const int socks[2],
+			int proc, void (*fn)(void *arg), void *arg, pid_t *ret, struct err *e);
+/* clone3; @cgroup -1 = the caller's own. */
+pid_t ns_clone(unsigned int flags, int cgroup);
 
 /* In the container's process: errors go over @sync, and the process ends. */
 void ns_die(int sync, const struct err *e) __attribute__((noreturn));

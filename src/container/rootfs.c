@@ -49,7 +49,9 @@ int rootfs_attach(struct rootfs *fs, struct err *e)
 	/* The runtime's descriptors are of its own mount namespace, from which nothing is bound. */
 	close_p(&fs->bundle);
 	fs->bundle = open(fs->bundle_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	fs->dev_null = open("/dev/null", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	fs->dev_null = open("/dev/null", O_PATH | O_CLOEXEC | O_NOFOLLOW);
+	if (fs->dev_null < 0)
+		fs->dev_null = -errno;
 	r = mount_change(host, true, 0, 0, MS_SLAVE);
 	if (r < 0)
 		return err_set(e, r, "separate the mounts from the host's");
@@ -74,8 +76,9 @@ static int mask_file(struct rootfs *fs, int target)
 
 	/* Nothing but the null device may lie over a masked file: what is bound would be readable,
 	 * writable even (CVE-2025-31133). */
-	if (fs->dev_null < 0 || fstat(fs->dev_null, &st) < 0 || !S_ISCHR(st.st_mode) ||
-	    st.st_rdev != makedev(1, 3))
+	if (fs->dev_null < 0)
+		return fs->dev_null;
+	if (fstat(fs->dev_null, &st) < 0 || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3))
 		return -ENODEV;
 	mnt = mount_clone(fs->dev_null, "", false);
 	return mnt < 0 ? mnt : mount_attach(mnt, target);

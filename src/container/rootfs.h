@@ -33,9 +33,8 @@ void rootfs_close_sources(struct rootfs *fs);
 /* In the container's process, in this order.  The mounts of the host turn slaves; the root
  * file system is attached. */
 must_check int rootfs_attach(struct rootfs *fs, struct err *e);
-/* The i-th of spec->mounts; cgroup mounts need the process to be in its control group. */
+/* The i-th of spec->mounts. */
 must_check int rootfs_mount(struct rootfs *fs, size_t i, struct err *e);
-bool rootfs_mount_needs_cgroup(const struct spec_mount *m);
 /* Devices of the configuration and those that every container has, and links in /dev. */
 must_check int rootfs_make_devices(struct rootfs *fs, struct err *e);
 /* Masked paths, read-only paths, read-only root. */
