@@ -31,6 +31,8 @@ char *hook_state(const struct state *s, enum state_status status, const struct s
 /* Both with a temporary file and a rename, so that nobody reads half a number. */
 must_check int pid_file_write(const char *path, pid_t pid, struct err *e);
 
+/* Blocks all signals, which wait_forwarding then takes. */
+void hold_signals(void);
 /* Waits for our child, handing on to it every signal that we get meanwhile. */
 must_check int wait_forwarding(pid_t pid, int *status, struct err *e);
 

@@ -13,6 +13,7 @@
 #include "container/ns.h"
 #include "container/path.h"
 #include "container/proc.h"
+#include "container/rootfs_priv.h"
 #include "container/sync.h"
 #include "container/terminal.h"
 #include "container/userns.h"
@@ -23,6 +24,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -128,12 +130,16 @@ static int listen_for_start(struct making *m, struct err *e)
 
 static int open_notify(struct making *m, struct err *e)
 {
+	int r;
+
 	if (!getenv("NOTIFY_SOCKET"))
 		return 0;
 	if (mkdirat(m->h.dir, "notify", 0755) < 0)
 		return err_set(e, -errno, "notify directory");
-	m->init.notify_dir = openat(m->h.dir, "notify", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return m->init.notify_dir < 0 ? err_set(e, -errno, "notify directory") : 0;
+	m->init.notify = r = mount_clone(m->h.dir, "notify", false);
+	if (r >= 0)
+		r = mount_change(m->init.notify, false, 0, 0, MS_SLAVE);
+	return r < 0 ? err_set(e, r, "notify directory") : 0;
 }
 
 static int open_console(struct making *m, struct err *e)
@@ -313,7 +319,7 @@ static void close_making(struct making *m)
 	close_p(&in->process.seccomp_fd);
 	close_p(&in->start_socket);
 	close_p(&in->console_socket);
-	close_p(&in->notify_dir);
+	close_p(&in->notify);
 	handle_close(&m->h);
 	spec_fini(&m->spec);
 }
@@ -351,7 +357,7 @@ static void open_making(struct making *m, const struct container_runtime *rt,
 			    .h = {.root = -1, .dir = -1},
 			    .init = {.start_socket = -1,
 				     .console_socket = -1,
-				     .notify_dir = -1,
+				     .notify = -1,
 				     .process = {.seccomp_fd = -1},
 				     .fs = {.bundle = -1, .proc = -1, .root = -1, .dev_null = -1}}};
 	for (unsigned int i = 0; i < SPEC_NS_COUNT; i++)
@@ -414,8 +420,12 @@ static int go(struct making *m, int *status, struct err *e)
 {
 	struct state *s = &m->h.state;
 	autofree char *state = NULL;
-	int r = sync_send(m->socks[0], SYNC_GO, 0, NULL);
+	int r;
 
+	/* From its first moment on its signals are ours to hand on. */
+	if (!m->c->detach)
+		hold_signals();
+	r = sync_send(m->socks[0], SYNC_GO, 0, NULL);
 	if (r == 0)
 		r = follow_exec(m->socks[0], &m->spec.seccomp, s, s->pid, &m->spec, e);
 	if (r < 0)

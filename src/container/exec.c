@@ -232,6 +232,8 @@ static int start_process(struct execing *x, struct err *e)
 		return r;
 	x->pid = pid;
 	r = process_favour(&x->process, x->pid, x->p.proc, e);
+	if (!x->x->detach)
+		hold_signals();
 	if (r == 0)
 		r = sync_send(x->socks[0], SYNC_GO, 0, NULL);
 	if (r == 0)

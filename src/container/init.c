@@ -88,18 +88,14 @@ static int new_cgroup_namespace(struct init *in, struct err *e)
 /* Where the process sends "READY=1"; the other end is in the state directory. */
 static int mount_notify(struct init *in, struct err *e)
 {
-	autoclose int mnt = -1, target = -1;
+	autoclose int target = -1;
 	int r;
 
-	if (in->notify_dir < 0)
+	if (in->notify < 0)
 		return 0;
-	mnt = r = mount_clone(in->notify_dir, "", false);
-	if (mnt >= 0)
-		target = r = path_make(in->fs.root, "/run/notify", PATH_DIR);
-	if (r >= 0)
-		r = mount_attach(mnt, target);
-	close(in->notify_dir);
-	in->notify_dir = -1;
+	target = r = path_make(in->fs.root, "/run/notify", PATH_DIR);
+	if (target >= 0)
+		r = mount_attach(in->notify, target);
 	return r < 0 ? err_set(e, r, "mount the notify socket") : 0;
 }
 
@@ -288,7 +284,7 @@ static int wait_for_start(struct init *in)
 	int conn = in->sync;
 
 	if (in->start_socket >= 0) {
-		close(in->sync);
+		close(in->sync); /* the runtime has ended */
 		do
 			conn = accept4(in->start_socket, NULL, NULL, SOCK_CLOEXEC);
 		while (conn < 0 && (errno == EINTR || errno == ECONNABORTED));
@@ -298,6 +294,14 @@ static int wait_for_start(struct init *in)
 	if (conn < 0 || sync_expect(conn, SYNC_GO, NULL, &ignored) < 0)
 		_exit(1);
 	return conn;
+}
+
+/* While we wait we hold what we need, and nothing of the host's; above all not the state's lock. */
+static void close_others(const struct init *in)
+{
+	int keep[] = {in->sync, in->start_socket, in->process.proc, in->process.seccomp_fd};
+
+	proc_close_from(3 + in->process.keep, keep, ARRAY_SIZE(keep));
 }
 
 void init_main(void *arg)
@@ -315,6 +319,7 @@ void init_main(void *arg)
 		r = setsid() < 0 ? err_set(&e, -errno, "session") : prepare(in, &e);
 	if (r < 0)
 		ns_die(in->sync, &e);
+	close_others(in);
 	prctl(PR_SET_PDEATHSIG, 0);
 	if (sync_send(in->sync, SYNC_READY, 0, NULL) < 0)
 		_exit(1);

@@ -15,7 +15,7 @@ struct init {
 	int sync;
 	int start_socket;   /* listening, -1 = the word to start comes over sync */
 	int console_socket; /* -1 = none */
-	int notify_dir;     /* becomes /run/notify in the container, -1 = none */
+	int notify;         /* a detached mount that becomes /run/notify, -1 = none */
 	bool no_pivot, no_new_keyring;
 	bool await_scope;        /* systemd puts us into our control group: GO tells when */
 	unsigned int listen_fds; /* as LISTEN_FDS told us */

@@ -96,15 +96,20 @@ int pid_file_write(const char *path, pid_t pid, struct err *e)
 	return r < 0 ? err_set(e, r, "write %s", path) : 0;
 }
 
+void hold_signals(void)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, NULL);
+}
+
 int wait_forwarding(pid_t pid, int *status, struct err *e)
 {
 	sigset_t all;
 	int s, r;
 
 	sigfillset(&all);
-	sigdelset(&all, SIGKILL);
-	sigdelset(&all, SIGSTOP);
-	sigprocmask(SIG_BLOCK, &all, NULL);
 	for (;;) {
 		int signal;
 

@@ -103,6 +103,24 @@ void proc_cloexec_from(unsigned int first)
 		fcntl((int)fd, F_SETFD, FD_CLOEXEC);
 }
 
+static int compare_ints(const void *a, const void *b)
+{
+	return *(const int *)a < *(const int *)b ? -1 : *(const int *)a > *(const int *)b;
+}
+
+void proc_close_from(unsigned int first, int *keep, size_t n)
+{
+	qsort(keep, n, sizeof(*keep), compare_ints);
+	for (size_t i = 0; i < n; i++) {
+		if (keep[i] < 0 || (unsigned int)keep[i] < first)
+			continue;
+		if ((unsigned int)keep[i] > first)
+			close_range(first, (unsigned int)keep[i] - 1, 0);
+		first = (unsigned int)keep[i] + 1;
+	}
+	close_range(first, ~0U, 0);
+}
+
 #define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 static int make_copy(int *ret, struct err *e)

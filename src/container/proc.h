@@ -23,6 +23,8 @@ int proc_exit_status(int status);
 void proc_reset_signals(void);
 /* Marks all descriptors from @first on: none of ours reaches a program that we start. */
 void proc_cloexec_from(unsigned int first);
+/* Closes all from @first on but those in @keep (-1 = none), which gets sorted. */
+void proc_close_from(unsigned int first, int *keep, size_t n);
 
 /*
  * Goes on from a sealed copy of the program, made in memory.  A process of a container can reach

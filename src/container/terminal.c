@@ -6,6 +6,7 @@
 
 #include "base/fd.h"
 #include "container/path.h"
+#include "container/proc.h"
 #include "container/rootfs_priv.h"
 #include "container/sync.h"
 
@@ -128,8 +129,12 @@ static void relay(int master, int pidfd, int signals)
 			return; /* EIO: nobody has the terminal open any more */
 		if (p[0].revents && !copy(STDIN_FILENO, master))
 			p[0].fd = -1;
-		if (p[3].revents && read(signals, &info, sizeof(info)) == sizeof(info))
-			copy_size(master);
+		if (p[3].revents && read(signals, &info, sizeof(info)) == sizeof(info)) {
+			if (info.ssi_signo == SIGWINCH)
+				copy_size(master);
+			else if (info.ssi_signo != SIGCHLD && info.ssi_signo != SIGPIPE)
+				(void)!proc_signal(pidfd, (int)info.ssi_signo);
+		}
 		/* What it wrote before it ended is still to be read. */
 		if (p[2].fd < 0 && !(p[1].revents & POLLIN))
 			return;
@@ -145,9 +150,7 @@ int terminal_relay(int master, int pidfd, struct err *e)
 	autoclose int signals = -1;
 	sigset_t set;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGWINCH);
-	sigprocmask(SIG_BLOCK, &set, NULL);
+	sigfillset(&set);
 	signals = signalfd(-1, &set, SFD_CLOEXEC);
 	if (signals < 0)
 		return err_set(e, -errno, "signals");

@@ -19,5 +19,6 @@ must_check int terminal_bind_console(int root, int slave, struct err *e);
 must_check int terminal_take(int socket, int master, int slave, struct err *e);
 
 /* `run` and `exec` without a console socket: copies between our own standard streams and the
- * master until @pidfd's process ends, with the window's size following. */
+ * master until @pidfd's process ends.  Signals are blocked; they go to the process, and the
+ * window's size follows. */
 must_check int terminal_relay(int master, int pidfd, struct err *e);
