@@ -16,11 +16,9 @@
 #include <sys/vfs.h>
 #include <time.h>
 
-#define MOUNT_POINT "/sys/fs/cgroup"
-
 static void add_tree(struct cgroup *c, const char *controllers, const char *name, const char *own)
 {
-	autofree char *path = xasprintf(MOUNT_POINT "%s%s", name[0] ? "/" : "", name);
+	autofree char *path = xasprintf(CGROUP_MOUNT_POINT "%s%s", name[0] ? "/" : "", name);
 	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd < 0 || c->n_trees == CGROUP_MAX_TREES) {
@@ -42,7 +40,7 @@ int cgroup_init(struct cgroup *c, struct err *e)
 	int r;
 
 	*c = (struct cgroup){0};
-	if (statfs(MOUNT_POINT, &fs) < 0)
+	if (statfs(CGROUP_MOUNT_POINT, &fs) < 0)
 		return 0;
 	c->v2 = fs.f_type == CGROUP2_SUPER_MAGIC;
 	r = read_file("/proc/self/cgroup", 1u << 20, &text);
@@ -212,27 +210,31 @@ static int make_in_tree(const struct cgroup *c, const struct cgroup_tree *t)
 	return make_one(c, t, path);
 }
 
+int cgroup_check_unused(const struct cgroup *c, struct err *e)
+{
+	autofree pid_t *pids = NULL;
+	size_t n;
+	int r = cgroup_pids(c, &pids, &n, e);
+
+	if (r == 0 && n)
+		r = err_msg(e, -EBUSY, "control group %s has processes in it already", c->path);
+	return r;
+}
+
 int cgroup_make(struct cgroup *c, bool lenient, struct err *e)
 {
-	size_t n = 0;
-	pid_t *pids = NULL;
-	int r;
-
 	for (size_t i = 0; i < c->n_trees; i++) {
-		r = make_in_tree(c, &c->trees[i]);
+		int r = make_in_tree(c, &c->trees[i]);
+
 		if (r < 0 && lenient && (r == -EACCES || r == -EPERM || r == -EROFS))
 			c->trees[i].absent = true;
 		else if (r < 0)
 			return err_set(e, r, "control group %s in %s", c->path,
-				       c->trees[i].name[0] ? c->trees[i].name : MOUNT_POINT);
+				       c->trees[i].name[0] ? c->trees[i].name : CGROUP_MOUNT_POINT);
 	}
-	if (c->v2)
+	if (c->v2 && c->n_trees)
 		cgroup_v2_enable(c);
-	r = cgroup_pids(c, &pids, &n, e);
-	free(pids);
-	if (r == 0 && n)
-		r = err_msg(e, -EBUSY, "control group %s has processes in it already", c->path);
-	return r;
+	return 0;
 }
 
 int cgroup_open_entries(struct cgroup *c, const char *below, struct err *e)

@@ -11,7 +11,8 @@
 #include "base/strbuf.h"
 #include "container/spec.h"
 
-#define CGROUP_MAX_TREES 16
+#define CGROUP_MOUNT_POINT "/sys/fs/cgroup"
+#define CGROUP_MAX_TREES   16
 
 struct cgroup_tree {
 	char *controllers; /* "cpu,cpuacct", "name=systemd"; "" of version 2 */
@@ -36,8 +37,10 @@ void cgroup_fini(struct cgroup *c);
 
 /* Sets the path: as the configuration says, or of our own choice for container @id. */
 must_check int cgroup_place(struct cgroup *c, const char *wanted, const char *id, struct err *e);
-/* Makes it, empty.  One that has processes in it already is refused.  With @lenient, trees that
- * may not be written are left out. */
+/* -EBUSY when there are processes in it: they are not ours, and would be killed with ours.  Before
+ * anything remembers the path. */
+must_check int cgroup_check_unused(const struct cgroup *c, struct err *e);
+/* Makes it.  With @lenient, trees that may not be written are left out. */
 must_check int cgroup_make(struct cgroup *c, bool lenient, struct err *e);
 /*
  * The calling process, and so every one that it makes, goes into it - or into a group below it

@@ -180,8 +180,12 @@ static int make_ready(struct making *m, struct err *e)
 	if (r == 0)
 		r = cgroup_place(&m->h.cgroup, m->rt->systemd_cgroup ? NULL : m->spec.cgroups_path,
 				 m->c->id, e);
-	if (r < 0)
+	if (r == 0)
+		r = cgroup_check_unused(&m->h.cgroup, e);
+	if (r < 0) {
+		free(steal_ptr(&m->h.cgroup.path)); /* not ours: undo shall not touch it */
 		return r;
+	}
 	in->fs.cgroup = &m->h.cgroup;
 	m->h.state.cgroup_path = xstrdup(m->h.cgroup.path);
 	in->fs.proc = in->process.proc = path_open_proc(e);

@@ -22,7 +22,8 @@ static bool own_namespace(const struct rootfs *fs)
 /* A detached mount of one tree as the container shall see it. */
 static int open_tree_mount(struct rootfs *fs, const struct cgroup_tree *t, uint64_t attr)
 {
-	autoclose int dir = -1, mnt = -1;
+	autofree char *path = NULL;
+	autoclose int mnt = -1;
 	int r;
 
 	if (own_namespace(fs)) {
@@ -48,11 +49,10 @@ static int open_tree_mount(struct rootfs *fs, const struct cgroup_tree *t, uint6
 		if (mnt >= 0)
 			return steal_fd(&mnt);
 	}
-	/* Also where a user namespace may not mount it. */
-	dir = cgroup_open(fs->cgroup, t);
-	if (dir < 0)
-		return dir;
-	mnt = mount_clone(dir, "", false);
+	/* Also where a user namespace may not mount it.  By path: our descriptors of the trees are
+	 * of the runtime's mount namespace. */
+	path = xasprintf(CGROUP_MOUNT_POINT "/%s%s", t->name, fs->cgroup->path);
+	mnt = mount_clone(AT_FDCWD, path, false);
 	if (mnt < 0)
 		return mnt;
 	r = mount_change(mnt, false, attr, 0, 0);

@@ -125,18 +125,28 @@ static int join_all(struct ns_plan *p, bool maybe, struct err *e)
 	return 0;
 }
 
-/* "monotonic 3 0" in a file that is open for writing until the first process is in there. */
-static int set_clocks(const struct spec *s, int proc, struct err *e)
+/* "monotonic 3 0", until the first process is in there. */
+static int set_clocks(const struct spec *s, pid_t pid, int proc, struct err *e)
 {
+	autofree char *path = xasprintf("%d/timens_offsets", pid);
+
 	for (size_t i = 0; i < s->time_offsets.n; i++) {
 		autofree char *line =
 		    xasprintf("%s %s", s->time_offsets.v[i].key, s->time_offsets.v[i].value);
-		int r = path_write_in_proc(proc, "self/timens_offsets", line);
+		int r = path_write_in_proc(proc, path, line);
 
 		if (r < 0)
 			return err_set(e, r, "offset of clock %s", s->time_offsets.v[i].key);
 	}
 	return 0;
+}
+
+/* The runtime does for us what takes the host's rights. */
+static int ask(int sync, enum sync_type what, struct err *e)
+{
+	int r = sync_send(sync, what, 0, NULL);
+
+	return r < 0 ? err_set(e, r, "the runtime ended") : sync_expect(sync, SYNC_GO, NULL, e);
 }
 
 static int stage_user(struct ns_plan *p, int sync, struct err *e)
@@ -156,14 +166,12 @@ static int stage_user(struct ns_plan *p, int sync, struct err *e)
 		return 0;
 	if (unshare(CLONE_NEWUSER) < 0)
 		return err_set(e, -errno, "make a user namespace");
-	r = sync_send(sync, SYNC_MAPS, 0, NULL);
-	if (r == 0)
-		r = sync_expect(sync, SYNC_GO, NULL, e);
+	r = ask(sync, SYNC_MAPS, e);
 	return r < 0 ? r : become_root(e);
 }
 
-static void stage(struct ns_plan *p, const struct cgroup *c, int sync, int proc,
-		  void (*fn)(void *arg), void *arg)
+static void stage(struct ns_plan *p, const struct cgroup *c, int sync, void (*fn)(void *arg),
+		  void *arg)
 {
 	struct err e = {0};
 	pid_t pid;
@@ -181,7 +189,7 @@ static void stage(struct ns_plan *p, const struct cgroup *c, int sync, int proc,
 		if (unshare(CLONE_NEWTIME) < 0)
 			r = err_set(&e, -errno, "make a time namespace");
 		else
-			r = set_clocks(p->spec, proc, &e);
+			r = ask(sync, SYNC_CLOCKS, &e);
 	}
 	if (r < 0)
 		ns_die(sync, &e);
@@ -210,6 +218,13 @@ static int follow_stage(const struct ns_plan *p, int sync, int proc, pid_t stage
 		r = sync_expect(sync, SYNC_MAPS, NULL, e);
 		if (r == 0)
 			r = userns_map(stage_pid, proc, &s->uids, &s->gids, e);
+		if (r == 0)
+			r = sync_send(sync, SYNC_GO, 0, NULL);
+	}
+	if (r == 0 && (p->create & CLONE_NEWTIME)) {
+		r = sync_expect(sync, SYNC_CLOCKS, NULL, e);
+		if (r == 0)
+			r = set_clocks(s, stage_pid, proc, e);
 		if (r == 0)
 			r = sync_send(sync, SYNC_GO, 0, NULL);
 	}
@@ -258,7 +273,7 @@ int ns_start(const struct ns_plan *p, const struct cgroup *c, const int socks[2]
 	if (pid == 0) {
 		close(socks[0]);
 		if (p->staged)
-			stage(&mine, c, socks[1], proc, fn, arg);
+			stage(&mine, c, socks[1], fn, arg);
 		child(&mine, c, socks[1], fn, arg);
 	}
 	if (p->staged)

@@ -13,6 +13,7 @@ enum sync_type {
 	SYNC_ERROR = 1, /* value = -errno, text = words */
 	SYNC_PID,       /* value = the container's process, from the one that made it */
 	SYNC_MAPS,      /* wants its ids mapped */
+	SYNC_CLOCKS,    /* wants the offsets of its clocks set */
 	SYNC_HOOKS,     /* wants the hooks of the runtime's side run */
 	SYNC_READY,     /* everything is prepared */
 	SYNC_LISTENER,  /* value = number of its seccomp listener */
