@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "container/cgroup_priv.h"
+#include "container/path.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -79,25 +80,13 @@ void cgroup_fini(struct cgroup *c)
 	*c = (struct cgroup){0};
 }
 
-static bool has_dots(const char *path)
-{
-	for (const char *p = path; *p;) {
-		size_t n = strcspn(p, "/");
-
-		if ((n == 1 && p[0] == '.') || (n == 2 && p[0] == '.' && p[1] == '.'))
-			return true;
-		p += n + (p[n] == '/');
-	}
-	return false;
-}
-
 int cgroup_place(struct cgroup *c, const char *wanted, const char *id, struct err *e)
 {
 	size_t len;
 
 	free(c->path);
 	c->path = NULL;
-	if (wanted && has_dots(wanted))
+	if (wanted && path_has_dots(wanted))
 		return err_msg(e, -EINVAL, "linux.cgroupsPath: '%s' has dots in it", wanted);
 	if (wanted)
 		c->path = xasprintf("%s%s", wanted[0] == '/' ? "" : "/", wanted);
@@ -239,7 +228,7 @@ int cgroup_make(struct cgroup *c, bool lenient, struct err *e)
 
 int cgroup_open_entries(struct cgroup *c, const char *below, struct err *e)
 {
-	if (below && has_dots(below))
+	if (below && path_has_dots(below))
 		return err_msg(e, -EINVAL, "control group '%s' has dots in it", below);
 	for (size_t i = 0; c->path && i < c->n_trees; i++) {
 		struct cgroup_tree *t = &c->trees[i];

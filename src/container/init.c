@@ -166,24 +166,38 @@ static int ask_for_hooks(struct init *in, struct err *e)
 }
 
 /* Only what belongs to a namespace that the container has to itself: all else is the host's. */
-static bool sysctl_is_own(const struct spec *s, const char *name)
+static bool sysctl_is_own(const struct spec *s, const char *path)
 {
-	static const char *const ipc[] = {"kernel.msgmax", "kernel.msgmnb",         "kernel.msgmni",
-					  "kernel.sem",    "kernel.shmall",         "kernel.shmmax",
-					  "kernel.shmmni", "kernel.shm_rmid_forced"};
+	static const char *const ipc[] = {"kernel/msgmax", "kernel/msgmnb",         "kernel/msgmni",
+					  "kernel/sem",    "kernel/shmall",         "kernel/shmmax",
+					  "kernel/shmmni", "kernel/shm_rmid_forced"};
 
-	if (strncmp(name, "net.", 4) == 0)
+	if (path_has_dots(path))
+		return false;
+	if (strncmp(path, "net/", 4) == 0)
 		return s->ns[SPEC_NS_NET].wanted;
-	if (strcmp(name, "kernel.domainname") == 0 || strcmp(name, "kernel.hostname") == 0)
+	if (strcmp(path, "kernel/domainname") == 0 || strcmp(path, "kernel/hostname") == 0)
 		return s->ns[SPEC_NS_UTS].wanted;
-	if (strncmp(name, "user.", 5) == 0)
+	if (strncmp(path, "user/", 5) == 0)
 		return s->ns[SPEC_NS_USER].wanted;
-	if (strncmp(name, "fs.mqueue.", 10) == 0)
+	if (strncmp(path, "fs/mqueue/", 10) == 0)
 		return s->ns[SPEC_NS_IPC].wanted;
 	for (size_t i = 0; i < ARRAY_SIZE(ipc); i++)
-		if (strcmp(name, ipc[i]) == 0)
+		if (strcmp(path, ipc[i]) == 0)
 			return s->ns[SPEC_NS_IPC].wanted;
 	return false;
+}
+
+/* Both ways of writing it are in use: which of the two comes first parts its words, and the other
+ * belongs to one ("net.ipv4.conf.eth0/1.forwarding"). */
+static char *sysctl_path(const char *name)
+{
+	char *path = xstrdup(name), *p = path + strcspn(path, "./");
+
+	if (*p == '.')
+		for (; *p; p++)
+			*p = *p == '.' ? '/' : *p == '/' ? '.' : *p;
+	return path;
 }
 
 static int set_sysctls(struct init *in, struct err *e)
@@ -191,26 +205,18 @@ static int set_sysctls(struct init *in, struct err *e)
 	const struct spec *s = in->spec;
 
 	for (size_t i = 0; i < s->sysctl.n; i++) {
-		autofree char *name = xstrdup(s->sysctl.v[i].key), *path = NULL;
+		const struct spec_pair *v = &s->sysctl.v[i];
+		autofree char *path = sysctl_path(v->key), *file = xasprintf("sys/%s", path);
 		int r;
 
-		/* Both ways of writing it are in use: "net.ipv4.conf.eth0/1.x" and with slashes. */
-		if (strchr(name, '/') &&
-		    (!strchr(name, '.') || strchr(name, '/') < strchr(name, '.')))
-			for (char *p = name; *p; p++)
-				*p = *p == '/' ? '.' : *p == '.' ? '/' : *p;
-		if (!sysctl_is_own(s, name))
+		if (!sysctl_is_own(s, path))
 			return err_msg(e, -EPERM,
-				       "linux.sysctl: '%s' is in no namespace of the "
-				       "container's own",
-				       s->sysctl.v[i].key);
-		for (char *p = name; *p; p++)
-			*p = *p == '.' ? '/' : *p == '/' ? '.' : *p;
-		path = xasprintf("sys/%s", name);
-		r = path_write_in_proc(in->process.proc, path, s->sysctl.v[i].value);
+				       "linux.sysctl: '%s' is in no namespace of the container's "
+				       "own",
+				       v->key);
+		r = path_write_in_proc(in->process.proc, file, v->value);
 		if (r < 0)
-			return err_set(e, r, "sysctl %s = %s", s->sysctl.v[i].key,
-				       s->sysctl.v[i].value);
+			return err_set(e, r, "sysctl %s = %s", v->key, v->value);
 	}
 	return 0;
 }

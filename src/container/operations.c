@@ -35,6 +35,8 @@ int handle_open(const struct container_runtime *rt, const char *id, bool lock, s
 	int r;
 
 	*ret = (struct handle){.root = -1, .dir = -1};
+	if (!state_id_ok(id))
+		return err_msg(e, -EINVAL, "'%s' is no name of a container", id);
 	ret->root = open(rt->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (ret->root < 0)
 		return errno == ENOENT ? err_msg(e, -ENOENT, "container '%s' does not exist", id)

@@ -37,6 +37,18 @@ int path_open(int root, const char *path, int flags)
 	return open_resolve(root, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 }
 
+bool path_has_dots(const char *path)
+{
+	for (const char *p = path; *p;) {
+		size_t n = strcspn(p, "/");
+
+		if ((n == 1 && p[0] == '.') || (n == 2 && p[0] == '.' && p[1] == '.'))
+			return true;
+		p += n + (p[n] == '/');
+	}
+	return false;
+}
+
 /* Splits off the last part; trailing slashes do not count.  NULL when there is none to make. */
 static char *split(const char *path, char **dir)
 {

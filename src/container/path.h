@@ -25,6 +25,9 @@ must_check int path_make(int root, const char *path, enum path_kind kind);
  * gets that part, to be freed.  -EINVAL for paths that end in "." or "..", and for "/". */
 must_check int path_make_parent(int root, const char *path, char **name);
 
+/* Whether a part of it is "." or "..". */
+bool path_has_dots(const char *path);
+
 /* The host's procfs, opened by path and checked to be one, from its root. */
 must_check int path_open_proc(struct err *e);
 /* Reads or writes below such a procfs, whatever is mounted over its parts. */

@@ -187,8 +187,6 @@ int state_open(int root, const char *id, bool locked, int *dir, struct state *re
 	char path[300];
 	int r;
 
-	if (!state_id_ok(id))
-		return err_msg(e, -EINVAL, "'%s' is no name of a container", id);
 	fd = lock_dir(root, id, locked ? LOCK_EX : LOCK_UN);
 	if (fd == -ENOENT && !locked) { /* being made: its hooks may ask */
 		new_path(id, path);

@@ -49,7 +49,7 @@ must_check int state_commit(int root, const char *id, struct err *e);
 /* To .new again, and away.  @dir is locked. */
 must_check int state_remove(int root, const char *id, int dir, struct err *e);
 
-/* -ENOENT when there is none.  @locked waits for who changes it. */
+/* -ENOENT when there is none.  @id is a name (state_id_ok).  @locked waits for who changes it. */
 must_check int state_open(int root, const char *id, bool locked, int *dir, struct state *ret,
 			  struct err *e);
 must_check int state_write(int dir, const struct state *s, struct err *e);
