@@ -248,10 +248,12 @@ static int limit(struct making *m, struct err *e)
 static int run_hooks(struct making *m, struct err *e)
 {
 	autofree char *state = hook_state(&m->h.state, STATE_CREATING, &m->spec);
+	/* What the old kind of hook was told when there was no other. */
+	autofree char *created = hook_state(&m->h.state, STATE_CREATED, &m->spec);
 	int r;
 
 	m->hooked = true;
-	r = hooks_run(&m->spec, SPEC_HOOK_PRESTART, state, NULL, e);
+	r = hooks_run(&m->spec, SPEC_HOOK_PRESTART, created, NULL, e);
 	if (r == 0)
 		r = hooks_run(&m->spec, SPEC_HOOK_CREATE_RUNTIME, state, NULL, e);
 	return r == 0 ? sync_send(m->socks[0], SYNC_GO, m->h.state.pid, NULL) : r;

@@ -48,10 +48,11 @@ int process_favour(const struct spec_process *p, pid_t pid, int proc, struct err
 /* --- prepare --- */
 
 /* mkdir -p of the working directory, as images expect; then into it. */
-static int enter_cwd(const char *cwd, struct err *e)
+static int enter_cwd(const char *cwd, bool *inside, struct err *e)
 {
 	autoclose int root = -1, fd = -1;
 
+	*inside = true;
 	if (chdir(cwd) == 0)
 		return 0;
 	if (errno == ENOENT) {
@@ -63,6 +64,7 @@ static int enter_cwd(const char *cwd, struct err *e)
 			return 0;
 	}
 	/* The user may have rights that root has not (a mount of the user's). */
+	*inside = false;
 	return errno == EACCES ? 0 : err_set(e, -errno, "working directory %s", cwd);
 }
 
@@ -194,7 +196,7 @@ static void own_streams(const struct spec_process *p)
 
 int process_prepare(struct process *p, const char *const *more, struct err *e)
 {
-	int r = enter_cwd(p->spec->cwd, e);
+	int r = enter_cwd(p->spec->cwd, &p->in_cwd, e);
 
 	if (r == 0)
 		r = check_cwd(e);
@@ -245,7 +247,9 @@ static int set_limits(const struct spec_process *p, struct err *e)
 	for (size_t i = 0; i < p->n_rlimits; i++)
 		if (setrlimit64((enum __rlimit_resource)p->rlimits[i].resource,
 				&p->rlimits[i].value) < 0)
-			return err_set(e, -errno, "rlimits[%zu]", i);
+			return err_set(e, -errno, "rlimits[%zu]: soft %llu, hard %llu", i,
+				       (unsigned long long)p->rlimits[i].value.rlim_cur,
+				       (unsigned long long)p->rlimits[i].value.rlim_max);
 	return 0;
 }
 
@@ -299,10 +303,11 @@ int process_exec(struct process *p, int conn, struct err *e)
 		r = become_user(s, e);
 	if (r < 0)
 		return r;
-	/* Again, with the user's rights: where root came in, the user may stay. */
-	if (chdir(s->cwd) < 0 && errno != EACCES && errno != EPERM)
-		return err_set(e, -errno, "working directory %s", s->cwd);
-	r = check_cwd(e);
+	if (!p->in_cwd) {
+		if (chdir(s->cwd) < 0)
+			return err_set(e, -errno, "working directory %s", s->cwd);
+		r = check_cwd(e);
+	}
 	if (r == 0 && s->no_new_privileges) {
 		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 			return err_set(e, -errno, "no_new_privs");

@@ -14,6 +14,7 @@ struct process {
 	int proc;          /* the host's procfs */
 	unsigned int keep; /* descriptors past standard error that stay open */
 	char *path;        /* of the program */
+	bool in_cwd;       /* root came into the working directory already */
 	char **env;
 };
 

@@ -124,7 +124,8 @@ def hooks(box):
     pid = box.state(name)["pid"]
     for x in lines:
         s = json.loads(x[1])
-        expect(s["id"] == name and s["status"] == "creating" and s["pid"] == pid and
+        status = "created" if x[0] == "prestart" else "creating"
+        expect(s["id"] == name and s["status"] == status and s["pid"] == pid and
                s["bundle"] == box.bundle, s)
     expect(lines[0][2] != "box" and lines[2][2] == "box", "namespaces of hooks", lines)
     expect(not os.path.exists(box.rootfs + inside))
