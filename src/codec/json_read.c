@@ -64,7 +64,7 @@ void json_fail(const struct json_reader *r, const char *key, const char *fmt, ..
 
 static json_t *get(const struct json_reader *r, const char *key)
 {
-	json_t *v = r->doc->error ? NULL : json_object_get(r->value, key);
+	json_t *v = r->doc->error ? NULL : key ? json_object_get(r->value, key) : r->value;
 
 	return json_is_null(v) ? NULL : v;
 }
@@ -124,7 +124,7 @@ static const char *text_of(const struct json_reader *r, const char *key, json_t 
 
 const char *json_read_text(const struct json_reader *r)
 {
-	const char *s = r->doc->error ? NULL : text_of(r, NULL, r->value);
+	const char *s = r->doc->error ? NULL : text_of(r, NULL, r->value); /* null is no text */
 
 	return s ? s : "";
 }

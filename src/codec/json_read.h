@@ -46,7 +46,7 @@ void json_fail(const struct json_reader *r, const char *key, const char *fmt, ..
     printf_like(3, 4);
 
 /* All readers: false, 0 or NULL when @key is absent or null (not a mistake), or after a mistake;
- * @ret is then untouched. */
+ * @ret is then untouched.  @key NULL = @r's value itself, an array's entry. */
 bool json_read_object(const struct json_reader *r, const char *key, struct json_reader *ret);
 /* How many entries, at most @max. */
 size_t json_read_array(const struct json_reader *r, const char *key, size_t max,

@@ -36,6 +36,7 @@ struct execing {
 	struct process p;
 	int console_socket, relay[2], socks[2];
 	int pidfd; /* of the container's first process */
+	int root;  /* its root, where it has no mount namespace of its own; else -1 */
 	int flags; /* its namespaces that are not ours */
 	pid_t pid; /* of the new process */
 };
@@ -131,8 +132,6 @@ static int join(const struct execing *x, struct err *e)
 {
 	int others = x->flags & ~CLONE_NEWUSER, user = x->flags & CLONE_NEWUSER;
 
-	if (!x->flags)
-		return 0;
 	if (others && setns(x->pidfd, others) == 0)
 		others = 0;
 	else if (others && (errno != EPERM || !user))
@@ -141,6 +140,8 @@ static int join(const struct execing *x, struct err *e)
 		return err_set(e, -errno, "join the user namespace of the container");
 	if (others && setns(x->pidfd, others) < 0)
 		return err_set(e, -errno, "join the namespaces of the container");
+	if (x->root >= 0 && (fchdir(x->root) < 0 || chroot(".") < 0))
+		return err_set(e, -errno, "enter the root of the container");
 	return user ? become_root_there(e) : 0;
 }
 
@@ -306,6 +307,13 @@ static int make_ready(struct execing *x, struct err *e)
 	if (x->pidfd < 0)
 		return err_set(e, x->pidfd, "container '%s'", x->h.state.id);
 	x->flags = foreign_namespaces(x->h.state.pid);
+	if (!x->spec.ns[SPEC_NS_MOUNT].wanted || x->spec.ns[SPEC_NS_MOUNT].path) {
+		autofree char *path = xasprintf("/proc/%d/root", x->h.state.pid);
+
+		x->root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (x->root < 0)
+			return err_set(e, -errno, "root of the container");
+	}
 	return open_console(x, e);
 }
 
@@ -332,7 +340,8 @@ int container_exec(const struct container_runtime *rt, const struct container_ex
 			    .console_socket = -1,
 			    .relay = {-1, -1},
 			    .socks = {-1, -1},
-			    .pidfd = -1};
+			    .pidfd = -1,
+			    .root = -1};
 	int r = handle_open(rt, o->id, false, &x.h, e);
 
 	if (r == 0)
@@ -348,6 +357,7 @@ int container_exec(const struct container_runtime *rt, const struct container_ex
 	close_p(&x.relay[1]);
 	close_p(&x.socks[0]);
 	close_p(&x.pidfd);
+	close_p(&x.root);
 	free(x.env.v);
 	spec_fini(&x.spec);
 	handle_close(&x.h);

@@ -142,7 +142,9 @@ static bool is_virtual(const char *type)
 	return false;
 }
 
-static int finish(const struct spec_mount *m, const struct mount_opts *o, int mnt, struct err *e)
+/* What the mounts below it get as well, and propagation. */
+static int apply_rest(const struct spec_mount *m, const struct mount_opts *o, int mnt,
+		      struct err *e)
 {
 	int r = mount_change(mnt, true, o->rec_set, o->rec_clear, 0);
 
@@ -173,7 +175,7 @@ static int mount_fs(struct rootfs *fs, const struct spec_mount *m, struct mount_
 			r = mnt = path_open(fs->root, m->destination, O_PATH);
 		if (r < 0)
 			return err_set(e, r, "mount %s at %s", type, m->destination);
-		return finish(m, o, mnt, e);
+		return apply_rest(m, o, mnt, e);
 	}
 	mnt = mount_new(type, m->source, o->data, o->n_data, o->set | o->rec_set);
 	if (mnt < 0) {
@@ -192,10 +194,11 @@ static int mount_fs(struct rootfs *fs, const struct spec_mount *m, struct mount_
 		if (r < 0)
 			return err_set(e, r, "copy into %s", m->destination);
 	}
-	r = mount_attach(mnt, target);
+	r = apply_rest(m, o, mnt, e);
 	if (r < 0)
-		return err_set(e, r, "mount %s at %s", type, m->destination);
-	return finish(m, o, mnt, e);
+		return r;
+	r = mount_attach(mnt, target);
+	return r < 0 ? err_set(e, r, "mount %s at %s", type, m->destination) : 0;
 }
 
 static int mount_bind(struct rootfs *fs, const struct spec_mount *m, const struct mount_opts *o,
@@ -211,11 +214,13 @@ static int mount_bind(struct rootfs *fs, const struct spec_mount *m, const struc
 	if (target < 0)
 		return err_set(e, target, "make %s", m->destination);
 	r = mount_change(source, false, o->set, o->clear, 0);
-	if (r == 0)
-		r = mount_attach(source, target);
 	if (r < 0)
-		return err_set(e, r, "bind %s to %s", m->source, m->destination);
-	return finish(m, o, source, e);
+		return err_set(e, r, "options of %s", m->destination);
+	r = apply_rest(m, o, source, e);
+	if (r < 0)
+		return r;
+	r = mount_attach(source, target);
+	return r < 0 ? err_set(e, r, "bind %s to %s", m->source, m->destination) : 0;
 }
 
 static int remount(struct rootfs *fs, const struct spec_mount *m, const struct mount_opts *o,
@@ -239,7 +244,7 @@ static int remount(struct rootfs *fs, const struct spec_mount *m, const struct m
 		r = mount_change(target, false, o->set, o->clear, 0);
 	if (r < 0)
 		return err_set(e, r, "remount %s", m->destination);
-	return finish(m, o, target, e);
+	return apply_rest(m, o, target, e);
 }
 
 static bool is_cgroup(const struct spec_mount *m)

@@ -59,30 +59,31 @@ static int open_tree_mount(struct rootfs *fs, const struct cgroup_tree *t, uint6
 	return r < 0 ? r : steal_fd(&mnt);
 }
 
+/* "cpu,cpuacct", and "cpu" and "cpuacct" that lead there. */
+static int make_names(const struct cgroup_tree *t, int base)
+{
+	autofree char *words = xstrdup(t->name);
+	char *word, *save;
+
+	if (mkdirat(base, t->name, 0755) < 0)
+		return -errno;
+	if (!strchr(t->name, ','))
+		return 0;
+	for (word = strtok_r(words, ",", &save); word; word = strtok_r(NULL, ",", &save))
+		if (symlinkat(t->name, base, word) < 0)
+			return -errno;
+	return 0;
+}
+
 static int place_tree(struct rootfs *fs, const struct cgroup_tree *t, uint64_t attr, int base)
 {
 	autoclose int mnt = open_tree_mount(fs, t, attr), target = -1;
-	char *words, *word, *save;
-	int r;
 
 	/* One that is gone or hidden is left out, as on the host. */
 	if (mnt < 0)
 		return mnt == -ENOENT || mnt == -EPERM || mnt == -EACCES ? 0 : mnt;
-	if (mkdirat(base, t->name, 0755) < 0 && errno != EEXIST)
-		return -errno;
 	target = openat(base, t->name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (target < 0)
-		return -errno;
-	r = mount_attach(mnt, target);
-	if (r < 0 || !strchr(t->name, ','))
-		return r;
-	/* "cpu" and "cpuacct" lead to "cpu,cpuacct". */
-	words = xstrdup(t->name);
-	for (word = strtok_r(words, ",", &save); word; word = strtok_r(NULL, ",", &save))
-		if (symlinkat(t->name, base, word) < 0 && errno != EEXIST)
-			r = -errno;
-	free(words);
-	return r;
+	return target < 0 ? -errno : mount_attach(mnt, target);
 }
 
 static int mount_v1(struct rootfs *fs, uint64_t attr, int target)
@@ -90,16 +91,20 @@ static int mount_v1(struct rootfs *fs, uint64_t attr, int target)
 	static const char *const data[] = {"mode=755", "size=1m"};
 	autoclose int base = mount_new("tmpfs", "tmpfs", data, ARRAY_SIZE(data),
 				       attr & ~(uint64_t)MOUNT_ATTR_RDONLY);
-	int r;
+	int r = MIN(base, 0);
 
-	if (base < 0)
-		return base;
-	/* Attached first: nothing may be mounted on what is detached. */
-	r = mount_attach(base, target);
+	for (size_t i = 0; r == 0 && i < fs->cgroup->n_trees; i++)
+		if (!fs->cgroup->trees[i].absent)
+			r = make_names(&fs->cgroup->trees[i], base);
+	if (r == 0)
+		r = mount_change(base, false, attr & MOUNT_ATTR_RDONLY, 0, 0);
+	/* Attached before the trees: nothing may be mounted on what is detached. */
+	if (r == 0)
+		r = mount_attach(base, target);
 	for (size_t i = 0; r == 0 && i < fs->cgroup->n_trees; i++)
 		if (!fs->cgroup->trees[i].absent)
 			r = place_tree(fs, &fs->cgroup->trees[i], attr, base);
-	return r < 0 ? r : mount_change(base, false, attr & MOUNT_ATTR_RDONLY, 0, 0);
+	return r;
 }
 
 int mount_cgroups(struct rootfs *fs, const struct mount_opts *o, int target, struct err *e)

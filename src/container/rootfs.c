@@ -28,6 +28,14 @@ static uint64_t host_propagation(const struct spec *s)
 	return flags == MS_PRIVATE || flags == MS_UNBINDABLE ? MS_PRIVATE : MS_SLAVE;
 }
 
+/* Without a mount namespace of its own the root stays detached, and what is mounted in it: nothing
+ * shows in the namespace that is the host's, or another's.  Linux 6.15 mounts on detached mounts.
+ */
+static bool own_namespace(const struct rootfs *fs)
+{
+	return fs->spec->ns[SPEC_NS_MOUNT].wanted && !fs->spec->ns[SPEC_NS_MOUNT].path;
+}
+
 /* Where hooks expect it; anywhere else, where its path is not for root of a user namespace. */
 static int open_place(struct rootfs *fs)
 {
@@ -52,7 +60,7 @@ int rootfs_attach(struct rootfs *fs, struct err *e)
 	fs->dev_null = open("/dev/null", O_PATH | O_CLOEXEC | O_NOFOLLOW);
 	if (fs->dev_null < 0)
 		fs->dev_null = -errno;
-	r = mount_change(host, true, 0, 0, MS_SLAVE);
+	r = own_namespace(fs) ? mount_change(host, true, 0, 0, MS_SLAVE) : 0;
 	if (r < 0)
 		return err_set(e, r, "separate the mounts from the host's");
 	if (fs->root < 0)
@@ -60,6 +68,8 @@ int rootfs_attach(struct rootfs *fs, struct err *e)
 	if (fs->root < 0)
 		return err_set(e, fs->root, "root file system %s", path);
 	r = mount_change(fs->root, true, 0, 0, host_propagation(fs->spec));
+	if (r == 0 && !own_namespace(fs))
+		return 0;
 	if (r == 0)
 		r = place = open_place(fs);
 	if (r >= 0)
@@ -154,7 +164,7 @@ int rootfs_protect(struct rootfs *fs, struct err *e)
 }
 
 /* Where the root of the host is an initramfs, which cannot be exchanged: the root moves over it. */
-static int enter_without_pivot(struct rootfs *fs)
+static int move_over(struct rootfs *fs)
 {
 	autoclose int top = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	int r;
@@ -169,6 +179,8 @@ static int enter_without_pivot(struct rootfs *fs)
 
 static int pivot(struct rootfs *fs)
 {
+	if (!own_namespace(fs))
+		return fchdir(fs->root) < 0 || chroot(".") < 0 ? -errno : 0;
 	if (fchdir(fs->root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0)
 		return -errno;
 	/* The host's root now lies over ours, at "."; it goes, and nothing of it may propagate. */
@@ -180,7 +192,7 @@ int rootfs_enter(struct rootfs *fs, bool no_pivot, struct err *e)
 	const char *word = fs->spec->rootfs_propagation;
 	uint64_t flags;
 	bool rec;
-	int r = no_pivot ? enter_without_pivot(fs) : pivot(fs);
+	int r = no_pivot && own_namespace(fs) ? move_over(fs) : pivot(fs);
 
 	if (r < 0)
 		return err_set(e, r, no_pivot ? "enter the root" : "pivot_root");

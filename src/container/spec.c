@@ -174,10 +174,6 @@ static void check(const struct json_reader *root, struct spec *s)
 {
 	if ((s->hostname || s->domainname) && !s->ns[SPEC_NS_UTS].wanted)
 		json_fail(root, s->hostname ? "hostname" : "domainname", "needs a uts namespace");
-	if (!s->ns[SPEC_NS_MOUNT].wanted || s->ns[SPEC_NS_MOUNT].path)
-		json_fail(root, "linux.namespaces",
-			  s->ns[SPEC_NS_MOUNT].path ? "a mount namespace cannot be joined"
-						    : "a mount namespace is needed");
 	if (s->time_offsets.n && (!s->ns[SPEC_NS_TIME].wanted || s->ns[SPEC_NS_TIME].path))
 		json_fail(root, "linux.timeOffsets", "needs a new time namespace");
 	if ((s->uids.n || s->gids.n) && !s->ns[SPEC_NS_USER].wanted)

@@ -108,10 +108,7 @@ static void read_user(const struct json_reader *process, struct spec_process *p)
 		p->groups = xnew_n(gid_t, n);
 	for (; p->n_groups < n; p->n_groups++) {
 		json_read_entry(&array, p->n_groups, &entry);
-		if (!json_is_integer(entry.value) || json_integer_value(entry.value) < 0 ||
-		    json_integer_value(entry.value) > UINT32_MAX)
-			json_fail(&entry, NULL, "must be a group id");
-		p->groups[p->n_groups] = (gid_t)json_integer_value(entry.value);
+		p->groups[p->n_groups] = spec_read_u32(&entry, NULL, 0);
 	}
 }
 

@@ -46,6 +46,35 @@ def join_namespaces(box):
     expect(box.run("true", check=False).returncode == 1)
 
 
+def no_mount_namespace(box):
+    """Of the host's, or joined: a root of its own all the same, and nothing mounted for others."""
+    holder = subprocess.Popen(["unshare", "-m", "sleep", "100"])
+    wait_for(lambda: os.readlink("/proc/%d/ns/mnt" % holder.pid) !=
+             os.readlink("/proc/self/ns/mnt"), "the namespace")
+    with open("/proc/self/mountinfo") as f:
+        before = f.read()
+    try:
+        for path in (None, "/proc/%d/ns/mnt" % holder.pid):
+            box.config["linux"]["namespaces"] = [
+                {"type": t} for t in ("pid", "ipc", "uts", "cgroup")]
+            if path:
+                box.config["linux"]["namespaces"].append({"type": "mount", "path": path})
+            box.config["process"]["args"] = ["sh", "-c", "readlink /proc/self/ns/mnt; ls /etc"]
+            box.write()
+            r = box.call("run", "--bundle", box.bundle, box.name(), check=False)
+            if "mount proc" in r.stderr or "make /proc" in r.stderr:
+                raise Skip("this kernel mounts nothing on detached mounts")
+            expect(r.stdout.split() == [os.readlink(path or "/proc/self/ns/mnt"), "passwd"], r)
+            name = box.start("sleep", "100")
+            expect(box.call("exec", name, "ls", "/etc").stdout == "passwd\n")
+            box.call("delete", "--force", name)
+        with open("/proc/self/mountinfo") as f:
+            expect(f.read() == before, "mounts were left")
+    finally:
+        holder.kill()
+        holder.wait()
+
+
 def with_userns(box, base=100000):
     box.config["linux"]["namespaces"].append({"type": "user"})
     box.config["linux"]["uidMappings"] = [{"containerID": 0, "hostID": base, "size": 65536}]
@@ -384,7 +413,7 @@ rootless.uid = 54321
 
 
 CASES = {f.__name__: f for f in (
-    namespaces, join_namespaces, user_namespace, time_namespace, limits, memory_limit, devices,
+    namespaces, join_namespaces, no_mount_namespace, user_namespace, time_namespace, limits, memory_limit, devices,
     capabilities, process_settings, seccomp, seccomp_notify, mounts, tmpcopyup, idmapped_mount,
     root_file_system, masked_and_read_only, cgroup_mount, rootless)}
 

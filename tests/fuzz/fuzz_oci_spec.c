@@ -69,7 +69,7 @@ static void check_spec(const char *text, size_t len)
 		assert(e.msg[0] && !s.doc.root && !s.mounts);
 		return;
 	}
-	assert(s.root_path[0] && s.ns[SPEC_NS_MOUNT].wanted);
+	assert(s.root_path[0]);
 	if (s.has_process)
 		check_process(&s.process);
 	for (size_t i = 0; i < s.n_mounts; i++)

@@ -85,7 +85,6 @@ static const struct {
     {"{", "not JSON: line 1: string or '}' expected near end of file"},
     {"{\"ociVersion\":\"2.0\"}", "ociVersion: '2.0' is not a version 1"},
     {"{\"ociVersion\":\"1.0\"}", "root: is missing"},
-    {BEGIN "\"linux\":{}}", "linux.namespaces: a mount namespace is needed"},
     {BEGIN "\"hostname\":\"h\",\"linux\":{" MOUNT_NS "}}", "hostname: needs a uts namespace"},
     {BEGIN "\"mounts\":[{}]}", "mounts[0].destination: is missing"},
     {BEGIN "\"process\":{\"args\":[\"a\"],\"cwd\":\"x\"}}", "process.cwd: 'x' is not absolute"},
