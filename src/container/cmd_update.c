@@ -33,7 +33,7 @@ static const struct option update_options[] = {
     {"cpu-period", required_argument, NULL, OPT_CPU_PERIOD},
     {"cpu-quota", required_argument, NULL, OPT_CPU_QUOTA},
     {"cpu-burst", required_argument, NULL, OPT_CPU_BURST},
-    {"cpu-share", required_argument, NULL, OPT_CPU_SHARE},
+    {"cpu-shares", required_argument, NULL, OPT_CPU_SHARE},
     {"cpu-rt-period", required_argument, NULL, OPT_CPU_RT_PERIOD},
     {"cpu-rt-runtime", required_argument, NULL, OPT_CPU_RT_RUNTIME},
     {"cpu-idle", required_argument, NULL, OPT_CPU_IDLE},

@@ -268,4 +268,4 @@ CASES = {f.__name__: f for f in (
     cgroup_path_and_id)}
 
 if __name__ == "__main__":
-    sys.exit(main(CASES, sys.argv[1], sys.argv[2]))
+    sys.exit(main(CASES, *sys.argv[1:]))

@@ -418,4 +418,4 @@ CASES = {f.__name__: f for f in (
     root_file_system, masked_and_read_only, cgroup_mount, rootless)}
 
 if __name__ == "__main__":
-    sys.exit(main(CASES, sys.argv[1], sys.argv[2]))
+    sys.exit(main(CASES, *sys.argv[1:]))

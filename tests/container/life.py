@@ -436,4 +436,4 @@ CASES = {f.__name__.rstrip("_"): f for f in (
     spec_and_features, events)}
 
 if __name__ == "__main__":
-    sys.exit(main(CASES, sys.argv[1], sys.argv[2]))
+    sys.exit(main(CASES, *sys.argv[1:]))
