@@ -260,6 +260,26 @@ int cgroup_enter(const struct cgroup *c, struct err *e)
 	return 0;
 }
 
+char *cgroup_path_of(pid_t pid)
+{
+	autofree char *file = xasprintf("/proc/%d/cgroup", pid);
+	autostrbuf struct strbuf text = {0};
+	char *save, *line, *found = NULL;
+
+	if (read_file(file, 1u << 20, &text) < 0 || !text.data)
+		return NULL;
+	for (line = strtok_r(text.data, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		char *tree = strchr(line, ':'), *path = tree ? strchr(tree + 1, ':') : NULL;
+
+		if (path && (strncmp(tree, ":name=systemd:", 14) == 0 ||
+			     (!found && strncmp(tree, "::", 2) == 0))) {
+			free(found);
+			found = xstrdup(path + 1);
+		}
+	}
+	return found;
+}
+
 int cgroup_clone_fd(const struct cgroup *c)
 {
 	return c->v2 && c->n_trees ? c->trees[0].entry : -1;

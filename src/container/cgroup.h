@@ -54,6 +54,8 @@ must_check int cgroup_open_entries(struct cgroup *c, const char *below, struct e
 must_check int cgroup_enter(const struct cgroup *c, struct err *e);
 /* Version 2 has a better way, clone3 with CLONE_INTO_CGROUP: the directory for it, else -1. */
 int cgroup_clone_fd(const struct cgroup *c);
+/* Where @pid is, in systemd's tree or the one of version 2; to be freed, NULL when it is gone. */
+char *cgroup_path_of(pid_t pid);
 /* Limits; those that are not given stay.  A limit whose controller is absent is an error. */
 must_check int cgroup_apply(const struct cgroup *c, const struct spec_resources *r, struct err *e);
 /* The devices that every container may use are added to the rules; call before a process that is

@@ -8,7 +8,6 @@
  */
 #include "container/cgroup_priv.h"
 
-#include "base/fd.h"
 #include "container/proc.h"
 
 #include <errno.h>
@@ -117,27 +116,6 @@ static int call(struct words *w, struct err *e)
 	return 0;
 }
 
-/* Where systemd put it: the path of its own tree, or of the only one. */
-static char *path_of_process(pid_t pid)
-{
-	autofree char *file = xasprintf("/proc/%d/cgroup", pid);
-	autostrbuf struct strbuf text = {0};
-	char *save, *line, *found = NULL;
-
-	if (read_file(file, 1u << 20, &text) < 0 || !text.data)
-		return NULL;
-	for (line = strtok_r(text.data, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		char *tree = strchr(line, ':'), *path = tree ? strchr(tree + 1, ':') : NULL;
-
-		if (path && (strncmp(tree, ":name=systemd:", 14) == 0 ||
-			     (!found && strncmp(tree, "::", 2) == 0))) {
-			free(found);
-			found = xstrdup(path + 1);
-		}
-	}
-	return found;
-}
-
 static bool ends_with(const char *s, const char *end)
 {
 	size_t a = strlen(s), b = strlen(end);
@@ -194,7 +172,7 @@ int cgroup_start_scope(struct cgroup *c, const char *wanted, const char *id, pid
 	/* The call returns when the job is queued. */
 	for (unsigned int i = 0; r == 0 && i < 2000; i++) {
 		free(c->path);
-		c->path = path_of_process(pid);
+		c->path = cgroup_path_of(pid);
 		if (c->path && ends_with(c->path, unit))
 			break;
 		nanosleep(&pause, NULL);

@@ -6,7 +6,6 @@
 #include "container/proc.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 
@@ -34,16 +33,6 @@ static const struct option create_options[] = {
     {0},
 };
 
-/* Numbers that the caller says are open must be: else they would become ours, and stay open. */
-static int check_preserved(int64_t n, struct err *e)
-{
-	for (int64_t fd = 3; fd < 3 + n; fd++)
-		if (fcntl((int)fd, F_GETFD) < 0)
-			return err_msg(e, -EINVAL, "--preserve-fds: descriptor %d is not open",
-				       (int)fd);
-	return 0;
-}
-
 static int apply_create_option(int c, struct container_create *o, struct err *e)
 {
 	int64_t n = 0;
@@ -67,8 +56,6 @@ static int apply_create_option(int c, struct container_create *o, struct err *e)
 		break;
 	case OPT_PRESERVE:
 		r = cmd_number("--preserve-fds", optarg, 0, 1024, &n, e);
-		if (r == 0)
-			r = check_preserved(n, e);
 		o->preserve_fds = (unsigned int)n;
 		break;
 	case OPT_NO_PIVOT:

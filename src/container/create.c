@@ -160,7 +160,6 @@ static int open_console(struct making *m, struct err *e)
 static int make_ready(struct making *m, struct err *e)
 {
 	struct init *in = &m->init;
-	const char *fds = getenv("LISTEN_FDS");
 	int r;
 
 	m->h.state.version = xstrdup(m->spec.version);
@@ -174,8 +173,6 @@ static int make_ready(struct making *m, struct err *e)
 	in->no_pivot = m->c->no_pivot;
 	in->no_new_keyring = m->c->no_new_keyring;
 	in->await_scope = m->rt->systemd_cgroup;
-	in->listen_fds = fds ? (unsigned int)strtoul(fds, NULL, 10) : 0;
-	in->process.keep = m->c->preserve_fds + in->listen_fds;
 	r = cgroup_init(&m->h.cgroup, e);
 	if (r == 0)
 		r = cgroup_place(&m->h.cgroup, m->rt->systemd_cgroup ? NULL : m->spec.cgroups_path,
@@ -371,11 +368,30 @@ static void open_making(struct making *m, const struct container_runtime *rt,
 	m->rooted = userns_is_host_root();
 }
 
+/* Descriptors that the container gets besides the standard streams: those of socket activation,
+ * which an environment from elsewhere may claim in vain, and those that the caller names. */
+static int keep_descriptors(struct making *m, struct err *e)
+{
+	const char *text = getenv("LISTEN_FDS");
+	unsigned long listen = text ? strtoul(text, NULL, 10) : 0;
+	struct init *in = &m->init;
+
+	if (listen && listen <= 1024 && proc_are_open((unsigned int)listen))
+		in->listen_fds = (unsigned int)listen;
+	in->process.keep = m->c->preserve_fds + in->listen_fds;
+	if (!proc_are_open(in->process.keep))
+		return err_msg(e, -EINVAL, "%u descriptors are to be kept, but are not open",
+			       in->process.keep);
+	return 0;
+}
+
 /* Up to a process that waits, and a state that says so. */
 static int make(struct making *m, struct err *e)
 {
-	int r = open_state(m, e);
+	int r = keep_descriptors(m, e);
 
+	if (r == 0)
+		r = open_state(m, e);
 	if (r == 0)
 		r = read_config(m, e);
 	if (r == 0)

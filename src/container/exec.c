@@ -203,6 +203,20 @@ static void stage(struct execing *x, int sync)
 	_exit(0);
 }
 
+/* The container handed its group's controllers down to groups of its own, so that no process may be
+ * in it any more: where its first process is. */
+static int enter_beside(struct execing *x, struct err *e)
+{
+	struct cgroup *c = &x->h.cgroup;
+	char *path = cgroup_path_of(x->h.state.pid);
+
+	if (!path)
+		return -ESRCH;
+	free(c->path);
+	c->path = path;
+	return cgroup_open_entries(c, NULL, e);
+}
+
 static int start_process(struct execing *x, struct err *e)
 {
 	int32_t pid = 0;
@@ -214,6 +228,8 @@ static int start_process(struct execing *x, struct err *e)
 	if (r < 0)
 		return r;
 	between = ns_clone(0, cgroup_clone_fd(&x->h.cgroup));
+	if (between < 0 && errno == EBUSY && enter_beside(x, e) == 0)
+		between = ns_clone(0, cgroup_clone_fd(&x->h.cgroup));
 	if (between == 0) {
 		close(x->socks[0]);
 		stage(x, x->socks[1]);
@@ -342,8 +358,12 @@ int container_exec(const struct container_runtime *rt, const struct container_ex
 			    .socks = {-1, -1},
 			    .pidfd = -1,
 			    .root = -1};
-	int r = handle_open(rt, o->id, false, &x.h, e);
+	int r;
 
+	if (!proc_are_open(o->preserve_fds))
+		return err_msg(e, -EINVAL, "%u descriptors are to be kept, but are not open",
+			       o->preserve_fds);
+	r = handle_open(rt, o->id, false, &x.h, e);
 	if (r == 0)
 		r = make_ready(&x, e);
 	if (r == 0)

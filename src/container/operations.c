@@ -71,9 +71,23 @@ int handle_kill(struct handle *h, struct err *e)
 
 int handle_destroy(struct handle *h, struct err *e)
 {
-	int r = handle_kill(h, e);
+	const struct timespec pause = {.tv_nsec = 1000000};
 
-	return r < 0 ? r : cgroup_remove(&h->cgroup, e);
+	/* Again, for what forked between our looking and our killing. */
+	for (unsigned int i = 0; i < 5000; i++) {
+		autofree pid_t *pids = NULL;
+		size_t n = 0;
+		int r = handle_kill(h, e);
+
+		if (r == 0)
+			r = cgroup_pids(&h->cgroup, &pids, &n, e);
+		if (r < 0)
+			return r;
+		if (!n)
+			break;
+		nanosleep(&pause, NULL);
+	}
+	return cgroup_remove(&h->cgroup, e);
 }
 
 char *hook_state(const struct state *s, enum state_status status, const struct spec *spec)

@@ -103,6 +103,14 @@ void proc_cloexec_from(unsigned int first)
 		fcntl((int)fd, F_SETFD, FD_CLOEXEC);
 }
 
+bool proc_are_open(unsigned int n)
+{
+	for (unsigned int fd = 3; fd < 3 + n; fd++)
+		if (fcntl((int)fd, F_GETFD) < 0)
+			return false;
+	return true;
+}
+
 static int compare_ints(const void *a, const void *b)
 {
 	return *(const int *)a < *(const int *)b ? -1 : *(const int *)a > *(const int *)b;

@@ -23,6 +23,9 @@ int proc_exit_status(int status);
 void proc_reset_signals(void);
 /* Marks all descriptors from @first on: none of ours reaches a program that we start. */
 void proc_cloexec_from(unsigned int first);
+/* Whether the @n from 3 on are open.  Asked before we open any: else ours would take the numbers
+ * that a caller promised, and stay open in the container. */
+bool proc_are_open(unsigned int n);
 /* Closes all from @first on but those in @keep (-1 = none), which gets sorted. */
 void proc_close_from(unsigned int first, int *keep, size_t n);
 

@@ -94,16 +94,24 @@ static int mask_file(struct rootfs *fs, int target)
 	return mnt < 0 ? mnt : mount_attach(mnt, target);
 }
 
-static int mask_dir(int empty, int target)
+/* One empty file system for all: attached to the first place, and cloned from there. */
+static int mask_dir(int *empty, int target)
 {
-	autoclose int mnt = mount_clone(empty, "", false);
+	static const char *const data[] = {"size=0k", "nr_inodes=2", "mode=755"};
+	autoclose int mnt = -1;
 
+	if (*empty < 0) {
+		*empty = mount_new("tmpfs", "tmpfs", data, ARRAY_SIZE(data),
+				   MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+				       MOUNT_ATTR_NOEXEC);
+		return *empty < 0 ? *empty : mount_attach(*empty, target);
+	}
+	mnt = mount_clone(*empty, "", false);
 	return mnt < 0 ? mnt : mount_attach(mnt, target);
 }
 
 static int mask(struct rootfs *fs, const char *path, int *empty)
 {
-	static const char *const data[] = {"size=0k", "nr_inodes=2", "mode=755"};
 	autoclose int target = path_open(fs->root, path, O_PATH);
 	struct stat st;
 
@@ -113,14 +121,7 @@ static int mask(struct rootfs *fs, const char *path, int *empty)
 		return target;
 	if (fstat(target, &st) < 0)
 		return -errno;
-	if (!S_ISDIR(st.st_mode))
-		return mask_file(fs, target);
-	/* One empty file system for all. */
-	if (*empty < 0)
-		*empty = mount_new("tmpfs", "tmpfs", data, ARRAY_SIZE(data),
-				   MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
-				       MOUNT_ATTR_NOEXEC);
-	return *empty < 0 ? *empty : mask_dir(*empty, target);
+	return S_ISDIR(st.st_mode) ? mask_dir(empty, target) : mask_file(fs, target);
 }
 
 static int make_readonly(struct rootfs *fs, const char *path)

@@ -156,6 +156,46 @@ def limits(box):
                 os.rmdir(p)
 
 
+def v2_limits(box):
+    """Where the tree of version 2 has its controllers: in a guest, or on a host without version 1."""
+    try:
+        with open("/sys/fs/cgroup/cgroup.controllers") as f:
+            have = f.read().split()
+    except OSError:
+        have = []
+    if "memory" not in have or "pids" not in have:
+        raise Skip("no controllers of version 2")
+    box.config["linux"]["cgroupsPath"] = "/t%d-limits/inner" % os.getpid()
+    path = "/sys/fs/cgroup" + box.config["linux"]["cgroupsPath"]
+    box.config["linux"]["resources"].update({
+        "memory": {"limit": 64 << 20, "swap": 96 << 20, "reservation": 32 << 20},
+        "cpu": {"shares": 1024, "quota": 50000, "period": 100000, "cpus": "0"},
+        "pids": {"limit": 20}, "unified": {"memory.high": str(60 << 20)}})
+
+    def value(file):
+        with open(path + "/" + file) as f:
+            return f.read().strip()
+
+    try:
+        name = box.start("sleep", "100")
+        expect(value("memory.max") == str(64 << 20) and value("memory.low") == str(32 << 20))
+        expect(not os.path.exists(path + "/memory.swap.max") or
+               value("memory.swap.max") == str(32 << 20))
+        expect(value("memory.high") == str(60 << 20))
+        expect(value("cpu.weight") == "100" and value("cpu.max") == "50000 100000",
+               value("cpu.weight"), value("cpu.max"))
+        expect("cpuset" not in have or value("cpuset.cpus") == "0")
+        expect(value("pids.max") == "20" and str(box.state(name)["pid"]) in value("cgroup.procs"))
+        box.call("update", "--pids-limit", "-1", "--memory", str(48 << 20), name)
+        expect(value("pids.max") == "max" and value("memory.max") == str(48 << 20))
+        e = json.loads(box.call("events", "--stats", name).stdout)["data"]
+        expect(e["memory"]["usage"]["limit"] == 48 << 20 and e["pids"]["current"] == 1, e)
+        box.call("delete", "--force", name)
+    finally:
+        if os.path.isdir(os.path.dirname(path)):
+            os.rmdir(os.path.dirname(path))
+
+
 def memory_limit(box):
     box.config["linux"]["resources"]["memory"] = {"limit": 16 << 20, "swap": 16 << 20}
     try:
@@ -413,7 +453,7 @@ rootless.uid = 54321
 
 
 CASES = {f.__name__: f for f in (
-    namespaces, join_namespaces, no_mount_namespace, user_namespace, time_namespace, limits, memory_limit, devices,
+    namespaces, join_namespaces, no_mount_namespace, user_namespace, time_namespace, limits, v2_limits, memory_limit, devices,
     capabilities, process_settings, seccomp, seccomp_notify, mounts, tmpcopyup, idmapped_mount,
     root_file_system, masked_and_read_only, cgroup_mount, rootless)}
 
