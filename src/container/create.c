@@ -236,10 +236,7 @@ static int limit(struct making *m, struct err *e)
 {
 	int r = m->rt->systemd_cgroup ? start_scope(m, e) : 0;
 
-	if (r == 0)
-		r = cgroup_apply(&m->h.cgroup, &m->spec.resources, e);
-	/* Without root nobody may forbid devices; nor are there any but the usual. */
-	return r == 0 && m->rooted ? cgroup_apply_devices(&m->h.cgroup, &m->spec.resources, e) : r;
+	return r == 0 ? cgroup_apply(&m->h.cgroup, &m->spec.resources, e) : r;
 }
 
 static int run_hooks(struct making *m, struct err *e)
@@ -251,8 +248,18 @@ static int run_hooks(struct making *m, struct err *e)
 
 	m->hooked = true;
 	r = hooks_run(&m->spec, SPEC_HOOK_PRESTART, created, NULL, e);
+	return r == 0 ? hooks_run(&m->spec, SPEC_HOOK_CREATE_RUNTIME, state, NULL, e) : r;
+}
+
+/* Devices are forbidden here: after the mounts, which may be of some, while the process waits, for
+ * in version 1 all are forbidden for a moment, and before the hooks, which may allow others. */
+static int on_mounted(struct making *m, struct err *e)
+{
+	/* Without root nobody may forbid any; nor are there others than the usual. */
+	int r = m->rooted ? cgroup_apply_devices(&m->h.cgroup, &m->spec.resources, e) : 0;
+
 	if (r == 0)
-		r = hooks_run(&m->spec, SPEC_HOOK_CREATE_RUNTIME, state, NULL, e);
+		r = run_hooks(m, e);
 	return r == 0 ? sync_send(m->socks[0], SYNC_GO, m->h.state.pid, NULL) : r;
 }
 
@@ -269,8 +276,8 @@ static int follow(struct making *m, struct err *e)
 		switch (msg.type) {
 		case SYNC_ERROR:
 			return err_msg(e, msg.value < 0 ? msg.value : -EPROTO, "%s", msg.text);
-		case SYNC_HOOKS:
-			r = run_hooks(m, e);
+		case SYNC_MOUNTED:
+			r = on_mounted(m, e);
 			break;
 		case SYNC_READY:
 			return 0;

@@ -145,19 +145,12 @@ static int run_hooks(struct init *in, enum spec_hook_kind kind, enum state_statu
 			 kind == SPEC_HOOK_CREATE_CONTAINER ? in->bundle : NULL, e);
 }
 
-/* The runtime runs its share, and tells the number that it knows us by, for ours. */
-static int ask_for_hooks(struct init *in, struct err *e)
+/* The runtime does its share, and tells the number that it knows us by, for the hooks. */
+static int await_runtime(struct init *in, struct err *e)
 {
-	const struct spec *s = in->spec;
 	int32_t pid = 0;
-	size_t n = 0;
-	int r;
+	int r = sync_send(in->sync, SYNC_MOUNTED, 0, NULL);
 
-	for (unsigned int kind = 0; kind <= SPEC_HOOK_START_CONTAINER; kind++)
-		n += s->hooks[kind].n;
-	if (!n)
-		return 0;
-	r = sync_send(in->sync, SYNC_HOOKS, 0, NULL);
 	if (r < 0)
 		return err_set(e, r, "the runtime ended");
 	r = sync_expect(in->sync, SYNC_GO, &pid, e);
@@ -249,7 +242,7 @@ static int prepare(struct init *in, struct err *e)
 	if (r == 0)
 		r = make_file_system(in, e);
 	if (r == 0)
-		r = ask_for_hooks(in, e);
+		r = await_runtime(in, e);
 	if (r == 0)
 		r = run_hooks(in, SPEC_HOOK_CREATE_CONTAINER, STATE_CREATING, e);
 	if (r == 0)

@@ -94,6 +94,12 @@ int state_new(int root, const char *id, int *dir, struct err *e)
 		}
 		/* A sweep may come between the two. */
 		fd = lock_dir(root, path, LOCK_EX);
+		/* Or another of the name arrived at its place since we looked. */
+		if (fd >= 0 && faccessat(root, id, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+			unlinkat(root, path, AT_REMOVEDIR);
+			close(fd);
+			return err_msg(e, -EEXIST, "container '%s' already exists", id);
+		}
 		if (fd >= 0) {
 			*dir = fd;
 			return 0;
@@ -127,13 +133,17 @@ static void empty_dir(int dir)
 
 int state_remove(int root, const char *id, int dir, struct err *e)
 {
+	struct stat ours, placed;
 	char path[300];
 
 	new_path(id, path);
 	if (mkdirat(root, ".new", 0711) < 0 && errno != EEXIST)
 		return err_set(e, -errno, "remove the state of '%s'", id);
-	/* It may be there already, on its way in. */
-	if (renameat2(root, id, root, path, RENAME_NOREPLACE) < 0 && errno != ENOENT)
+	if (fstat(dir, &ours) < 0)
+		return err_set(e, -errno, "remove the state of '%s'", id);
+	/* One that did not come to its place is in .new still. */
+	if (fstatat(root, id, &placed, AT_SYMLINK_NOFOLLOW) == 0 && placed.st_ino == ours.st_ino &&
+	    renameat2(root, id, root, path, RENAME_NOREPLACE) < 0)
 		return err_set(e, -errno, "remove the state of '%s'", id);
 	empty_dir(dir);
 	if (unlinkat(root, path, AT_REMOVEDIR) < 0 && errno != ENOENT)

@@ -14,10 +14,10 @@ enum sync_type {
 	SYNC_PID,       /* value = the container's process, from the one that made it */
 	SYNC_MAPS,      /* wants its ids mapped */
 	SYNC_CLOCKS,    /* wants the offsets of its clocks set */
-	SYNC_HOOKS,     /* wants the hooks of the runtime's side run */
-	SYNC_READY,     /* everything is prepared */
-	SYNC_LISTENER,  /* value = number of its seccomp listener */
-	SYNC_GO,        /* go on */
+	SYNC_MOUNTED, /* wants its devices limited and the runtime's hooks run; GO brings its pid */
+	SYNC_READY,   /* everything is prepared */
+	SYNC_LISTENER, /* value = number of its seccomp listener */
+	SYNC_GO,       /* go on */
 };
 
 struct sync_msg {
