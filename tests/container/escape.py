@@ -71,26 +71,45 @@ def mount_race(box):
 
 
 def program_overwrite(box):
-    """CVE-2019-5736: the runtime's own program, reached as /proc/self/exe, and written to."""
-    with open(box.program, "rb") as f:
+    """CVE-2019-5736: the runtime's own program, reached as /proc/self/exe, and written to.
+
+    A program of the image is a link to /proc/self/exe: exec runs the runtime itself, inside. There it
+    waits for its input, while somebody else in the container opens it through /proc, and writes to
+    what he holds once it has ended and is not busy any more.
+    """
+    program = box.top + "/insula-oci"
+    shutil.copy(box.program, program)  # should it succeed, not the one that was built
+    box.program = program
+    with open(program, "rb") as f:
         before = hashlib.sha256(f.read()).digest()
     box.config["process"]["capabilities"] = {k: ALL_CAPS for k in
                                              ("bounding", "effective", "permitted")}
-    # The program of the container is the runtime itself: it runs inside, where it is in reach.
-    r = box.run("/proc/self/exe", check=False)
-    expect(r.returncode != 0, r)
     os.symlink("/proc/self/exe", box.rootfs + "/bin/again")
-    script = ("for i in $(seq 400); do for p in /proc/[0-9]*; do case \"$(readlink $p/exe)\" in "
-              "*insula*) echo seen; echo evil > $p/exe && echo WRITTEN; "
-              "cat /bin/true > $p/exe && echo WRITTEN; done; done 2>/dev/null")
-    name = box.start("sh", "-c", script.replace("done; done", ";; esac; done; done"))
-    for _ in range(30):
-        box.call("exec", name, "again", "--version", check=False)
-        box.call("exec", name, "true", check=False)
-    box.call("delete", "--force", name)
+    script = ("while :; do for p in /proc/[0-9]*; do "
+              "if tr '\\0' ' ' < $p/cmdline | grep -q '[-]-resources'; then "
+              "exec 9< $p/exe && echo HELD && break 2; fi; done; done; "
+              "for i in $(seq 100); do echo evil > /proc/self/fd/9 && echo WRITTEN && break; "
+              "sleep 0.02; done; echo END")
+    name = box.start("sh", "-c", script)
+    inside = subprocess.Popen([program, "--root", box.root, "exec", name, "again", "update",
+                               "--resources", "-", "x"], stdin=subprocess.PIPE,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: "HELD" in box.out(), "the attacker's hold")
+    inside.stdin.close()
+    inside.wait()
+    wait_for(lambda: "END" in box.out() or "WRITTEN" in box.out(), "the attack's end")
     expect("WRITTEN" not in box.out(), box.out())
-    with open(box.program, "rb") as f:
+    with open(program, "rb") as f:
         expect(hashlib.sha256(f.read()).digest() == before, "the program was changed")
+    # Before the user's program runs, nobody inside without CAP_SYS_PTRACE can look at ours at all.
+    box.config["process"]["capabilities"] = {k: CAPS for k in
+                                             ("bounding", "effective", "permitted")}
+    name = box.start("sh", "-c", "while :; do for p in /proc/[0-9]*; do "
+                     "case \"$(readlink $p/exe)\" in *insula*) echo SEEN;; esac; done; done")
+    for _ in range(20):
+        box.call("exec", name, "true")
+    box.call("delete", "--force", name)
+    expect("SEEN" not in box.out(), box.out())
 
 
 def leaked_descriptors(box):
