@@ -186,20 +186,24 @@ def console_through_links(box):
     os.symlink("../" * 20 + victim, box.rootfs + "/dev/console")
     box.config["process"]["terminal"] = True
     import pty
-    box.config["process"]["args"] = ["sh", "-c", "echo out > /dev/console"]
+    box.config["process"]["args"] = ["sh", "-c", "cat /proc/self/mountinfo; echo out > /dev/console"]
     box.write()
     pid, fd = pty.fork()
     if pid == 0:
         os.execv(box.program, [box.program, "--root", box.root, "run", "--bundle", box.bundle,
                                box.name()])
+    text = b""
     try:
-        while os.read(fd, 4096):
-            pass
+        while True:
+            text += os.read(fd, 4096)
     except OSError:
         pass
     os.waitpid(pid, 0)
     with open(victim) as f:
         expect(f.read() == "untouched")
+    # It lies where the link leads inside, so that it shows inside.
+    expect(any(x.split()[4] == victim and " devpts " in x
+               for x in text.decode().split("\n") if x.count(" ") > 8), text.decode())
     # A ptmx of the image's that makes no terminals is found out.
     os.unlink(box.rootfs + "/dev/console")
     box.config["mounts"] = [m for m in box.config["mounts"] if m["destination"] != "/dev/pts"]
