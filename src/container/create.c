@@ -162,6 +162,7 @@ static int make_ready(struct making *m, struct err *e)
 	struct init *in = &m->init;
 	int r;
 
+	ns_forget_own(&m->spec);
 	m->h.state.version = xstrdup(m->spec.version);
 	in->spec = in->fs.spec = &m->spec;
 	in->fs.userns = m->spec.ns[SPEC_NS_USER].wanted || !m->rooted;

@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 
@@ -39,6 +40,19 @@ static int open_ns(unsigned int type, const char *path, struct err *e)
 	    ioctl(fd, NS_GET_NSTYPE) != ns_flags[type])
 		return err_msg(e, -EINVAL, "%s is no %s namespace", path, ns_files[type]);
 	return steal_fd(&fd);
+}
+
+void ns_forget_own(struct spec *s)
+{
+	for (unsigned int i = 0; i < SPEC_NS_COUNT; i++) {
+		char own[64];
+		struct stat a, b;
+
+		snprintf(own, sizeof(own), "/proc/self/ns/%s", ns_files[i]);
+		if (s->ns[i].wanted && s->ns[i].path && stat(own, &a) == 0 &&
+		    stat(s->ns[i].path, &b) == 0 && a.st_ino == b.st_ino && a.st_dev == b.st_dev)
+			s->ns[i] = (struct spec_ns_entry){0};
+	}
 }
 
 int ns_plan_init(struct ns_plan *p, const struct spec *s, struct err *e)

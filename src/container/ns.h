@@ -21,6 +21,10 @@ struct ns_plan {
 	bool staged;
 };
 
+/* A namespace that is joined by path and is the one we are in already counts as not asked for: what
+ * it holds is the host's, not the container's own. */
+void ns_forget_own(struct spec *s);
+
 /* Opens what is to be joined, and checks its kind.  Closed with ns_plan_fini, in every case. */
 must_check int ns_plan_init(struct ns_plan *p, const struct spec *s, struct err *e);
 void ns_plan_fini(struct ns_plan *p);

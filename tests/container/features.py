@@ -267,6 +267,12 @@ def process_settings(box):
     box.config["linux"]["sysctl"] = {"kernel.core_pattern": "|/bin/evil"}
     r = box.run("true", check=False)
     expect(r.returncode == 1 and "core_pattern" in r.stderr, r)
+    # The host's network namespace by its path is the host's all the same.
+    with open("/proc/sys/net/core/somaxconn") as f:
+        box.config["linux"]["sysctl"] = {"net.core.somaxconn": f.read().strip()}
+    box.config["linux"]["namespaces"][4]["path"] = "/proc/self/ns/net"
+    r = box.run("true", check=False)
+    expect(r.returncode == 1 and "somaxconn" in r.stderr, r)
     p["rlimits"] = [{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}] * 2
     expect(box.run("true", check=False).returncode == 1)
 

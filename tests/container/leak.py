@@ -44,7 +44,7 @@ def counts(box):
                           text=True).stdout.split()
     return {"mounts": mounts, "groups of ours": sum(
         "insula-oci.t%d-" % os.getpid() in x for d, dirs, _ in os.walk("/sys/fs/cgroup")
-        for x in dirs), "processes": mine(box), "state": used[:1],
+        for x in dirs), "processes": mine(box), "state": int(used[0]) if used else 0,
         "descriptors": len(os.listdir("/proc/self/fd"))}
 
 
@@ -77,7 +77,8 @@ def main():
     print("before:", before, slab)
     print("after: ", after, slab_after)
     grown = {k: slab_after[k] - slab[k] for k in slab if slab_after[k] - slab[k] > total / 10}
-    if after != before or grown:
+    grown.update({k: after[k] - before[k] for k in before if after[k] > before[k]})
+    if grown:
         print("LEFT BEHIND", grown)
         return 1
     return 0
