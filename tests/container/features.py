@@ -4,6 +4,7 @@
 import array
 import json
 import os
+import pwd
 import socket
 import subprocess
 import sys
@@ -455,13 +456,48 @@ def rootless(box):
     box.call("delete", name)
 
 
+def rootless_ids(box):
+    """More ids than one's own, by newuidmap, where /etc/subuid gives some to this user."""
+    def given(file):
+        with open(file) as f:
+            for line in f:
+                name, first, count = line.strip().split(":")
+                if name in (str(box.uid), pwd.getpwuid(box.uid).pw_name):
+                    return int(first), int(count)
+        raise Skip("no ids for %d in %s" % (box.uid, file))
+
+    try:
+        (u, nu), (g, ng) = given("/etc/subuid"), given("/etc/subgid")
+    except OSError as e:
+        raise Skip(str(e))
+    box.config["linux"]["namespaces"] = [{"type": t} for t in ("pid", "ipc", "uts", "mount", "user",
+                                                               "network")]
+    box.config["linux"]["resources"] = {}
+    box.config["mounts"] = [m for m in box.config["mounts"] if m["type"] != "cgroup"]
+    box.config["linux"]["uidMappings"] = [{"containerID": 0, "hostID": box.uid, "size": 1},
+                                          {"containerID": 1, "hostID": u, "size": nu}]
+    box.config["linux"]["gidMappings"] = [{"containerID": 0, "hostID": box.uid, "size": 1},
+                                          {"containerID": 1, "hostID": g, "size": ng}]
+    box.config["process"]["user"] = {"uid": 7, "gid": 8, "additionalGids": [9]}
+    out = box.sh("id -u; id -g; id -G; touch /tmp/made").split()
+    expect(out == ["7", "8", "8", "9"], out)
+    st = os.stat(box.rootfs + "/tmp/made")
+    expect((st.st_uid, st.st_gid) == (u + 6, g + 7), st)
+    os.unlink(box.rootfs + "/tmp/made")
+    box.config["linux"]["uidMappings"][1].update(hostID=0, size=10)  # of root and others
+    r = box.run("true", check=False)
+    expect(r.returncode == 1 and "newuidmap" in r.stderr, r)
+
+
 rootless.uid = 54321
+rootless_ids.uid = 65534  # nobody: newuidmap wants a user with a name
 
 
 CASES = {f.__name__: f for f in (
     namespaces, join_namespaces, no_mount_namespace, user_namespace, time_namespace, limits, v2_limits, memory_limit, devices,
     capabilities, process_settings, seccomp, seccomp_notify, mounts, tmpcopyup, idmapped_mount,
-    root_file_system, masked_and_read_only, cgroup_mount, rootless)}
+    root_file_system, masked_and_read_only, cgroup_mount, rootless,
+    rootless_ids)}
 
 if __name__ == "__main__":
     sys.exit(main(CASES, *sys.argv[1:]))
