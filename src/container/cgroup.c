@@ -17,7 +17,7 @@
 #include <sys/vfs.h>
 #include <time.h>
 
-static void add_tree(struct cgroup *c, const char *controllers, const char *name, const char *own)
+static void add_tree(struct cgroup *c, const char *controllers, const char *name)
 {
 	autofree char *path = xasprintf(CGROUP_MOUNT_POINT "%s%s", name[0] ? "/" : "", name);
 	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -26,11 +26,8 @@ static void add_tree(struct cgroup *c, const char *controllers, const char *name
 		close_p(&fd);
 		return;
 	}
-	c->trees[c->n_trees++] = (struct cgroup_tree){.controllers = xstrdup(controllers),
-						      .name = xstrdup(name),
-						      .own = xstrdup(own),
-						      .root = fd,
-						      .entry = -1};
+	c->trees[c->n_trees++] = (struct cgroup_tree){
+	    .controllers = xstrdup(controllers), .name = xstrdup(name), .root = fd, .entry = -1};
 }
 
 int cgroup_init(struct cgroup *c, struct err *e)
@@ -48,20 +45,20 @@ int cgroup_init(struct cgroup *c, struct err *e)
 	if (r < 0)
 		return r == -ENOENT ? 0 : err_set(e, r, "read /proc/self/cgroup");
 	for (line = text.data; line && *line; line = next) {
-		char *controllers = strchr(line, ':'), *own;
+		char *controllers = strchr(line, ':'), *end;
 		const char *name;
 
 		next = strchr(line, '\n');
 		if (next)
 			*next++ = '\0';
-		own = controllers ? strchr(++controllers, ':') : NULL;
-		if (!own)
+		end = controllers ? strchr(++controllers, ':') : NULL;
+		if (!end)
 			continue;
-		*own++ = '\0';
+		*end = '\0';
 		name = strncmp(controllers, "name=", 5) == 0 ? controllers + 5 : controllers;
 		/* Of a hybrid host's trees version 2 has no controllers. */
 		if (c->v2 == !controllers[0])
-			add_tree(c, controllers, name, own);
+			add_tree(c, controllers, name);
 	}
 	return 0;
 }
@@ -71,7 +68,6 @@ void cgroup_fini(struct cgroup *c)
 	for (size_t i = 0; i < c->n_trees; i++) {
 		free(c->trees[i].controllers);
 		free(c->trees[i].name);
-		free(c->trees[i].own);
 		close_p(&c->trees[i].root);
 		close_p(&c->trees[i].entry);
 	}
@@ -124,11 +120,6 @@ static int open_below(const struct cgroup_tree *t, const char *path, int flags)
 	int fd = openat(t->root, path[1] ? path + 1 : ".", flags | O_CLOEXEC);
 
 	return fd < 0 ? -errno : fd;
-}
-
-int cgroup_open(const struct cgroup *c, const struct cgroup_tree *t)
-{
-	return c->path ? open_below(t, c->path, O_PATH | O_DIRECTORY) : -ENOENT;
 }
 
 /* Relative to the tree's root. */

@@ -17,7 +17,6 @@
 struct cgroup_tree {
 	char *controllers; /* "cpu,cpuacct", "name=systemd"; "" of version 2 */
 	char *name;        /* of its directory in /sys/fs/cgroup; "" of version 2 */
-	char *own;         /* where this process is in it */
 	int root;          /* O_PATH */
 	int entry;         /* what cgroup_enter writes to, -1 = closed */
 	bool absent;       /* we may not make ours in it (rootless) */

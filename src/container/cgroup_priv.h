@@ -8,9 +8,7 @@
 
 /* The tree with this controller, NULL when there is none or ours is not in it. */
 const struct cgroup_tree *cgroup_find(const struct cgroup *c, const char *controller);
-/* The container's directory in a tree (O_PATH), -errno. */
-must_check int cgroup_open(const struct cgroup *c, const struct cgroup_tree *t);
-/* A file in it. */
+/* A file of the container's directory in a tree. */
 must_check int cgroup_write(const struct cgroup *c, const struct cgroup_tree *t, const char *file,
 			    const char *text);
 must_check int cgroup_read(const struct cgroup *c, const struct cgroup_tree *t, const char *file,

@@ -59,9 +59,6 @@ must_check int container_list(const struct container_runtime *rt,
 			      void (*fn)(void *opaque, const struct state *s,
 					 enum state_status status),
 			      void *opaque, struct err *e);
-/* Clears away what killed runtimes left. */
-void container_sweep(const struct container_runtime *rt, int root);
-
 struct container_exec {
 	const char *id;
 	const struct spec_process *process; /* NULL = the container's, changed as below */

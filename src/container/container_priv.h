@@ -25,6 +25,9 @@ must_check int handle_kill(struct handle *h, struct err *e);
 /* Ends everything in the container, whatever its state, and removes its control group. */
 must_check int handle_destroy(struct handle *h, struct err *e);
 
+/* Clears away what killed runtimes left below @root (state_open_root). */
+void container_sweep(int root);
+
 /* The state's JSON for hooks. */
 char *hook_state(const struct state *s, enum state_status status, const struct spec *spec);
 

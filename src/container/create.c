@@ -102,7 +102,7 @@ static int open_state(struct making *m, struct err *e)
 	m->h.root = state_open_root(m->rt->root, e);
 	if (m->h.root < 0)
 		return m->h.root;
-	container_sweep(m->rt, m->h.root);
+	container_sweep(m->h.root);
 	r = state_new(m->h.root, m->c->id, &m->h.dir, e);
 	if (r < 0)
 		return r;

@@ -4,19 +4,9 @@
  */
 #include "container/lsm.h"
 
-#include "base/fd.h"
 #include "container/path.h"
 
 #include <errno.h>
-#include <fcntl.h>
-
-bool lsm_have_apparmor(void)
-{
-	char c = 'N';
-	autoclose int fd = open("/sys/module/apparmor/parameters/enabled", O_RDONLY | O_CLOEXEC);
-
-	return fd >= 0 && read(fd, &c, 1) == 1 && c == 'Y';
-}
 
 bool lsm_have_selinux(void)
 {

@@ -6,8 +6,7 @@
 
 #include "container/spec.h"
 
-/* Whether the kernel has them switched on. */
-bool lsm_have_apparmor(void);
+/* Whether the kernel has it switched on. */
 bool lsm_have_selinux(void);
 
 /* @proc is a procfs of the host (container/path.h): the label goes to the kernel, not into a file

@@ -211,7 +211,7 @@ int container_delete(const struct container_runtime *rt, const char *id, bool fo
 	else if (r == 0 && !force && h.status != STATE_STOPPED)
 		r = err_msg(e, -EBUSY, "container '%s' is %s, not stopped", id, status_word(&h));
 	else if (r == 0) {
-		container_sweep(rt, h.root);
+		container_sweep(h.root);
 		r = handle_destroy(&h, e);
 		if (r == 0) {
 			await_end(&h);
@@ -305,7 +305,7 @@ int container_list(const struct container_runtime *rt,
 
 	if (root < 0)
 		return errno == ENOENT ? 0 : err_set(e, -errno, "open %s", rt->root);
-	container_sweep(rt, root);
+	container_sweep(root);
 	r = state_names(root, false, &names, e);
 	if (r < 0)
 		return r;
@@ -320,7 +320,7 @@ int container_list(const struct container_runtime *rt,
 	return 0;
 }
 
-void container_sweep(const struct container_runtime *rt, int root)
+void container_sweep(int root)
 {
 	char **names;
 

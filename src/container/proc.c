@@ -96,11 +96,7 @@ void proc_reset_signals(void)
 
 void proc_cloexec_from(unsigned int first)
 {
-	if (close_range(first, ~0U, CLOSE_RANGE_CLOEXEC) == 0)
-		return;
-	/* Linux before 5.11. */
-	for (unsigned int fd = first; fd < 65536; fd++)
-		fcntl((int)fd, F_SETFD, FD_CLOEXEC);
+	close_range(first, ~0U, CLOSE_RANGE_CLOEXEC);
 }
 
 bool proc_are_open(unsigned int n)

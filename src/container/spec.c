@@ -186,15 +186,16 @@ static void check(const struct json_reader *root, struct spec *s)
 
 int spec_parse(const char *text, size_t len, struct spec *ret, struct err *e)
 {
+	struct json_reader root;
 	int r;
 
 	if (len > SPEC_MAX_TEXT)
 		return err_msg(e, -EFBIG, "longer than %u bytes", SPEC_MAX_TEXT);
 	ret->doc.err = e;
-	r = json_doc_parse(&ret->doc, text, len, &ret->reader);
+	r = json_doc_parse(&ret->doc, text, len, &root);
 	if (r == 0) {
-		read_root(&ret->reader, ret);
-		check(&ret->reader, ret);
+		read_root(&root, ret);
+		check(&root, ret);
 		r = ret->doc.error;
 	}
 	ret->doc.err = NULL; /* the caller's may not live as long as we */
@@ -242,12 +243,4 @@ void spec_fini(struct spec *s)
 	spec_fini_linux(s);
 	json_doc_fini(&s->doc);
 	*s = (struct spec){0};
-}
-
-const char *spec_pair_get(const struct spec_pairs *p, const char *key)
-{
-	for (size_t i = 0; i < p->n; i++)
-		if (strcmp(p->v[i].key, key) == 0)
-			return p->v[i].value;
-	return NULL;
 }

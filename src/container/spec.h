@@ -105,7 +105,6 @@ struct spec_process {
 	struct spec_opt oom_score_adj;
 	struct spec_opt io_priority; /* as ioprio_set takes it: class << 13 | level */
 	struct spec_scheduler scheduler;
-	const char *cpus_initial, *cpus_final; /* of exec; NULL = unchanged */
 };
 
 struct spec_mount {
@@ -261,7 +260,6 @@ struct spec {
 	struct spec_strings masked_paths, readonly_paths;
 	const char *mount_label;
 	struct spec_opt personality;
-	struct json_reader reader; /* the root, for spec_process_parse and the like */
 };
 
 /* @ret must be zeroed; on failure it is left finished.  ret->process is filled in only if
@@ -280,6 +278,3 @@ void spec_process_fini(struct spec_process *p);
 must_check int spec_resources_parse(const char *text, size_t len, struct json_doc *doc,
 				    struct spec_resources *ret, struct err *e);
 void spec_resources_fini(struct spec_resources *r);
-
-/* NULL when absent. */
-const char *spec_pair_get(const struct spec_pairs *p, const char *key);

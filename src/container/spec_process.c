@@ -198,10 +198,6 @@ void spec_read_process(const struct json_reader *r, struct spec_process *p)
 	spec_read_opt(r, "oomScoreAdj", -1000, 1000, &p->oom_score_adj);
 	read_io_priority(r, p);
 	read_scheduler(r, &p->scheduler);
-	if (json_read_object(r, "execCPUAffinity", &sub)) {
-		p->cpus_initial = json_read_string(&sub, "initial");
-		p->cpus_final = json_read_string(&sub, "final");
-	}
 }
 
 int spec_process_parse(const char *text, size_t len, struct json_doc *doc, struct spec_process *ret,

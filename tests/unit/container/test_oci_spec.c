@@ -58,7 +58,8 @@ static void test_full(void)
 	CHECK_EQ(s.process.io_priority.v, 2 << 13 | 4);
 	CHECK_STR(s.mounts[0].options.v[0], "ro");
 	CHECK_EQ(s.hooks[SPEC_HOOK_POSTSTOP].v[0].timeout, 9);
-	CHECK_STR(spec_pair_get(&s.annotations, "k"), "v");
+	CHECK_STR(s.annotations.v[0].key, "k");
+	CHECK_STR(s.annotations.v[0].value, "v");
 	CHECK(s.ns[SPEC_NS_USER].wanted && !s.ns[SPEC_NS_NET].wanted);
 	CHECK_EQ(s.gids.v[0].outside, 2000);
 	CHECK_EQ(s.devices[0].type, S_IFBLK);
