@@ -460,6 +460,8 @@ uint64_t exit_msr_read(struct ivcpu *v, uint32_t msr); /* raises #GP when the an
 void exit_msr_write(struct ivcpu *v, uint32_t msr, uint64_t x);
 uint64_t exit_cr8_read(struct ivcpu *v);
 void exit_cr8_write(struct ivcpu *v, uint64_t x);
+/* The answer to the exit before arrives with the next run. */
+void replay_answer(struct ivcpu *v, const struct vm_exit *x);
 /* The accesses logged so far are committed (an iteration of a string instruction is complete). */
 void replay_commit(struct ivcpu *v);
 /* Nothing asks for a look between two instructions but an interrupt shadow and RF, which does not
