@@ -178,7 +178,7 @@ static inline bool tlb_hit(const struct tlb *t, uint64_t lin, unsigned int size,
 
 static inline void *tlb_host(const struct tlb *t, uint64_t lin)
 {
-	return (void *)(lin + t->addend[tlb_index(lin)]);
+	return (void *)(lin + t->addend[tlb_index(lin)] - TLB_BIAS);
 }
 
 #define DEFINE_HOT(bits)                                                                           \

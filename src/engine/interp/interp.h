@@ -61,6 +61,10 @@ enum access {
  */
 #define TLB_NONE (BIT(63) | 0x800)
 
+/* Addends are multiples of the page size; with this they are also what SHRX shifts a page offset out
+ * by, when translated code compares. */
+#define TLB_BIAS 12
+
 static inline uint64_t tlb_empty(unsigned int i)
 {
 	return i == 0 || i == TLB_SIZE - 1 ? TLB_NONE : 0;
@@ -68,7 +72,7 @@ static inline uint64_t tlb_empty(unsigned int i)
 
 struct tlb {
 	uint64_t tag[3][TLB_SIZE]; /* by enum access */
-	uint64_t addend[TLB_SIZE]; /* host = linear + addend */
+	uint64_t addend[TLB_SIZE]; /* host = linear + addend - TLB_BIAS */
 	uint64_t pa[TLB_SIZE];     /* physical page address */
 	uint16_t used[TLB_USED];   /* indices filled since it was empty; too many: all */
 	unsigned int n_used;

@@ -396,7 +396,7 @@ static void tlb_enter(struct ivcpu *v, enum tlb_set set, uint64_t lin, enum acce
 	struct tlb *t = set == TLB_SUPER ? &v->super : set == TLB_USER ? &as->user : &as->ac;
 	uint64_t pa = r->pa & PAGE_MASK, tag = -(lin & PAGE_MASK);
 	unsigned int i = tlb_index(lin);
-	uint64_t addend = (uintptr_t)host_page - (lin & PAGE_MASK);
+	uint64_t addend = (uintptr_t)host_page - (lin & PAGE_MASK) + TLB_BIAS;
 
 	if (acc != ACC_EXEC && v->slow_data)
 		return;

@@ -11,10 +11,21 @@
  *	jrcxz hit
  *	jmp   miss
  *  hit:	pext  rcx, r11, tlb_mask
- *	mov   rcx, gs:addend[rcx * 8]      host address = r11 + rcx
+ *	mov   rcx, gs:addend[rcx * 8]      host address = r11 + rcx - TLB_BIAS
  *
  * R11 is needed for nothing else than the address, which can be computed again from the operand's
- * registers unless they were fetched for it: then R11 gets the addend before the test.
+ * registers unless they were fetched for it.  Then it is cheaper: R11 gets the addend at once, whose
+ * low bits also say that the comparison is to be shifted by 12.
+ *
+ *	lea   r11, [operand]
+ *	pext  rcx, r11, tlb_mask
+ *	mov   r11, gs:addend[rcx * 8]
+ *	mov   rcx, gs:tag[rcx * 8]
+ *	lea   rcx, [rcx + operand + size - 1]
+ *	shrx  rcx, rcx, r11
+ *	jrcxz hit
+ *	jmp   miss
+ *  hit:
  *
  * Tags, addends and the vCPU's fields are all at constants from GS.
  */
@@ -113,13 +124,11 @@ void tr_address(struct tr *t, bool agen)
 	emit_op(&t->e, t->wide, 0x8d, HOST_T1, rm_index(HOST_T1, HOST_T0, 0));
 }
 
-/* Continues only if the bits of @src that @mask selects are 0. */
-static void check_zero(struct tr *t, unsigned int src, struct rm mask, bool write)
+/* Continues only if RCX is 0. */
+static void check_zero(struct tr *t, bool write)
 {
-	uint8_t *hit;
+	uint8_t *hit = emit_jrcxz(&t->e);
 
-	emit_pext(&t->e, HOST_T0, src, mask);
-	hit = emit_jrcxz(&t->e);
 	emit_jmp(&t->e, 0);
 	if (t->two_accesses)
 		tr_cold_exit(t, t->u);
@@ -154,13 +163,16 @@ void tr_check(struct tr *t, unsigned int size, bool write, bool lock)
 {
 	struct offsets o = offsets_of(t, write);
 
-	if (lock && size > 1)
-		check_zero(t, HOST_T1, rm_gs(GS(jx.align_mask) + 8 * (int32_t)__builtin_ctz(size)),
-			   write);
+	if (lock && size > 1) {
+		emit_pext(&t->e, HOST_T0, HOST_T1,
+			  rm_gs(GS(jx.align_mask) + 8 * (int32_t)__builtin_ctz(size)));
+		check_zero(t, write);
+	}
 	page_place(t, HOST_T1);
 	emit_load(&t->e, HOST_T0, rm_gs8(HOST_T0, o.tag));
 	emit_lea(&t->e, HOST_T0, rm_index(HOST_T0, HOST_T1, (int32_t)size - 1));
-	check_zero(t, HOST_T0, rm_gs(GS(jx.page_mask)), write);
+	emit_pext(&t->e, HOST_T0, HOST_T0, rm_gs(GS(jx.page_mask)));
+	check_zero(t, write);
 	page_place(t, HOST_T1);
 	emit_load(&t->e, HOST_T0, rm_gs8(HOST_T0, o.addend));
 }
@@ -188,11 +200,12 @@ static struct rm check_operand(struct tr *t, struct rm ea, unsigned int size, bo
 		last.disp = 0;
 		emit_lea(&t->e, HOST_T0, last);
 	}
-	check_zero(t, HOST_T0, rm_gs(GS(jx.page_mask)), write);
+	emit_shrx(&t->e, HOST_T0, HOST_T1);
+	check_zero(t, write);
 	t->cold[t->n_cold - 1].ea = ea;
 	if (ea.index == RM_NONE)
-		return rm_index(ea.base, HOST_T1, ea.disp);
-	emit_lea(&t->e, HOST_T1, rm_index(ea.base, HOST_T1, ea.disp));
+		return rm_index(ea.base, HOST_T1, ea.disp - TLB_BIAS);
+	emit_lea(&t->e, HOST_T1, rm_index(ea.base, HOST_T1, ea.disp - TLB_BIAS));
 	ea.base = HOST_T1;
 	ea.disp = 0;
 	return ea;
@@ -209,14 +222,14 @@ static struct rm check_group(struct tr *t, struct group *g, const struct member 
 
 	if (g->held) {
 		emit_load(&t->e, HOST_T1, held);
-		return rm_index(base, HOST_T1, disp);
+		return rm_index(base, HOST_T1, disp - TLB_BIAS);
 	}
 	emit_lea(&t->e, HOST_T1, rm_base(base, lo));
 	page_place(t, HOST_T1);
 	emit_load(&t->e, HOST_T1, rm_gs8(HOST_T0, o.addend));
 	emit_load(&t->e, HOST_T0, rm_gs8(HOST_T0, o.tag));
 	emit_lea(&t->e, HOST_T0, rm_index(base, HOST_T0, hi - 1));
-	emit_pext(&t->e, HOST_T0, HOST_T0, rm_gs(GS(jx.page_mask)));
+	emit_shrx(&t->e, HOST_T0, HOST_T1);
 	hit = emit_jrcxz(&t->e);
 	emit_jmp(&t->e, 0);
 	t->other[t->n_other].at = emit_at(&t->e) - 4;
@@ -224,7 +237,7 @@ static struct rm check_group(struct tr *t, struct group *g, const struct member 
 	emit_here(&t->e, hit);
 	emit_store(&t->e, HOST_T1, held);
 	g->held = true;
-	return rm_index(base, HOST_T1, disp);
+	return rm_index(base, HOST_T1, disp - TLB_BIAS);
 }
 
 struct rm tr_check_based(struct tr *t, const struct member *m, unsigned int base, int32_t disp,
@@ -245,7 +258,7 @@ bool tr_is_based(const struct tr *t)
 	const struct x86_insn *i = &t->i;
 
 	return t->wide && i->has_mem && i->addrsize == 8 && i->seg < SEG_FS &&
-	       is_resident(i->base) && i->disp >= INT32_MIN && i->disp < INT32_MAX - 64;
+	       is_resident(i->base) && i->disp > INT32_MIN + 64 && i->disp < INT32_MAX - 64;
 }
 
 struct rm tr_operand(struct tr *t, unsigned int size, bool write, bool lock)
@@ -263,5 +276,5 @@ struct rm tr_operand(struct tr *t, unsigned int size, bool write, bool lock)
 	}
 	tr_address(t, false);
 	tr_check(t, size, write, lock);
-	return rm_index(HOST_T1, HOST_T0, 0);
+	return rm_index(HOST_T1, HOST_T0, -TLB_BIAS);
 }

@@ -135,6 +135,15 @@ void emit_pext(struct emit *e, unsigned int reg, unsigned int src, struct rm mas
 	emit_insn(e, &f, reg, &mask);
 }
 
+void emit_shrx(struct emit *e, unsigned int reg, unsigned int count)
+{
+	const struct form f = {
+	    .vex = true, .map = 2, .opcode = 0xf7, .w = true, .pp = 3, .vvvv = (uint8_t)count};
+	struct rm rm = rm_reg(reg);
+
+	emit_insn(e, &f, reg, &rm);
+}
+
 static void emit_rel32(struct emit *e, uint32_t to)
 {
 	emit32(e, to ? to - (emit_at(e) + 4) : 0);

@@ -107,6 +107,9 @@ void emit_mov_imm32(struct emit *e, unsigned int reg, uint32_t x); /* zero-exten
 /* Gathers the bits of @src that the mask at @mask selects; leaves flags alone, as all above do. */
 void emit_pext(struct emit *e, unsigned int reg, unsigned int src, struct rm mask);
 
+/* SHRX: @reg shifted right by the low six bits of @count; leaves flags alone. */
+void emit_shrx(struct emit *e, unsigned int reg, unsigned int count);
+
 /* Offset of the current place. */
 static inline uint32_t emit_at(const struct emit *e)
 {

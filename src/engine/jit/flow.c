@@ -169,7 +169,7 @@ struct rm tr_stack_room(struct tr *t)
 	emit_load(&t->e, HOST_T0, rm_gs(GS(c.seg[SEG_SS].base)));
 	emit_op(&t->e, false, 0x8d, HOST_T1, rm_index(HOST_T1, HOST_T0, 0));
 	tr_check(t, (unsigned int)n, true, false);
-	return rm_index(HOST_T1, HOST_T0, 0);
+	return rm_index(HOST_T1, HOST_T0, -TLB_BIAS);
 }
 
 /* What @reg points to on the stack, checked for reading. */
@@ -181,7 +181,7 @@ static struct rm stack_top(struct tr *t, unsigned int reg)
 	emit_load(&t->e, HOST_T0, rm_gs(GS(c.seg[SEG_SS].base)));
 	emit_op(&t->e, false, 0x8d, HOST_T1, rm_index(HOST_T1, HOST_T0, 0));
 	tr_check(t, 4, false, false);
-	return rm_index(HOST_T1, HOST_T0, 0);
+	return rm_index(HOST_T1, HOST_T0, -TLB_BIAS);
 }
 
 static void push_return(struct tr *t)

@@ -33,7 +33,7 @@ static void join(struct tr *t, struct scan *s, unsigned int base, int64_t disp, 
 	int64_t lo = s->moved[base] + disp, hi = lo + size;
 	struct group *g;
 
-	if (lo != (int32_t)lo || hi > INT32_MAX - 64)
+	if (lo < INT32_MIN + 64 || hi > INT32_MAX - 64)
 		return;
 	ret->moved = (int32_t)s->moved[base];
 
