@@ -61,8 +61,8 @@ enum access {
  */
 #define TLB_NONE (BIT(63) | 0x800)
 
-/* Addends are multiples of the page size; with this they are also what SHRX shifts a page offset out
- * by, when translated code compares. */
+/* Addends are multiples of the page size; with this they are also what SHRX shifts a page offset
+ * out by, when translated code compares. */
 #define TLB_BIAS 12
 
 static inline uint64_t tlb_empty(unsigned int i)
@@ -99,7 +99,7 @@ struct jumps {
 	uint64_t rip[JUMPS_SIZE];   /* minus the address; the first is never used */
 	uint64_t code[JUMPS_SIZE];  /* host address */
 	uint32_t frame[JUMPS_SIZE]; /* number of the physical page with the guest's code */
-	uint64_t pages[256];        /* Bloom filter of the linear pages in it */
+	uint64_t pages[2048];       /* Bloom filter of the linear pages in it */
 	uint16_t used[JUMPS_USED];  /* places filled since it was empty; too many: all */
 	uint32_t n_used;
 	uint32_t second[64]; /* frames in which instructions that cross a page end; too many: any */

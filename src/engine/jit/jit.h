@@ -55,7 +55,7 @@ void jit_stats(const struct ivcpu *v, char *buf, size_t len);
 
 void jumps_init(struct jumps *j);
 void jumps_wipe(struct jumps *j);
-/* Entries in the page of @lin go, and maybe others. */
+/* Entries in the page of @lin go. */
 void jumps_drop_page(struct jumps *j, uint64_t lin);
 /* The block at @rip, linear address @lin, is translated at @code; blocks of another key go. */
 void jumps_enter(struct jumps *j, uint64_t rip, uint64_t lin, const struct block *b,

@@ -36,19 +36,29 @@ void jumps_wipe(struct jumps *j)
 
 static uint64_t page_bit(uint64_t lin, unsigned int *word)
 {
-	uint64_t h = (lin >> 12) * UINT64_C(0x9e3779b97f4a7c15) >> 50;
+	uint64_t h = (lin >> 12) * UINT64_C(0x9e3779b97f4a7c15) >> 47;
 
 	*word = (unsigned int)(h / 64);
 	return BIT(h % 64);
 }
 
+/* The filter may be wrong, and other pages' entries are worth a search. */
 void jumps_drop_page(struct jumps *j, uint64_t lin)
 {
-	unsigned int word;
-	uint64_t bit = page_bit(lin, &word);
+	bool all = j->n_used > JUMPS_USED;
+	unsigned int n = all ? JUMPS_SIZE : j->n_used, word;
+	uint64_t bit = page_bit(lin, &word), page = lin >> GMEM_PAGE_SHIFT;
 
-	if (j->pages[word] & bit)
-		jumps_wipe(j);
+	if (!(j->pages[word] & bit))
+		return;
+	for (unsigned int k = 0; k < n; k++) {
+		unsigned int place = all ? k : j->used[k];
+		uint64_t of = -j->rip[place] >> GMEM_PAGE_SHIFT;
+
+		/* Or its last instruction crosses into the page. */
+		if (place && (of == page || (j->n_second && of + 1 == page)))
+			j->rip[place] = 0;
+	}
 }
 
 void jumps_enter(struct jumps *j, uint64_t rip, uint64_t lin, const struct block *b,
