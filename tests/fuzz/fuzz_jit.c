@@ -121,9 +121,20 @@ static bool compare(struct cpu_case *a, struct cpu_case *b, const uint8_t *data,
 	return equal;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+/* OF of a rotate by an immediate is undefined, and on some hosts other than by CL, which is what
+ * the interpreter does: the input has rotates by CL instead (D2, D3 for C0, C1). */
+static void no_rotates_by_immediate(uint8_t *p, size_t len)
+{
+	for (size_t k = 0; k + 1 < len; k++) {
+		if ((p[k] & 0xfe) == 0xc0 && (p[k + 1] & 0x38) < 0x20)
+			p[k] |= 0x12;
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
 {
 	static struct cpu_case again;
+	static uint8_t data[8192];
 	char *text = NULL;
 	size_t len = 0;
 	FILE *tell;
@@ -135,6 +146,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		cpu_case_new(&again, ENGINE_INTERP);
 		cpu_case_new(&jit, ENGINE_JIT);
 	}
+	size = MIN(size, sizeof(data));
+	memcpy(data, input, size);
+	if (size > sizeof(struct cpu_start))
+		no_rotates_by_immediate(data + sizeof(struct cpu_start),
+					size - sizeof(struct cpu_start));
 	tell = open_memstream(&text, &len);
 	CHECK(tell);
 	equal = compare(&interp, &jit, data, size, tell);
