@@ -30,21 +30,25 @@ static void add_rsp(struct tr *t, int32_t n)
 		emit_op(&t->e, t->wide, 0x8d, RSP, rm_base(RSP, n));
 }
 
-/* To the address in R11, found in the jump cache; then RSP moves by @pop. */
-static void jump_known(struct tr *t, const struct uop *u, int32_t pop)
+/* Goes on only if the address in R11 is in the jump cache. */
+static void look_up(struct tr *t, const struct uop *u)
 {
-	struct rm mask = rm_gs(GS(jumps_mask));
 	uint8_t *hit;
 
-	emit_pext(&t->e, HOST_T0, HOST_T1, mask);
+	emit_pext(&t->e, HOST_T0, HOST_T1, rm_gs(GS(jumps_mask)));
 	emit_load(&t->e, HOST_T0, rm_gs8(HOST_T0, t->jumps + (int32_t)offsetof(struct jumps, rip)));
 	emit_lea(&t->e, HOST_T0, rm_index(HOST_T0, HOST_T1, 0));
 	hit = emit_jrcxz(&t->e);
 	emit_jmp(&t->e, 0);
 	tr_cold_exit(t, u);
 	emit_here(&t->e, hit);
+}
+
+/* RSP moves by @pop, then to that address: or out, if somebody wants that meanwhile. */
+static void jump_found(struct tr *t, int32_t pop)
+{
 	add_rsp(t, pop);
-	emit_pext(&t->e, HOST_T0, HOST_T1, mask);
+	emit_pext(&t->e, HOST_T0, HOST_T1, rm_gs(GS(jumps_mask)));
 	emit_op(&t->e, false, 0xff, 4,
 		rm_gs8(HOST_T0, t->jumps + (int32_t)offsetof(struct jumps, code)));
 }
@@ -60,6 +64,12 @@ static void link_to(struct tr *t, const struct uop *u, int64_t to, int undo)
 		c->link[n] = (struct jit_link){.at = emit_at(&t->e) - 4, .to = (uint16_t)to};
 	}
 	tr_cold(t, t->j->exit, jit_uop_code(t->j, u) + (uint32_t)(n + 1), undo, n);
+}
+
+static void jump_known(struct tr *t, const struct uop *u, int32_t pop)
+{
+	look_up(t, u);
+	jump_found(t, pop);
 }
 
 static void go(struct tr *t, int64_t to, const struct uop *u, bool backward, int32_t pop)
@@ -192,15 +202,19 @@ static bool jump_indirect(struct tr *t)
 	return true;
 }
 
-/* The target is kept in memory while the return address is pushed. */
+/*
+ * The target is kept in memory while the return address is pushed, which may be over the operand:
+ * behind that nobody could start again.
+ */
 static bool call_indirect(struct tr *t)
 {
 	if (!t->jumps || !indirect_target(t))
 		return false;
 	emit_store(&t->e, HOST_T1, rm_gs(GS(jx.saved)));
+	look_up(t, t->u);
 	push_return(t);
 	emit_load(&t->e, HOST_T1, rm_gs(GS(jx.saved)));
-	jump_known(t, t->u, -(int32_t)op_size(t));
+	jump_found(t, -(int32_t)op_size(t));
 	return true;
 }
 
