@@ -34,6 +34,11 @@ GUEST64(own, "mov $0x50000, %ebx\n mov $100, %ecx\n xor %edx, %edx\n"
 	     "mov %edx, %eax\n out %eax, $0xf4\n");
 GUEST64(own_f, "incl 1f + 1(%rip)\n jmp 1f\n .balign 128\n 1: mov $0, %eax\n ret\n");
 
+/* The return address goes over the operand: a call that has to be left to the interpreter, since
+ * its target is not known yet, must not have pushed before. */
+GUEST64(call_over, "lea 1f(%rip), %rax\n mov %rax, -8(%rsp)\n call *-8(%rsp)\n out %al, $0xf4\n"
+		   ".balign 4096\n 1: mov $9, %eax\n ret\n");
+
 static uint64_t where; /* of the byte that another thread changes */
 static bool by_cpu;    /* vCPU 1 does it, and kicks; else a device */
 static struct vm *at_work;
@@ -121,6 +126,9 @@ static void test_stores(void)
 	VM_LOAD(&vm, own);
 	put_function(&vm, own_f, (size_t)(own_f_end - own_f));
 	vm_expect(&vm, 50 * 101);
+	VM_LOAD(&vm, call_over);
+	vm_long(&vm, 0);
+	vm_expect(&vm, 9);
 	vm_free(&vm);
 }
 
