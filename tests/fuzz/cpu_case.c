@@ -30,6 +30,8 @@ enum cpu_option {
 static _Atomic unsigned int ticks;
 static struct cpu_case *cases[4];
 static _Atomic unsigned int n_cases;
+static pthread_t kicker_thread;
+static _Atomic bool done;
 
 static bool time_is_over(const struct cpu_case *c)
 {
@@ -39,7 +41,7 @@ static bool time_is_over(const struct cpu_case *c)
 /* Loops without exits would never end. */
 static void *kicker(void *arg)
 {
-	for (;;) {
+	while (!done) {
 		usleep(300);
 		ticks++;
 		for (unsigned int k = 0; k < n_cases; k++) {
@@ -50,10 +52,18 @@ static void *kicker(void *arg)
 	return NULL;
 }
 
+/* A search for leaks at the end does not look where engines keep their pointers. */
+static void free_cases(void)
+{
+	done = true;
+	pthread_join(kicker_thread, NULL);
+	for (unsigned int k = 0; k < n_cases; k++)
+		vm_free(&cases[k]->vm);
+}
+
 void cpu_case_new(struct cpu_case *c, enum engine_kind kind)
 {
 	struct err e = {0};
-	pthread_t t;
 
 	CHECK_EQ(gmem_new(CPU_CASE_RAM, 1u << 30, &c->vm.mem, &e), 0);
 	c->vm.en = engine_for_test(kind, c->vm.mem, 1);
@@ -62,8 +72,10 @@ void cpu_case_new(struct cpu_case *c, enum engine_kind kind)
 	engine_get_state(c->vm.v[0], &c->reset);
 	CHECK(n_cases < ARRAY_SIZE(cases));
 	cases[n_cases] = c;
-	if (n_cases++ == 0)
-		CHECK_EQ(pthread_create(&t, NULL, kicker, NULL), 0);
+	if (n_cases++ > 0)
+		return;
+	CHECK_EQ(pthread_create(&kicker_thread, NULL, kicker, NULL), 0);
+	atexit(free_cases);
 }
 
 static uint64_t gpr_value(uint8_t kind, uint8_t v)

@@ -10,26 +10,26 @@
 
 #include <pthread.h>
 
-#define F 0x50000u /* a function in a page of its own */
+#define F 0x50040u /* a function in a page of its own, where the jump cache has a place for it */
 
 /* Until f returns something else than 1.  The loops are linked, cached, and make no exits. */
-GUEST64(poll_far, "0: call 0b + 0x40000\n cmp $1, %eax\n je 0b\n out %eax, $0xf4\n");
-GUEST64(poll_register, "mov $0x50000, %ebx\n 1: call *%rbx\n cmp $1, %eax\n je 1b\n"
+GUEST64(poll_far, "0: call 0b + 0x40040\n cmp $1, %eax\n je 0b\n out %eax, $0xf4\n");
+GUEST64(poll_register, "mov $0x50040, %ebx\n 1: call *%rbx\n cmp $1, %eax\n je 1b\n"
 		       "out %eax, $0xf4\n");
 GUEST64(poll_near, "1: call 2f\n cmp $1, %eax\n je 1b\n out %eax, $0xf4\n"
 		   ".balign 256\n 2: mov $1, %eax\n ret\n");
-GUEST64(poll_jump, "0: jmp 0b + 0x40000\n .balign 256\n cmp $1, %eax\n je 0b\n out %eax, $0xf4\n");
+GUEST64(poll_jump, "0: jmp 0b + 0x40040\n .balign 256\n cmp $1, %eax\n je 0b\n out %eax, $0xf4\n");
 /* Not code at all: the loop is one block. */
 GUEST64(poll_data, "1: cmpb $1, 2f(%rip)\n je 1b\n mov 2f(%rip), %al\n movzx %al, %eax\n"
 		   "out %eax, $0xf4\n .balign 256\n 2: .byte 1\n");
 
 /* What a kernel's text_poke does: another page's code is changed, called at once. */
-GUEST64(poke, "mov $0x50000, %ebx\n mov $200, %ecx\n xor %edx, %edx\n"
+GUEST64(poke, "mov $0x50040, %ebx\n mov $200, %ecx\n xor %edx, %edx\n"
 	      "1: mov %ecx, 1(%rbx)\n call *%rbx\n add %eax, %edx\n"
-	      "0: call 0b + 0x40000 - (0b - poke)\n add %eax, %edx\n"
+	      "0: call 0b + 0x40040 - (0b - poke)\n add %eax, %edx\n"
 	      "dec %ecx\n jnz 1b\n mov %edx, %eax\n out %eax, $0xf4\n");
 /* The same from the function itself, which changes what it returns next time. */
-GUEST64(own, "mov $0x50000, %ebx\n mov $100, %ecx\n xor %edx, %edx\n"
+GUEST64(own, "mov $0x50040, %ebx\n mov $100, %ecx\n xor %edx, %edx\n"
 	     "1: call *%rbx\n add %eax, %edx\n dec %ecx\n jnz 1b\n"
 	     "mov %edx, %eax\n out %eax, $0xf4\n");
 GUEST64(own_f, "incl 1f + 1(%rip)\n jmp 1f\n .balign 128\n 1: mov $0, %eax\n ret\n");
@@ -72,7 +72,7 @@ static void put_function(struct vm *vm, const uint8_t *code, size_t len)
 static void poll(struct vm *vm, const uint8_t *code, size_t len, uint64_t place)
 {
 	static const uint8_t f[] = {0xb8, 1, 0, 0, 0, 0xc3};
-	static const uint8_t back[] = {0xb8, 1, 0, 0, 0, 0xe9, 0xf6, 0x00, 0xfc, 0xff};
+	static const uint8_t back[] = {0xb8, 1, 0, 0, 0, 0xe9, 0xb6, 0x00, 0xfc, 0xff};
 
 	for (unsigned int round = 0; round < 10; round++) {
 		struct cpu c;

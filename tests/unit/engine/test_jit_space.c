@@ -5,7 +5,7 @@
  */
 #include "guest_vm.h"
 
-#define F       0x50000u  /* a function: what it returns says which page it is in */
+#define F       0x50040u  /* a function: what it returns says which page it is in */
 #define D       0x60000u  /* data likewise */
 #define PAGES   0x200000u /* where the functions are, two pages a space */
 #define DATA_AT 0x300000u
@@ -27,22 +27,22 @@ GUEST64(handler, "cmp $1, %eax\n je 1f\n cmp $2, %eax\n je 2f\n cmp $3, %eax\n j
 	"add %eax, %edx\n"
 
 /* The page of F changes 100 times; R13 says how the TLB is told. */
-GUEST64(moving, "0: mov $0x50000, %ebx\n mov $100, %ecx\n xor %edx, %edx\n mov $0x1000, %r12d\n"
-		"1: " CALL_F("0x40000")
+GUEST64(moving, "0: mov $0x50040, %ebx\n mov $100, %ecx\n xor %edx, %edx\n mov $0x1000, %r12d\n"
+		"1: " CALL_F("0x40040")
 		    CHANGE("0x4280") "mov %r13d, %eax\n mov $0x50abc, %esi\n"
 				     "mov $0x1000, %edi\n int $0x80\n"
 				     "dec %ecx\n jnz 1b\n mov %edx, %eax\n out %eax, $0xf4\n");
 /* The same for the large page at 4 MiB, told by an address far from the function's. */
 GUEST64(moving_large,
-	"0: mov $0x400000, %ebx\n mov $100, %ecx\n xor %edx, %edx\n"
+	"0: mov $0x400040, %ebx\n mov $100, %ecx\n xor %edx, %edx\n"
 	"mov $0xc00000, %r12d\n"
-	"1: " CALL_F("0x3f0000")
+	"1: " CALL_F("0x3f0040")
 	    CHANGE("0x3010") "mov $3, %eax\n"
 			     "mov $0x5ff000, %esi\n int $0x80\n"
 			     "dec %ecx\n jnz 1b\n mov %edx, %eax\n out %eax, $0xf4\n");
 
 /* Spaces in random order, four of them more often: function and data must be the space's own. */
-GUEST64(spaces, "0: mov $0x50000, %ebx\n mov $20000, %ebp\n mov $1, %r9d\n"
+GUEST64(spaces, "0: mov $0x50040, %ebx\n mov $20000, %ebp\n mov $1, %r9d\n"
 		"1: imul $1103515245, %r9d, %r9d\n add $12345, %r9d\n"
 		"mov %r9d, %ecx\n shr $16, %ecx\n and $15, %ecx\n"
 		"bt $29, %r9d\n jnc 2f\n and $3, %ecx\n"
@@ -50,14 +50,14 @@ GUEST64(spaces, "0: mov $0x50000, %ebx\n mov $20000, %ebp\n mov $1, %r9d\n"
 		"bts $63, %rdi\n xor %eax, %eax\n int $0x80\n"
 		"call *%rbx\n cmp %ecx, %eax\n jne 3f\n"
 		"mov 0x60000, %eax\n cmp %ecx, %eax\n jne 3f\n"
-		"call 0b + 0x40000\n cmp %ecx, %eax\n jne 3f\n"
+		"call 0b + 0x40040\n cmp %ecx, %eax\n jne 3f\n"
 		"dec %ebp\n jnz 1b\n xor %eax, %eax\n 3: out %eax, $0xf4\n");
 
 #define SWITCH(k) "xor %eax, %eax\n movabs $0x8000000000100000 + " k " * 0x4001, %rdi\n int $0x80\n"
 #define TWICE     "call *%rbx\n call *%rbx\n"
 /* Functions of spaces 1 and 2 change pages; then INVPCID of type R13 for space 1.  What was called
  * before and after is in the four bytes of the answer. */
-GUEST64(invpcid, "mov $0x50000, %ebx\n mov $0x1000, %r12d\n" SWITCH("1") TWICE
+GUEST64(invpcid, "mov $0x50040, %ebx\n mov $0x1000, %r12d\n" SWITCH("1") TWICE
 	"mov %eax, %r14d\n" SWITCH("2") TWICE
 	"shl $8, %eax\n or %eax, %r14d\n" CHANGE("0x107280") CHANGE(
 	    "0x10b280") "movq $1, 0x70000\n movq $0x50000, 0x70008\n"
@@ -104,8 +104,8 @@ static void make_space(struct vm *vm, unsigned int k)
 		vm_put64(vm, t + 0x3000 + 8 * p, p << 12 | 7);
 	vm_put64(vm, t + 0x3000 + 8 * (F >> 12), (PAGES + k * 0x2000) | 7);
 	vm_put64(vm, t + 0x3000 + 8 * (D >> 12), (DATA_AT + k * 0x1000) | 7);
-	put_function(vm, PAGES + k * 0x2000, k);
-	put_function(vm, PAGES + k * 0x2000 + 0x1000, k + 16);
+	put_function(vm, PAGES + k * 0x2000 + (F & 0xfff), k);
+	put_function(vm, PAGES + k * 0x2000 + 0x1000 + (F & 0xfff), k + 16);
 	vm_put64(vm, DATA_AT + k * 0x1000, k);
 }
 
@@ -126,18 +126,18 @@ static void test_moving(struct vm *vm, unsigned int cpl)
 	put_function(vm, F + 0x1000, 2);
 	VM_LOAD(vm, moving);
 	for (unsigned int g = 0; g < 2; g++) {
-		vm_put64(vm, GUEST_PT + 8 * (F >> 12), F | 7 | global[g]);
+		vm_put64(vm, GUEST_PT + 8 * (F >> 12), (F & ~0xfffu) | 7 | global[g]);
 		start(vm, cpl, CR4_PGE, 3);
 		vm_expect(vm, 450);
 	}
-	vm_put64(vm, GUEST_PT + 8 * (F >> 12), F | 7);
+	vm_put64(vm, GUEST_PT + 8 * (F >> 12), (F & ~0xfffu) | 7);
 	start(vm, cpl, 0, 0); /* CR3: RDI is what it is already */
 	vm_expect(vm, 450);
 	start(vm, cpl, CR4_PCIDE, 0); /* the current PCID's, since bit 63 is clear */
 	vm_expect(vm, 450);
 
-	put_function(vm, 0x400000, 1);
-	put_function(vm, 0x800000, 2);
+	put_function(vm, 0x400040, 1);
+	put_function(vm, 0x800040, 2);
 	VM_LOAD(vm, moving_large);
 	start(vm, cpl, 0, 0);
 	vm_expect(vm, 450);
