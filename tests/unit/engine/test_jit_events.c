@@ -123,6 +123,33 @@ GUEST64(idle_long, "1: cli\n cmpq $0, 0x70000\n jne 2f\n jmp 3f\n"
 		   " 3: .fill 63, 1, 0x90\n sti\n hlt\n jmp 1b\n"
 		   "2: movq $0, 0x70000\n incq 0x70008\n jmp 1b\n");
 
+/* STI is its page's last byte: whoever stops behind it finds the shadow. */
+GUEST64(shadow_page, "1: jmp 2f\n .org shadow_page + 4095\n 2: sti\n nop\n cli\n jmp 1b\n");
+
+static void test_shadow(void)
+{
+	unsigned int kicks = 0;
+	struct vm vm;
+	struct cpu c;
+	pthread_t t;
+
+	begin(&vm);
+	VM_LOAD(&vm, shadow_page);
+	vm_long(&vm, 0);
+	at_work = &vm;
+	working = true;
+	CHECK_EQ(pthread_create(&t, NULL, kicker, NULL), 0);
+	for (; kicks < 1000; kicks++) {
+		CHECK_EQ(vm_run(&vm), EXIT_KICK);
+		vm_regs(&vm, &c);
+		if (c.rip == GUEST_CODE + 4096)
+			CHECK(c.int_shadow != 0);
+	}
+	working = false;
+	pthread_join(t, NULL);
+	vm_free(&vm);
+}
+
 static _Atomic unsigned int posted;
 
 static void *poster(void *arg)
@@ -189,10 +216,8 @@ GUEST64(counting,
 	"movq %xmm0, %rdx\n out %eax, $0xf4\n"
 	"xmm_one: .quad 1\n");
 
-#define SIGNALS 2000
-
 static volatile uint64_t *stop_flag;
-static volatile unsigned int signals;
+static volatile unsigned int signals, signals_wanted;
 static uintptr_t handler_stack;
 
 static void on_signal(int sig)
@@ -201,15 +226,16 @@ static void on_signal(int sig)
 
 	here[0] = 0;
 	handler_stack = (uintptr_t)&here;
-	if (++signals == SIGNALS)
+	if (++signals == signals_wanted)
 		*stop_flag = 1;
 }
 
-static void count_under_signals(struct vm *vm, uint64_t rsp)
+static void count_under_signals(struct vm *vm, uint64_t rsp, unsigned int wanted)
 {
 	struct cpu c;
 
 	signals = 0;
+	signals_wanted = wanted;
 	*stop_flag = 0;
 	vm_long(vm, 0);
 	vm_regs(vm, &c);
@@ -221,7 +247,7 @@ static void count_under_signals(struct vm *vm, uint64_t rsp)
 	CHECK_EQ(c.gpr[RCX], c.gpr[RAX]);
 	CHECK_EQ(c.gpr[RDX], c.gpr[RAX]);
 	CHECK_EQ(vm_get64(vm, 0x71000), c.gpr[RAX]);
-	CHECK(signals >= SIGNALS);
+	CHECK(signals >= wanted);
 }
 
 static void test_signals(void)
@@ -230,6 +256,7 @@ static void test_signals(void)
 					       .it_value = {.tv_usec = 50}};
 	static const struct itimerval never;
 	struct sigaction sa = {.sa_handler = on_signal, .sa_flags = SA_ONSTACK};
+	uintptr_t stack;
 	struct vm vm;
 
 	begin(&vm);
@@ -237,14 +264,17 @@ static void test_signals(void)
 	stop_flag = gmem_ptr(vm.mem, FLAG, 8);
 	CHECK_EQ(sigaction(SIGALRM, &sa, NULL), 0);
 	CHECK_EQ(setitimer(ITIMER_REAL, &often, NULL), 0);
-	count_under_signals(&vm, GUEST_STACK);
-	count_under_signals(&vm, 0);
-	count_under_signals(&vm, UINT64_C(0x8000000000000008));
-	count_under_signals(&vm, UINT64_MAX - 6);
+	count_under_signals(&vm, GUEST_STACK, 2000);
+	count_under_signals(&vm, 0, 2000);
+	count_under_signals(&vm, UINT64_C(0x8000000000000008), 2000);
+	count_under_signals(&vm, UINT64_MAX - 6, 2000);
 	/* Into the stack that signals use, and onto what is there. */
-	count_under_signals(&vm, handler_stack);
-	count_under_signals(&vm, handler_stack + 2048);
-	count_under_signals(&vm, (uintptr_t)&vm);
+	stack = handler_stack;
+	count_under_signals(&vm, stack, 2000);
+	count_under_signals(&vm, stack + 2048, 2000);
+	for (unsigned int kib = 48; kib < 64; kib++) /* near its bottom, where there is no room */
+		count_under_signals(&vm, stack - kib * 1024, 100);
+	count_under_signals(&vm, (uintptr_t)&vm, 2000);
 	CHECK_EQ(setitimer(ITIMER_REAL, &never, NULL), 0);
 	vm_free(&vm);
 }
@@ -252,6 +282,7 @@ static void test_signals(void)
 int main(void)
 {
 	test_loops();
+	test_shadow();
 	idle_loop(idle, idle_end);
 	idle_loop(idle_page, idle_page_end);
 	idle_loop(idle_long, idle_long_end);

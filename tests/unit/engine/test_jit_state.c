@@ -20,9 +20,9 @@ GUEST64(sums, "0: vpcmpeqd %ymm2, %ymm2, %ymm2\n vpsrlq $63, %ymm2, %ymm2\n" /* 
 	      "mov $2000, %ecx\n mov $0x400000, %ebx\n mov %ecx, %r8d\n"
 	      "1: vpaddq %ymm2, %ymm3, %ymm3\n"
 	      "mov (%rbx), %eax\n"
+	      "vpaddq %ymm2, %ymm15, %ymm15\n"
 	      "fadd %st, %st(2)\n"
 	      "str %dx\n"
-	      "vpaddq %ymm2, %ymm15, %ymm15\n"
 	      "call 2f\n"
 	      "vmovdqu %ymm3, 0x100(%rbx)\n"
 	      "add $0x1040, %ebx\n mov %ebx, %eax\n and $0x7fffff, %eax\n or $0x400000, %eax\n"
@@ -46,6 +46,12 @@ GUEST64(lazy, "pcmpeqd %xmm1, %xmm1\n psrlq $63, %xmm1\n pxor %xmm0, %xmm0\n mov
 	      "cmp $500, %esi\n jne 4f\n"
 	      "or %edx, %eax\n 4: out %eax, $0xf4\n");
 GUEST64(on_nm, "inc %esi\n clts\n iretq\n");
+
+/* An instruction of the interpreter's that needs what is in the host's registers. */
+GUEST64(saved, "fninit\n fldpi\n pcmpeqd %xmm5, %xmm5\n mov $0x71000, %edi\n fxsave (%rdi)\n"
+	       "mov 0x20(%rdi), %rax\n movabs $0xc90fdaa22168c235, %rdx\n sub %rdx, %rax\n"
+	       "mov 0xf0(%rdi), %rdx\n not %rdx\n or %rdx, %rax\n"
+	       "setnz %al\n out %al, $0xf4\n");
 
 /* A SIMD exception in the middle of a loop: flags, operands and address as before it. */
 GUEST64(simd, "ldmxcsr mx(%rip)\n movss one(%rip), %xmm0\n xorps %xmm1, %xmm1\n xor %esi, %esi\n"
@@ -175,6 +181,9 @@ int main(void)
 	VM_LOAD(&vm, lazy);
 	start(&vm);
 	vm_expect(&vm, 250 << 16 | 250);
+	VM_LOAD(&vm, saved);
+	start(&vm);
+	vm_expect(&vm, 0);
 	VM_LOAD(&vm, simd);
 	start(&vm);
 	vm_expect(&vm, 100);
