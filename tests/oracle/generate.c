@@ -482,7 +482,7 @@ static unsigned int make_insn(const struct generator *g, struct rng *r, struct t
 	ZydisDecodedOperand o[ZYDIS_MAX_OPERAND_COUNT];
 	ZydisDecodedInstruction z;
 	/* what follows may be anything: few of some families can */
-	enum family family = first ? g->family : FAM_ALL;
+	enum family family = first || g->runs ? g->family : FAM_ALL;
 	uint8_t p[16];
 
 	for (unsigned int tries = 0; tries < 10000; tries++) {
