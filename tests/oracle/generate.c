@@ -405,12 +405,13 @@ static void aim_implicit(struct rng *r, struct testcase *c, const ZydisDecodedIn
 
 /* --- one instruction --- */
 
-/* The window is small: a direct branch must leave the code just made, or it may never end. */
+/* The window is small: a direct branch must leave the code just made (a few instructions: there are
+ * none in longer runs), or it may never end. */
 static bool branch_is_safe(const ZydisDecodedInstruction *z)
 {
 	if (!is_branch(z) || !z->raw.imm[0].is_relative)
 		return true;
-	return z->raw.imm[0].value.s > CASE_CODE_MAX || z->raw.imm[0].value.s < -2 * CASE_CODE_MAX;
+	return z->raw.imm[0].value.s > 96 || z->raw.imm[0].value.s < -192;
 }
 
 static bool wanted(enum family f, const ZydisDecodedInstruction *z, const ZydisDecodedOperand *o)
@@ -481,7 +482,7 @@ static unsigned int make_insn(const struct generator *g, struct rng *r, struct t
 	ZydisDecodedOperand o[ZYDIS_MAX_OPERAND_COUNT];
 	ZydisDecodedInstruction z;
 	/* what follows may be anything: few of some families can */
-	enum family family = first ? g->family : FAM_ALL;
+	enum family family = first || g->runs ? g->family : FAM_ALL;
 	uint8_t p[16];
 
 	for (unsigned int tries = 0; tries < 10000; tries++) {
@@ -502,6 +503,19 @@ static unsigned int make_insn(const struct generator *g, struct rng *r, struct t
 	return 0;
 }
 
+/* How many instructions, in how many of which nothing may go wrong early. */
+static unsigned int run_length(const struct generator *g, struct rng *r, struct testcase *c)
+{
+	if (!g->runs)
+		return rng_chance(r, 75) ? 1 : 1 + rng_below(r, g->max_insns);
+	if (rng_chance(r, 80)) {
+		c->in.xs.mxcsr |= 0x1f80;
+		c->in.xs.fcw |= 0x3f;
+		c->in.xs.fsw &= 0x7f00;
+	}
+	return 1 + rng_below(r, g->max_insns);
+}
+
 void generate_case(const struct generator *g, uint64_t index, struct testcase *c)
 {
 	unsigned int count;
@@ -515,10 +529,14 @@ void generate_case(const struct generator *g, uint64_t index, struct testcase *c
 	c->code_off = (uint16_t)(0x400 + rng_below(&r, 0x800));
 	c->code_len = 0;
 	random_state(&r, c);
-	count = rng_chance(&r, 75) ? 1 : 1 + rng_below(&r, g->max_insns);
-	for (unsigned int n = 0; n < count && !c->unsure_flags; n++) /* nothing may use those */
-		c->code_len += (uint16_t)make_insn(g, &r, c, c->code_len, n == 0);
+	count = run_length(g, &r, c);
+	/* nothing may use flags that are unsure */
+	for (unsigned int n = 0; n < count && !c->unsure_flags && c->code_len + 15 <= CASE_CODE_MAX;
+	     n++)
+		c->code_len += (uint16_t)make_insn(g, &r, c, c->code_len, !g->runs && n == 0);
 	if (rng_chance(&r, 2)) /* the end of the code is on the next, missing page */
 		c->code_off = (uint16_t)(CODE_SIZE - rng_below(&r, c->code_len + 1u));
+	else if (rng_chance(&r, 5)) /* over the end of the first page */
+		c->code_off = (uint16_t)(CODE_SIZE / 2 - rng_below(&r, c->code_len + 1u));
 	c->in.rip = CODE + c->code_off;
 }

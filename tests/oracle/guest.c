@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tests/oracle/guest.c - runs cases in the interpreter: a tiny guest with the same linear addresses
+ * tests/oracle/guest.c - runs cases on an engine: a tiny guest with the same linear addresses
  *
  * Long mode.  The window is mapped for CPL 3 as in the native child; one supervisor page of 2 MiB
  * in the upper half holds tables.  Every IDT gate leads to a HLT of its own, so that the exit says
@@ -8,7 +8,7 @@
  *
  *	physical	0x01000 PML4   0x02000 PDPT low  0x03000 PDPT high  0x04000 PD low
  *			0x05000 PD high  0x06000 PT code  0x07000 PT data
- *			0x10000 CODE   0x12000 DATA (2 pages)
+ *			0x10000 CODE (2 pages)   0x12000 DATA (2 pages)
  *			0x30000 IDT    0x31000 handlers  0x32000 GDT  0x33000 TSS  0x40000 stack top
  */
 #include "engine/engine.h"
@@ -48,6 +48,7 @@ static void make_tables(struct guest *g)
 	put64(g, 0x4000 + (DATA >> 21 & 511) * 8, 0x7007);
 	put64(g, 0x5000, 0x83 | 0x60);
 	put64(g, 0x6000 + (CODE >> 12 & 511) * 8, P_CODE | 0x25);
+	put64(g, 0x6000 + ((CODE >> 12 & 511) + 1) * 8, (P_CODE + 0x1000) | 0x25);
 	put64(g, 0x7000 + (DATA >> 12 & 511) * 8, P_DATA | 0x67 | BIT(63));
 	put64(g, 0x7000 + ((DATA >> 12 & 511) + 1) * 8, (P_DATA + 0x1000) | 0x67 | BIT(63));
 	for (unsigned int n = 0; n < 256; n++) {
@@ -139,6 +140,15 @@ void guest_stop(struct guest *g)
 	engine_free(g->en);
 	gmem_free(g->mem);
 	free(g);
+}
+
+void guest_flush(struct guest *g)
+{
+	struct err e = {0};
+
+	/* A change of dirty logging is one: the engine begins anew. */
+	if (gmem_log_start(g->mem, &e) == 0)
+		gmem_log_stop(g->mem);
 }
 
 static void put_code(struct guest *g, const struct testcase *c)

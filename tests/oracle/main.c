@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tests/oracle/main.c - compares the interpreter with the host CPU over many random cases
+ * tests/oracle/main.c - compares an engine with the host CPU over many random cases
  *
  *	oracle [--seed N] [--start N] [--count N] [--family NAME] [--insn HEX] [--compat PERCENT]
- *	       [--max-failures N] [--engine interp|jit] [--native-only]
+ *	       [--max-failures N] [--engine interp|jit] [--native-only] [--runs N] [--flush N]
+ *	       [--signals USEC]
+ *
+ * --runs makes each case a straight run of up to N instructions; --flush lets the engine forget its
+ * code before every Nth case; --signals sends this thread one every USEC microseconds, wherever it
+ *is.
  *
  * Exit status: 0 all equal, 1 differences found, 2 usage or host failure, 77 cannot run here.
  */
@@ -12,12 +17,16 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <signal.h>
+#include <sys/time.h>
 #include <time.h>
 
 struct options {
 	struct generator gen;
 	uint64_t start, count;
 	unsigned int max_failures;
+	uint64_t flush;            /* 0 = never */
+	unsigned int signals_usec; /* 0 = none */
 	bool native_only;
 	enum engine_kind engine;
 	uint8_t insn[16];
@@ -27,7 +36,8 @@ static int usage(void)
 {
 	fprintf(stderr, "usage: oracle [--seed N] [--start N] [--count N] [--family NAME] "
 			"[--insn HEX]\n              [--compat PERCENT] [--max-failures N] "
-			"[--engine interp|jit] [--native-only]\nfamilies:");
+			"[--engine interp|jit] [--native-only]\n              "
+			"[--runs N] [--flush N] [--signals USEC]\nfamilies:");
 	for (unsigned int n = 0; n < FAM_COUNT; n++)
 		fprintf(stderr, " %s", family_names[n]);
 	fprintf(stderr, "\n");
@@ -68,6 +78,9 @@ static int parse_options(int argc, char **argv, struct options *o)
 	    {"max-failures", required_argument, NULL, 'm'},
 	    {"engine", required_argument, NULL, 'e'},
 	    {"native-only", no_argument, NULL, 'n'},
+	    {"runs", required_argument, NULL, 'r'},
+	    {"flush", required_argument, NULL, 'l'},
+	    {"signals", required_argument, NULL, 'g'},
 	    {0},
 	};
 	int k;
@@ -91,6 +104,12 @@ static int parse_options(int argc, char **argv, struct options *o)
 			o->gen.compat_percent = (unsigned int)x;
 		else if (k == 'n')
 			o->native_only = true;
+		else if (k == 'r' && x > 0)
+			o->gen.runs = true, o->gen.max_insns = (unsigned int)x;
+		else if (k == 'l')
+			o->flush = x;
+		else if (k == 'g')
+			o->signals_usec = (unsigned int)x;
 		else if (k == 'e' && strcmp(optarg, "jit") == 0)
 			o->engine = ENGINE_JIT;
 		else if (k == 'e' && strcmp(optarg, "interp") == 0)
@@ -118,6 +137,8 @@ static void judge(const struct options *o, struct guest *g, struct testcase *c, 
 	t->faults += c->native.vector != VEC_BP;
 	if (o->native_only)
 		return;
+	if (o->flush && t->cases % o->flush == 0)
+		guest_flush(g);
 	guest_run(g, c, &out);
 	if (outcome_equal(c, &out, NULL))
 		return;
@@ -159,6 +180,24 @@ static void run_all(const struct options *o, struct native *n, struct guest *g, 
 	}
 }
 
+static volatile unsigned int signals;
+
+static void on_signal(int sig)
+{
+	signals++;
+}
+
+static void send_signals(unsigned int usec)
+{
+	struct sigaction sa = {.sa_handler = on_signal, .sa_flags = SA_ONSTACK | SA_RESTART};
+	struct itimerval often = {.it_interval = {.tv_usec = usec}, .it_value = {.tv_usec = usec}};
+
+	if (!usec)
+		return;
+	sigaction(SIGALRM, &sa, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
+}
+
 int main(int argc, char **argv)
 {
 	struct options o = {0};
@@ -167,11 +206,16 @@ int main(int argc, char **argv)
 	struct tally t = {0};
 	struct timespec a, b;
 	double s;
+	int r;
 
 	if (parse_options(argc, argv, &o) < 0)
 		return usage();
-	if (native_start(&n) < 0 || (!o.native_only && guest_start(o.engine, &g) < 0))
+	if (native_start(&n) < 0)
 		return 2;
+	r = o.native_only ? 0 : guest_start(o.engine, &g);
+	if (r < 0)
+		return r == -ENOSYS ? 77 : 2;
+	send_signals(o.signals_usec);
 	clock_gettime(CLOCK_MONOTONIC, &a);
 	run_all(&o, n, g, &t);
 	clock_gettime(CLOCK_MONOTONIC, &b);

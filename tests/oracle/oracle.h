@@ -6,7 +6,7 @@
  * child process (native.c) and in the interpreter at CPL 3 with the same linear addresses
  * (guest.c); every register, flag, byte of memory and fault must be the same.  See docs/oracle.md.
  *
- *	CODE  0x10000000  one page, executable, filled with INT3; the instructions at code_off
+ *	CODE  0x10000000  two pages, executable, filled with INT3; the instructions at code_off
  *	DATA  0x20000000  two pages, writable; not mapped before and after
  */
 #pragma once
@@ -17,13 +17,13 @@
 #include <stdio.h>
 
 #define CODE      UINT64_C(0x10000000)
-#define CODE_SIZE 0x1000u
+#define CODE_SIZE 0x2000u
 #define DATA      UINT64_C(0x20000000)
 #define DATA_SIZE 0x2000u
 #define FS_BASE   (DATA + 0x100)
 #define GS_BASE   (DATA + 0x1200)
 
-#define CASE_CODE_MAX 96
+#define CASE_CODE_MAX 240
 
 /* Selectors, as Linux gives them to programs. */
 #define SEL_CODE32 0x23
@@ -94,6 +94,7 @@ struct generator {
 	uint64_t seed;
 	enum family family;
 	unsigned int max_insns; /* of a straight run */
+	bool runs;              /* each case is one, of any length up to that */
 	unsigned int compat_percent;
 	const uint8_t *fixed; /* these bytes instead of random ones */
 	unsigned int fixed_len;
@@ -128,7 +129,9 @@ struct guest;
 
 int guest_start(enum engine_kind kind, struct guest **ret);
 void guest_stop(struct guest *g);
-/* Runs one case in the interpreter. */
+/* The engine forgets all code it has decoded or translated. */
+void guest_flush(struct guest *g);
+/* Runs one case on the engine. */
 void guest_run(struct guest *g, const struct testcase *c, struct outcome *out);
 
 /* --- compare.c --- */

@@ -491,7 +491,7 @@ static int interp_set_state(struct vcpu *vcpu, const struct cpu *c, struct err *
 		return err_msg(e, -EINVAL, "CPU state: paging without protected mode");
 	v->c = *c;
 	v->c.rflags = (v->c.rflags & 0x3f7fd5) | FL_ONE;
-	v->c.xs.mxcsr &= 0xffff; /* the host's LDMXCSR would fault */
+	x87_normalize(&v->c);
 	v->replay.n = v->replay.at = 0;
 	v->replay.open = false;
 	v->answer_rax = false;

@@ -480,6 +480,8 @@ void serve_requests(struct ivcpu *v);
 slow_fn vec_exec;
 must_check int vec_init(struct ivcpu *v, struct err *e);
 void vec_fini(struct ivcpu *v);
+/* Puts x87 state and MXCSR of c->xs through the host: so that it is what a processor would hold. */
+void x87_normalize(struct cpu *c);
 /* Is the host address @pc in code made for guest instructions? */
 bool vec_owns_code(const struct ivcpu *v, uintptr_t pc);
 

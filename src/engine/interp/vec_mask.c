@@ -10,7 +10,8 @@
 
 /*
  * The processor works on 8 bytes at a time, the high half first, and looks at all the memory of a
- * half; only MASKMOVDQU's low one is left out when its mask is zero.
+ * half, whatever its mask; only the alignment of MASKMOVDQU's low one does not count when its mask
+ * is zero.
  */
 static void mask_probe(struct ivcpu *v, uint64_t lin, const uint8_t *mask, unsigned int n)
 {
@@ -20,10 +21,9 @@ static void mask_probe(struct ivcpu *v, uint64_t lin, const uint8_t *mask, unsig
 		vec_check_ac(v, lin + 8, 8);
 		lin_probe(v, lin + 8, 8, ACC_WRITE);
 	}
-	if (n == 8 || low) {
+	if (n == 8 || low)
 		vec_check_ac(v, lin, 8);
-		lin_probe(v, lin, 8, ACC_WRITE);
-	}
+	lin_probe(v, lin, 8, ACC_WRITE);
 }
 
 static void mask_store(struct ivcpu *v, const struct x86_insn *i, const uint8_t *data,

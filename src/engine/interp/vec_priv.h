@@ -165,8 +165,6 @@ static inline void vec_check_ac(struct ivcpu *v, uint64_t lin, unsigned int unit
 	if (unlikely(v->c.rflags & FL_AC))
 		vec_check_ac_slow(v, lin, unit);
 }
-/* Puts the x87 state of c->xs through the host, so that it is what a processor would hold. */
-void x87_normalize(struct cpu *c);
 
 #define MXCSR_FLAGS   0x003fu
 #define MXCSR_MASKS   0x1f80u

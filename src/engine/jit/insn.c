@@ -449,14 +449,8 @@ static struct rm operand_in_memory(struct tr *t, const struct plain *p)
 {
 	bool lock =
 	    (t->z.attributes & ZYDIS_ATTRIB_HAS_LOCK) || (t->z.mnemonic == ZYDIS_MNEMONIC_XCHG);
+	struct rm rm = tr_operand(t, p->mem->size / 8u, writes(p->mem), lock);
 
-	struct rm rm;
-
-	if (t->z.meta.category == ZYDIS_CATEGORY_X87_ALU) {
-		tr_address(t, true);
-		emit_store(&t->e, HOST_T1, rm_gs(GS(jx.fdp)));
-	}
-	rm = tr_operand(t, p->mem->size / 8u, writes(p->mem), lock);
 	if (p->high) {
 		emit_lea(&t->e, HOST_T0, rm);
 		return rm_base(HOST_T0, 0);
@@ -522,6 +516,11 @@ bool tr_plain(struct tr *t)
 	if (p.rcx && !held)
 		emit_mov(&t->e, RCX, R10);
 	write_insn(t, &p, mem);
+	if (t->z.meta.category == ZYDIS_CATEGORY_X87_ALU &&
+	    p.mem) { /* FDP: now that nothing can keep it from being executed */
+		tr_address(t, true);
+		emit_store(&t->e, HOST_T1, rm_gs(GS(jx.fdp)));
+	}
 	for (unsigned int i = 0; i < p.n_far; i++) {
 		if (p.far_write[i])
 			emit_store(&t->e, p.far_host[i], rm_gs(GS_GPR(p.far[i])));

@@ -177,6 +177,15 @@ uint64_t jit_call_end(struct ivcpu *v, uint32_t code)
 	return (uintptr_t)j->rx + b->code->body;
 }
 
+/* All of an operand at @lin, whatever its size. */
+static bool is_canonical(uint64_t lin)
+{
+	uint64_t last = lin + 31;
+
+	return (uint64_t)((int64_t)(lin << 16) >> 16) == lin &&
+	       (uint64_t)((int64_t)(last << 16) >> 16) == last;
+}
+
 /* Called by code for an access that is not in the TLB. */
 uint64_t jit_miss(struct ivcpu *v, uint32_t code)
 {
@@ -191,8 +200,7 @@ uint64_t jit_miss(struct ivcpu *v, uint32_t code)
 	v->jx.sse_out = v->jx.avx_out = 1;
 	/* Slow handlers may look at other things before paging: alignment, say. */
 	if (v->slow_data || (u->idx ? u->fn : b->first) == op_slow ||
-	    tlb_hit(v->tlb, lin, 1, acc) ||
-	    (v->mode == MODE_LONG && (uint64_t)((int64_t)(lin << 16) >> 16) != lin))
+	    tlb_hit(v->tlb, lin, 1, acc) || (v->mode == MODE_LONG && !is_canonical(lin)))
 		return 0;
 	v->uop = u;
 	if (!tlb_fill(v, lin, acc, &pa) || !tlb_hit(v->tlb, lin, 1, acc))

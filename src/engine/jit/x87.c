@@ -5,7 +5,8 @@
  * The host's FIP, FDP and FOP name the translated instruction.  Which of them an instruction sets
  * differs between processors, so that only what differs from what was loaded is replaced: FIP by
  * the instruction's guest address, FDP by the last operand's, FOP by the guest's opcode.  0 is what
- * FNINIT sets.
+ * FNINIT sets.  FOP may be an earlier instruction's than FIP, where only exceptions set it; without
+ * a memory operand it is the guest's already.
  */
 #include "engine/jit/jit_priv.h"
 
@@ -31,7 +32,8 @@ static void pointers(struct ivcpu *v, const struct cpu_xsave *host)
 	if (host->fdp != xs->fdp)
 		xs->fdp = host->fdp ? v->jx.fdp : 0;
 	if (host->fop != xs->fop)
-		xs->fop = host->fop && u ? opcode_at(raw_of(u)) : host->fop;
+		xs->fop =
+		    host->fop && u && (host->fop & 0xc0) != 0xc0 ? opcode_at(raw_of(u)) : host->fop;
 	if (u)
 		xs->fip = (v->jx.x87_page + u->off) & v->rip_mask;
 	else if (!host->fip)

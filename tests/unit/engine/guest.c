@@ -216,11 +216,10 @@ void guest_v86(struct guest *g, unsigned int iopl)
 void guest_new(struct guest *g)
 {
 	struct err e = {0};
-	char why[256];
 
 	memset(g, 0, sizeof(*g));
 	CHECK_EQ(gmem_new(RAM, RAM, &g->mem, &e), 0);
-	CHECK_EQ(engine_new(ENGINE_INTERP, g->mem, 1, &g->en, why, &e), 0);
+	g->en = engine_for_test(engine_chosen(), g->mem, 1);
 	CHECK_EQ(vcpu_new(g->en, 0, &g->v, &e), 0);
 }
 

@@ -7,8 +7,7 @@
  */
 #pragma once
 
-#include "engine/engine.h"
-#include "test.h"
+#include "engine_choice.h"
 
 #define GDT       0x1000u
 #define IDT       0x2000u

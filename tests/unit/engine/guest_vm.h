@@ -13,8 +13,7 @@
  */
 #pragma once
 
-#include "engine/engine.h"
-#include "test.h"
+#include "engine_choice.h"
 
 #define GUEST_CODE  0x10000u
 #define GUEST_DATA  0x70000u
@@ -86,11 +85,10 @@ static inline void vm_tables(struct vm *vm)
 static inline void vm_new(struct vm *vm, unsigned int n)
 {
 	struct err e = {0};
-	char why[256];
 
 	memset(vm, 0, sizeof(*vm));
 	CHECK_EQ(gmem_new(GUEST_RAM, 1u << 30, &vm->mem, &e), 0);
-	CHECK_EQ(engine_new(ENGINE_INTERP, vm->mem, n, &vm->en, why, &e), 0);
+	vm->en = engine_for_test(engine_chosen(), vm->mem, n);
 	for (vm->n = 0; vm->n < n; vm->n++)
 		CHECK_EQ(vcpu_new(vm->en, vm->n, &vm->v[vm->n], &e), 0);
 	vm_tables(vm);
