@@ -129,11 +129,15 @@ int chips_add_power(struct machine *m, struct err *e)
 static int add_fw_cfg(struct machine *m, struct err *e)
 {
 	struct fw_cfg *f;
-	int r = fw_cfg_new(m->mem, &f);
+	int r;
 
+	if (!m->firmware && !m->desc->test_devices)
+		return 0;
+	r = fw_cfg_new(m->mem, &f);
 	if (r < 0)
 		return failed(r, "firmware configuration", e);
 	board_add_chip(m, fw_cfg_device(f));
+	m->fw_cfg = f;
 	r = fw_cfg_add_u16(f, FW_CFG_NB_CPUS, (uint16_t)m->n_cpus);
 	if (r == 0)
 		r = fw_cfg_add_u16(f, FW_CFG_MAX_CPUS, (uint16_t)m->n_cpus);
@@ -155,6 +159,15 @@ int chips_add_debug(struct machine *m, struct err *e)
 	if (r < 0)
 		return failed(r, "pvpanic port", e);
 	board_add_chip(m, d);
+	r = add_fw_cfg(m, e);
+	if (r < 0)
+		return r;
+	if (m->cfg.firmware_log) {
+		r = debugcon_new(0x402, m->cfg.firmware_log, &d);
+		if (r < 0)
+			return failed(r, "firmware's debug port", e);
+		board_add_chip(m, d);
+	}
 	if (!m->desc->test_devices)
 		return 0;
 	r = debug_exit_new(0xf4, sink, &d);
@@ -165,5 +178,5 @@ int chips_add_debug(struct machine *m, struct err *e)
 	if (r < 0)
 		return failed(r, "test device", e);
 	board_add_chip(m, d);
-	return add_fw_cfg(m, e);
+	return 0;
 }

@@ -36,7 +36,7 @@ enum machine_event {
 struct machine_config {
 	const struct vm_desc *desc; /* must outlive the machine */
 	struct loop *loop;
-	struct chardev *serial, *console; /* NULL = not plugged in */
+	struct chardev *serial, *console, *firmware_log; /* NULL = not plugged in */
 	/* In the loop's thread. */
 	void (*event)(void *opaque, enum machine_event ev, unsigned int code, const char *text);
 	/* In each vCPU's thread, before it first runs guest code; may be NULL.  A failure keeps the

@@ -38,6 +38,15 @@ void machine_want(struct machine *m, enum machine_want what, uint32_t arg, const
 	loop_post(m->cfg.loop, &m->work);
 }
 
+void machine_map_changed(void *machine)
+{
+	struct machine *m = machine;
+
+	/* A reset maps everything by itself. */
+	if (m->board->map_memory && !m->powering_on)
+		machine_want(m, WANT_MEMORY, 0, NULL);
+}
+
 static void on_request(void *opaque, enum machine_request what, uint32_t arg)
 {
 	struct machine *m = opaque;
@@ -86,12 +95,21 @@ static uint64_t zero_tsc(struct machine *m)
 			 host_tsc_khz());
 }
 
+static int map_memory(struct machine *m, struct err *e)
+{
+	if (!m->board->map_memory)
+		return 0;
+	m->board->map_memory(m);
+	return engine_memory_changed(m->engine, e);
+}
+
 int machine_power_on(struct machine *m, struct err *e)
 {
 	uint64_t tsc_offset = zero_tsc(m);
 	struct cpu bsp = {0};
 	int r;
 
+	m->powering_on = true;
 	for (unsigned int i = 0; i < m->n_chips; i++)
 		device_reset(m->chips[i]);
 	pci_bus_reset(m->pci);
@@ -100,12 +118,17 @@ int machine_power_on(struct machine *m, struct err *e)
 			lapic_reset(m->lapics[i]);
 	if (m->lapics[0])
 		lapic_virtual_wire(m->lapics[0]);
-	if (m->board->firmware)
-		m->board->firmware(m);
-	board_assign_intx(m);
+	m->powering_on = false;
 	cpu_reset(&bsp, 0);
-	r = machine_load_tables(m, e);
-	if (r == 0)
+	if (!m->firmware) {
+		if (m->board->firmware)
+			m->board->firmware(m);
+		board_assign_intx(m);
+	}
+	r = map_memory(m, e);
+	if (r == 0 && !m->firmware)
+		r = machine_load_tables(m, e);
+	if (r == 0 && !m->firmware)
 		r = boot_load(&m->boot, &bsp, e);
 	if (r < 0)
 		return r;
@@ -114,7 +137,8 @@ int machine_power_on(struct machine *m, struct err *e)
 
 		if (i)
 			cpu_reset(&c, i);
-		machine_firmware_state(m, &c);
+		if (!m->firmware)
+			machine_firmware_state(m, &c);
 		c.tsc_offset = tsc_offset;
 		vcpu_set_state(&m->cpus[i], &c);
 	}
@@ -148,6 +172,12 @@ static void restart(struct machine *m, bool by_guest)
 /* The gravest wish wins. */
 static void act(struct machine *m, uint32_t want)
 {
+	struct err e = {0};
+
+	if ((want & WANT_MEMORY) && map_memory(m, &e) < 0) {
+		snprintf(m->text, sizeof(m->text), "memory map: %.200s", e.msg);
+		want |= WANT_FAILED;
+	}
 	if (want & WANT_FAILED)
 		stop_with(m, MACHINE_FAILED, 0);
 	else if (want & WANT_CRASHED)

@@ -27,7 +27,7 @@ struct vmm {
 	const struct vmm_options *options;
 	struct loop *loop;
 	struct machine *machine;
-	struct chardev_backend *serial, *console;
+	struct chardev_backend *serial, *console, *firmware_log;
 	struct control *control;
 	int signal_fd;
 	struct loop_fd signal_watch, parent_watch;
@@ -272,18 +272,21 @@ static int open_ends(struct vmm *v, struct err *e)
 	    .desc = &v->desc->serial, .loop = v->loop, .on_escape = on_escape, .opaque = v};
 	struct chardev_config console = {
 	    .desc = &v->desc->console, .loop = v->loop, .on_escape = on_escape, .opaque = v};
+	struct chardev_config firmware_log = {.desc = &v->desc->firmware_log};
 	int r;
 
 	r = loop_new(&v->loop, e);
 	if (r < 0)
 		return r;
 	timer_init(&v->patience, loop_timers(v->loop), on_patience, v);
-	serial.loop = console.loop = v->loop;
+	serial.loop = console.loop = firmware_log.loop = v->loop;
 	r = watch_signals(v, e);
 	if (r == 0)
 		r = chardev_backend_open(&serial, &v->serial, e);
 	if (r == 0)
 		r = chardev_backend_open(&console, &v->console, e);
+	if (r == 0)
+		r = chardev_backend_open(&firmware_log, &v->firmware_log, e);
 	if (r == 0 && v->desc->control)
 		r = control_new(v->loop, v->desc->control, &control_ops, v, &v->control, e);
 	return r;
@@ -296,6 +299,7 @@ static int make_machine(struct vmm *v, struct err *e)
 	    .loop = v->loop,
 	    .serial = chardev_backend_front(v->serial),
 	    .console = chardev_backend_front(v->console),
+	    .firmware_log = chardev_backend_front(v->firmware_log),
 	    .event = on_machine,
 	    .vcpu_enter = v->desc->sandbox ? on_vcpu_enter : NULL,
 	    .opaque = v,
@@ -347,6 +351,7 @@ static void release(struct vmm *v)
 	machine_free(v->machine);
 	chardev_backend_close(v->serial);
 	chardev_backend_close(v->console);
+	chardev_backend_close(v->firmware_log);
 	control_free(v->control);
 	if (v->loop) {
 		timer_cancel(&v->patience);
