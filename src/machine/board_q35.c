@@ -12,12 +12,14 @@
 #include "device/hpet.h"
 #include "device/ich9_lpc.h"
 #include "device/q35_mch.h"
+#include "device/vga.h"
 #include "machine/firmware.h"
 #include "machine/machine_priv.h"
 
 #include <errno.h>
 
 #define LPC_DEVFN     0xf8
+#define FIXED_CHIPS   UINT64_C(0xfec00000) /* IOAPIC, HPET, local APICs, ROM: up to 4 GiB */
 #define LPC_PMBASE    0x40
 #define LPC_ACPI_CNTL 0x44
 #define LPC_PIRQA     0x60
@@ -108,6 +110,24 @@ static void firmware(struct machine *m)
 	}
 }
 
+/* As the guest's memory where nothing else is; elsewhere the device answers each access. */
+static void show_vram(struct machine *m)
+{
+	const struct bus_region *r = &m->vga->bar[0].region;
+	uint64_t gpa;
+	bool ok = vga_vram_place(m->vga, &gpa) && bus_is_alone(m->bus, r) &&
+		  gpa + VGA_VRAM_SIZE <= FIXED_CHIPS;
+
+	if (ok && m->vram_gpa == gpa)
+		return;
+	gmem_hide(m->mem, m->vram_slot);
+	m->vram_gpa = 0;
+	if (!ok || gmem_overlaps(m->mem, gpa, VGA_VRAM_SIZE))
+		return;
+	gmem_show(m->mem, m->vram_slot, gpa, m->vram, 0);
+	m->vram_gpa = gpa;
+}
+
 static void map_memory(struct machine *m)
 {
 	uint8_t pam[7];
@@ -116,6 +136,8 @@ static void map_memory(struct machine *m)
 		pam[i] = (uint8_t)pci_config_read(m->pci, 0, Q35_PAM0 + i, 1);
 	if (m->firmware)
 		firmware_show(m, pam);
+	if (m->vga)
+		show_vram(m);
 }
 
 const struct board_ops board_q35 = {

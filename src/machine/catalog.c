@@ -8,6 +8,7 @@
  */
 #include "base/exit.h"
 #include "block/block.h"
+#include "device/vga.h"
 #include "machine/machine_priv.h"
 #include "net/net.h"
 #include "virtio/balloon.h"
@@ -21,34 +22,49 @@
 #include "virtio/vsock.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <sys/mman.h>
 
 struct plugger {
 	struct machine *m;
 	unsigned int slot; /* the next one */
 };
 
-/* Takes @d over, also on failure. */
+/* Both take the device over, also on failure. */
+static int plug_pci(struct plugger *p, struct pci_dev *d, struct err *e)
+{
+	int r;
+
+	if (p->slot >= MACHINE_SLOT_END)
+		r = err_msg(e, -ENOSPC, "too many devices: all PCI slots are taken");
+	else
+		r = pci_plug(p->m->pci, d, p->slot << 3, e);
+	if (r < 0)
+		d->ops->free(d);
+	else
+		p->slot++;
+	return r;
+}
+
 static int plug(struct plugger *p, struct virtio_dev *d, struct err *e)
 {
 	struct pci_dev *pci;
-	int r;
+	int r = virtio_pci_new(d, &pci, e);
 
-	if (p->slot >= MACHINE_SLOT_END) {
-		d->ops->free(d);
-		return err_msg(e, -ENOSPC, "too many devices: all PCI slots are taken");
-	}
-	r = virtio_pci_new(d, &pci, e);
 	if (r < 0) {
 		d->ops->free(d);
 		return r;
 	}
-	r = pci_plug(p->m->pci, pci, p->slot << 3, e);
-	if (r < 0) {
-		pci->ops->free(pci);
-		return r;
-	}
-	p->slot++;
-	return 0;
+	return plug_pci(p, pci, e);
+}
+
+/* The function that is plugged in next. */
+static void add_boot_device(struct plugger *p, enum vm_boot kind, const char *type,
+			    const char *unit)
+{
+	autofree char *path = xasprintf("/pci@i0cf8/%s@%x/%s", type, p->slot, unit);
+
+	machine_add_boot_device(p->m, kind, path);
 }
 
 static int plug_disk(struct plugger *p, const struct vm_disk *k, struct err *e)
@@ -71,6 +87,7 @@ static int plug_disk(struct plugger *p, const struct vm_disk *k, struct err *e)
 		blk_close(blk);
 		return err_wrap(e, r, "disk '%s'", k->path);
 	}
+	add_boot_device(p, VM_BOOT_DISK, "scsi", "disk@0,0");
 	r = plug(p, d, e);
 	return r < 0 ? err_wrap(e, r, "disk '%s'", k->path) : 0;
 }
@@ -133,6 +150,7 @@ static int plug_net(struct plugger *p, size_t index, struct err *e)
 	d = virtio_net_new(p->m->mem, p->m->cfg.loop, net, mac);
 	if (!d)
 		return err_set(e, -ENOMEM, "make a network card");
+	add_boot_device(p, VM_BOOT_NETWORK, "ethernet", "ethernet-phy@0");
 	return plug(p, d, e);
 }
 
@@ -222,14 +240,49 @@ static int plug_balloon(struct plugger *p, struct err *e)
 	return r;
 }
 
+static int plug_vga(struct plugger *p, struct err *e)
+{
+	struct machine *m = p->m;
+	struct vga_config cfg = {
+	    .timers = loop_timers(m->cfg.loop),
+	    .screen = m->cfg.screen,
+	    .moved = machine_map_changed,
+	    .opaque = m,
+	};
+	struct pci_dev *d;
+	int r;
+
+	if (!m->desc->display.vga)
+		return 0;
+	m->vram = mmap(NULL, VGA_VRAM_SIZE, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (m->vram == MAP_FAILED) {
+		m->vram = NULL;
+		return err_set(e, -errno, "video memory");
+	}
+	r = gmem_add_view(m->mem, VGA_VRAM_SIZE, m->vram, &m->vram_slot, e);
+	if (r < 0)
+		return r;
+	cfg.vram = m->vram;
+	r = vga_new(&cfg, &d);
+	if (r < 0)
+		return err_set(e, r, "make the VGA");
+	r = plug_pci(p, d, e);
+	if (r < 0)
+		return r;
+	m->vga = d;
+	vga_attach_legacy(d, m->bus);
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	int (*plug)(struct plugger *p, struct err *e);
 } models[] = {
-    {"virtio-blk", plug_disks},       {"virtio-net", plug_nets},
-    {"virtio-console", plug_console}, {"shares", plug_shares},
-    {"virtio-vsock", plug_vsock},     {"virtio-rng", plug_rng},
-    {"virtio-balloon", plug_balloon},
+    {"vga", plug_vga},         {"virtio-blk", plug_disks},
+    {"virtio-net", plug_nets}, {"virtio-console", plug_console},
+    {"shares", plug_shares},   {"virtio-vsock", plug_vsock},
+    {"virtio-rng", plug_rng},  {"virtio-balloon", plug_balloon},
 };
 
 int catalog_plug(struct machine *m, struct err *e)

@@ -9,12 +9,15 @@
 #include "device/acpi_pm.h"
 #include "device/ioapic.h"
 #include "device/lapic.h"
+#include "device/vga.h"
+#include "display/input.h"
 #include "machine/firmware.h"
 #include "machine/machine_priv.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
 
@@ -304,6 +307,8 @@ void machine_free(struct machine *m)
 		return;
 	m->state = STATE_STOPPED;
 	stop_cpus(m);
+	if (m->cfg.input)
+		input_attach(m->cfg.input, NULL, NULL);
 	loop_unpost(m->cfg.loop, &m->work);
 	if (m->pci)
 		pci_bus_free(m->pci);
@@ -325,6 +330,8 @@ void machine_free(struct machine *m)
 	if (m->mem)
 		gmem_free(m->mem);
 	firmware_free(m->firmware);
+	if (m->vram)
+		munmap(m->vram, VGA_VRAM_SIZE);
 	while (m->n_boot_devices)
 		free(m->boot_devices[--m->n_boot_devices].path);
 	close_p(&m->boot.kernel_fd);

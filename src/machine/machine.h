@@ -21,6 +21,8 @@
 #include "model/vm_desc.h"
 
 struct machine;
+struct input;
+struct screen;
 
 enum machine_event {
 	MACHINE_POWEROFF,  /* soft-off; the vCPUs are held */
@@ -37,6 +39,8 @@ struct machine_config {
 	const struct vm_desc *desc; /* must outlive the machine */
 	struct loop *loop;
 	struct chardev *serial, *console, *firmware_log; /* NULL = not plugged in */
+	struct screen *screen; /* NULL = nobody looks; outlives the machine */
+	struct input *input;   /* likewise */
 	/* In the loop's thread. */
 	void (*event)(void *opaque, enum machine_event ev, unsigned int code, const char *text);
 	/* In each vCPU's thread, before it first runs guest code; may be NULL.  A failure keeps the

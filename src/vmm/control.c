@@ -15,7 +15,7 @@
 
 #define CLIENTS_MAX 16
 #define LINE_BYTES  65536u
-#define OUT_BYTES   (1u << 20)
+#define OUT_BYTES   (24u << 20) /* a picture of the largest screen */
 
 struct client {
 	struct list node;

@@ -8,6 +8,9 @@
 #include "base/exit.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "codec/base64.h"
+#include "display/input.h"
+#include "display/screen.h"
 #include "machine/machine.h"
 #include "vmm/chardev.h"
 #include "vmm/control.h"
@@ -29,6 +32,8 @@ struct vmm {
 	struct machine *machine;
 	struct chardev_backend *serial, *console, *firmware_log;
 	struct control *control;
+	struct screen *screen; /* NULL without a VGA */
+	struct input *input;
 	int signal_fd;
 	struct loop_fd signal_watch, parent_watch;
 	struct timer patience;
@@ -170,20 +175,83 @@ static int run_balloon(struct vmm *v, json_t *args, json_t **ret, struct err *e)
 	return machine_balloon(v->machine, (uint64_t)json_integer_value(memory), e);
 }
 
+/* --- the screen and the keyboard --- */
+
+static int need_screen(const struct vmm *v, struct err *e)
+{
+	return v->screen ? 0 : err_msg(e, -ENODEV, "this machine has no screen");
+}
+
+static int run_screenshot(struct vmm *v, json_t *args, json_t **ret, struct err *e)
+{
+	autostrbuf struct strbuf png = {0}, text = {0};
+	int r = need_screen(v, e);
+
+	if (r < 0)
+		return r;
+	screen_refresh(v->screen);
+	r = screen_png(v->screen, &png, e);
+	if (r < 0)
+		return r;
+	base64_encode(png.data, png.len, &text);
+	*ret = json_pack("{si si ss}", "width", (int)v->screen->width, "height",
+			 (int)v->screen->height, "png", text.data);
+	return 0;
+}
+
+static int run_screen_text(struct vmm *v, json_t *args, json_t **ret, struct err *e)
+{
+	autostrbuf struct strbuf text = {0};
+	int r = need_screen(v, e);
+
+	if (r == 0 && screen_text(v->screen, &text) < 0)
+		r = err_msg(e, -EBUSY, "the screen shows graphics");
+	if (r == 0)
+		*ret = json_pack("{ss}", "text", text.data ? text.data : "");
+	return r;
+}
+
+static const char *one_string(json_t *args, const char *key, struct err *e)
+{
+	const char *s = json_string_value(json_object_get(args, key));
+
+	if (!s || json_object_size(args) != 1)
+		err_msg(e, -EINVAL, "%s: a string is needed", key);
+	return json_object_size(args) == 1 ? s : NULL;
+}
+
+static int run_type(struct vmm *v, json_t *args, json_t **ret, struct err *e)
+{
+	const char *text = one_string(args, "text", e);
+
+	return text ? input_type(v->input, text, e) : -EINVAL;
+}
+
+static int run_keys(struct vmm *v, json_t *args, json_t **ret, struct err *e)
+{
+	const char *keys = one_string(args, "keys", e);
+
+	return keys ? input_chord(v->input, keys, e) : -EINVAL;
+}
+
 static const struct command {
 	const char *name;
 	int (*run)(struct vmm *v, json_t *args, json_t **ret, struct err *e);
 	bool has_args;
 } commands[] = {
     {"balloon", run_balloon, true},
+    {"keys", run_keys, true},
     {"nmi", run_nmi, false},
     {"pause", run_pause, false},
     {"powerdown", run_powerdown, false},
     {"query-stats", run_statistics, false},
     {"reset", run_reset, false},
     {"resume", run_resume, false},
+    {"screen-text", run_screen_text, false},
+    {"screenshot", run_screenshot, false},
     {"status", run_status, false},
     {"stop", run_stop, false},
+    {"type", run_type, true},
 };
 
 static int run_command(void *opaque, const char *command, json_t *args, json_t **ret, struct err *e)
@@ -280,6 +348,9 @@ static int open_ends(struct vmm *v, struct err *e)
 		return r;
 	timer_init(&v->patience, loop_timers(v->loop), on_patience, v);
 	serial.loop = console.loop = firmware_log.loop = v->loop;
+	v->input = input_new(loop_timers(v->loop));
+	if (v->desc->display.vga)
+		v->screen = screen_new();
 	r = watch_signals(v, e);
 	if (r == 0)
 		r = chardev_backend_open(&serial, &v->serial, e);
@@ -300,6 +371,8 @@ static int make_machine(struct vmm *v, struct err *e)
 	    .serial = chardev_backend_front(v->serial),
 	    .console = chardev_backend_front(v->console),
 	    .firmware_log = chardev_backend_front(v->firmware_log),
+	    .screen = v->screen,
+	    .input = v->input,
 	    .event = on_machine,
 	    .vcpu_enter = v->desc->sandbox ? on_vcpu_enter : NULL,
 	    .opaque = v,
@@ -353,6 +426,8 @@ static void release(struct vmm *v)
 	chardev_backend_close(v->console);
 	chardev_backend_close(v->firmware_log);
 	control_free(v->control);
+	screen_free(v->screen);
+	input_free(v->input);
 	if (v->loop) {
 		timer_cancel(&v->patience);
 		loop_free(v->loop);
