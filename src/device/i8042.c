@@ -285,9 +285,9 @@ bool i8042_key(struct i8042 *k, const uint8_t *codes, size_t n)
 	bool taken;
 
 	device_lock(&k->dev);
-	taken = !k->kbd_scanning || k->queue[PS2_KBD].n == 0;
 	/* A key goes in whole or not at all. */
-	if (k->kbd_scanning && taken && n <= I8042_QUEUE) {
+	taken = !k->kbd_scanning || n <= (size_t)(I8042_QUEUE - k->queue[PS2_KBD].n);
+	if (k->kbd_scanning && taken) {
 		for (size_t i = 0; i < n; i++)
 			ps2_put(k, PS2_KBD, codes[i]);
 		advance(k);

@@ -8,6 +8,7 @@
  */
 #include "base/exit.h"
 #include "block/block.h"
+#include "device/ahci.h"
 #include "device/vga.h"
 #include "machine/machine_priv.h"
 #include "net/net.h"
@@ -67,7 +68,8 @@ static void add_boot_device(struct plugger *p, enum vm_boot kind, const char *ty
 	machine_add_boot_device(p->m, kind, path);
 }
 
-static int plug_disk(struct plugger *p, const struct vm_disk *k, struct err *e)
+/* blk_open names the disk itself.  A drive without a disc: NULL. */
+static int open_disk(struct machine *m, const struct vm_disk *k, struct blk **ret, struct err *e)
 {
 	struct blk_spec spec = {
 	    .path = k->path,
@@ -75,11 +77,67 @@ static int plug_disk(struct plugger *p, const struct vm_disk *k, struct err *e)
 	    .read_only = k->read_only,
 	    .overlay = k->overlay,
 	};
+
+	*ret = NULL;
+	return k->path ? blk_open(&spec, m->cfg.loop, ret, e) : 0;
+}
+
+static int add_drive(struct machine *m, struct pci_dev *ahci, unsigned int port,
+		     const struct vm_disk *k, struct err *e)
+{
+	struct blk *blk;
+	char path[64];
+	int r;
+
+	if (port == AHCI_PORTS)
+		return err_msg(e, -ENOSPC, "more than %d disks on AHCI", AHCI_PORTS);
+	r = open_disk(m, k, &blk, e);
+	if (r < 0)
+		return r;
+	if (k->cdrom)
+		ahci_add_cdrom(ahci, port, blk);
+	else
+		ahci_add_disk(ahci, port, blk, k->serial[0] ? k->serial : NULL);
+	snprintf(path, sizeof(path), "/pci@i0cf8/pci8086,2922@1f,2/drive@%x/disk@0", port);
+	machine_add_boot_device(m, k->cdrom ? VM_BOOT_CDROM : VM_BOOT_DISK, path);
+	return 0;
+}
+
+/* Disks and CD-ROM drives on the SATA controller, which is there when one of them is. */
+static int plug_ahci(struct plugger *p, struct err *e)
+{
+	const struct vm_desc *desc = p->m->desc;
+	struct pci_dev *ahci = NULL;
+	unsigned int port = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < desc->n_disks && r == 0; i++) {
+		if (desc->disks[i].bus != VM_DISK_AHCI)
+			continue;
+		if (!ahci)
+			r = ahci_new(p->m->mem, p->m->cfg.loop, &ahci);
+		if (r == 0)
+			r = add_drive(p->m, ahci, port++, &desc->disks[i], e);
+	}
+	if (!ahci)
+		return r < 0 ? err_set(e, r, "make the SATA controller") : 0;
+	if (r == 0)
+		r = pci_plug(p->m->pci, ahci, AHCI_DEVFN, e);
+	if (r < 0) {
+		ahci->ops->free(ahci);
+		return err_exit(e, r, e && e->exit_code ? e->exit_code : EXIT_BAD_DISK);
+	}
+	p->m->ahci = ahci;
+	return 0;
+}
+
+static int plug_disk(struct plugger *p, const struct vm_disk *k, struct err *e)
+{
 	struct virtio_dev *d;
 	struct blk *blk;
 	int r;
 
-	r = blk_open(&spec, p->m->cfg.loop, &blk, e);
+	r = open_disk(p->m, k, &blk, e);
 	if (r < 0)
 		return r;
 	r = virtio_blk_new(p->m->mem, blk, k->serial[0] ? k->serial : NULL, &d, e);
@@ -92,13 +150,12 @@ static int plug_disk(struct plugger *p, const struct vm_disk *k, struct err *e)
 	return r < 0 ? err_wrap(e, r, "disk '%s'", k->path) : 0;
 }
 
-/* blk_open names the disk itself. */
 static int plug_disks(struct plugger *p, struct err *e)
 {
 	const struct vm_desc *desc = p->m->desc;
 
 	for (size_t i = 0; i < desc->n_disks; i++) {
-		int r = plug_disk(p, &desc->disks[i], e);
+		int r = desc->disks[i].bus == VM_DISK_VIRTIO ? plug_disk(p, &desc->disks[i], e) : 0;
 
 		if (r < 0)
 			return err_exit(e, r, e && e->exit_code ? e->exit_code : EXIT_BAD_DISK);
@@ -279,10 +336,15 @@ static const struct {
 	const char *name;
 	int (*plug)(struct plugger *p, struct err *e);
 } models[] = {
-    {"vga", plug_vga},         {"virtio-blk", plug_disks},
-    {"virtio-net", plug_nets}, {"virtio-console", plug_console},
-    {"shares", plug_shares},   {"virtio-vsock", plug_vsock},
-    {"virtio-rng", plug_rng},  {"virtio-balloon", plug_balloon},
+    {"vga", plug_vga},
+    {"ahci", plug_ahci},
+    {"virtio-blk", plug_disks},
+    {"virtio-net", plug_nets},
+    {"virtio-console", plug_console},
+    {"shares", plug_shares},
+    {"virtio-vsock", plug_vsock},
+    {"virtio-rng", plug_rng},
+    {"virtio-balloon", plug_balloon},
 };
 
 int catalog_plug(struct machine *m, struct err *e)

@@ -78,7 +78,7 @@ struct machine {
 	struct fw_cfg *fw_cfg;     /* among the chips; NULL = none */
 	struct boot_device boot_devices[2 * VM_DESC_MAX_DEVS];
 	unsigned int n_boot_devices;
-	struct pci_dev *vga; /* NULL = none */
+	struct pci_dev *ahci, *vga; /* NULL = none */
 	uint8_t *vram;
 	unsigned int vram_slot;
 	uint64_t vram_gpa; /* where it is shown; 0 = nowhere */
