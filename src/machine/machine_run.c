@@ -7,6 +7,7 @@
  * all have parked, the loop acts and, unless the machine is paused or over, lets them go.
  */
 #include "base/clock.h"
+#include "device/ahci.h"
 #include "device/lapic.h"
 #include "machine/machine_priv.h"
 #include "virtio/balloon.h"
@@ -273,6 +274,20 @@ int machine_balloon(struct machine *m, uint64_t bytes, struct err *e)
 		return err_msg(e, -EINVAL, "%" PRIu64 " is more than the machine's memory", bytes);
 	balloon_set_target(m->balloon, m->mem->ram_size - bytes);
 	return 0;
+}
+
+int machine_eject(struct machine *m, struct err *e)
+{
+	unsigned int port = 0;
+
+	for (size_t i = 0; i < m->desc->n_disks; i++) {
+		if (m->desc->disks[i].bus != VM_DISK_AHCI)
+			continue;
+		if (m->desc->disks[i].cdrom)
+			return ahci_change_disc(m->ahci, port, NULL, false, e);
+		port++;
+	}
+	return err_msg(e, -ENODEV, "this machine has no CD-ROM drive");
 }
 
 const char *machine_state(const struct machine *m)

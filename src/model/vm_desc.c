@@ -149,6 +149,7 @@ static json_t *format_display(const struct vm_display *d)
 	json_t *o = json_object();
 
 	json_object_set_new(o, "vga", json_boolean(d->vga));
+	json_object_set_new(o, "text", json_boolean(d->text));
 	put_string(o, "vnc", d->vnc);
 	put_string(o, "password", d->password);
 	return o;

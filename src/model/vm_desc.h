@@ -69,6 +69,7 @@ struct vm_chardev_desc {
 
 struct vm_display {
 	bool vga;       /* a screen is plugged in: always with firmware */
+	bool text;      /* its text is shown on standard output, which is a terminal */
 	char *vnc;      /* "unix:PATH" or "ADDRESS:PORT"; NULL = nobody looks */
 	char *password; /* of at most eight bytes; NULL = none */
 };

@@ -385,6 +385,9 @@ static void read_display(struct reader *r, struct vm_desc *d)
 		fail(&sub, "vga", "must be true with firmware");
 	if (d->machine == VM_MACHINE_MICRO && d->display.vga)
 		fail(&sub, "vga", "needs machine q35");
+	d->display.text = read_bool(&sub, "text", false);
+	if (d->display.text && !d->display.vga)
+		fail(&sub, "text", "needs vga");
 	d->display.vnc = read_string(&sub, "vnc", 200, false, false);
 	if (d->display.vnc)
 		check_vnc(&sub, d->display.vnc);
@@ -472,6 +475,9 @@ static void read_machine(struct reader *r, struct vm_desc *d)
 		fail(r, "firmware_log", "cannot be stdio");
 	if (d->serial.type == VM_CHARDEV_STDIO && d->console.type == VM_CHARDEV_STDIO)
 		fail(r, "console", "serial uses stdio already");
+	if (d->display.text &&
+	    (d->serial.type == VM_CHARDEV_STDIO || d->console.type == VM_CHARDEV_STDIO))
+		fail(r, "display", "text needs stdio, which serial or console uses");
 	d->control = read_string(r, "control", 107, false, false);
 	d->rng = read_bool(r, "rng", true);
 	d->balloon = read_bool(r, "balloon", true);

@@ -15,6 +15,7 @@
 #include "vmm/chardev.h"
 #include "vmm/control.h"
 #include "vmm/sandbox.h"
+#include "vmm/text_view.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -34,6 +35,8 @@ struct vmm {
 	struct control *control;
 	struct screen *screen; /* NULL without a VGA */
 	struct input *input;
+	struct chardev_backend *terminal; /* of the text view */
+	struct text_view *text_view;
 	int signal_fd;
 	struct loop_fd signal_watch, parent_watch;
 	struct timer patience;
@@ -234,12 +237,18 @@ static int run_keys(struct vmm *v, json_t *args, json_t **ret, struct err *e)
 	return keys ? input_chord(v->input, keys, e) : -EINVAL;
 }
 
+static int run_eject(struct vmm *v, json_t *args, json_t **ret, struct err *e)
+{
+	return machine_eject(v->machine, e);
+}
+
 static const struct command {
 	const char *name;
 	int (*run)(struct vmm *v, json_t *args, json_t **ret, struct err *e);
 	bool has_args;
 } commands[] = {
     {"balloon", run_balloon, true},
+    {"eject", run_eject, false},
     {"keys", run_keys, true},
     {"nmi", run_nmi, false},
     {"pause", run_pause, false},
@@ -334,6 +343,19 @@ static int watch_signals(struct vmm *v, struct err *e)
 
 /* --- life --- */
 
+static int open_text_view(struct vmm *v, struct err *e)
+{
+	static const struct vm_chardev_desc stdio = {.type = VM_CHARDEV_STDIO};
+	struct chardev_config cfg = {
+	    .desc = &stdio, .loop = v->loop, .on_escape = on_escape, .opaque = v};
+	int r = chardev_backend_open(&cfg, &v->terminal, e);
+
+	if (r == 0)
+		v->text_view =
+		    text_view_new(v->loop, chardev_backend_front(v->terminal), v->screen, v->input);
+	return r;
+}
+
 static int open_ends(struct vmm *v, struct err *e)
 {
 	struct chardev_config serial = {
@@ -358,6 +380,8 @@ static int open_ends(struct vmm *v, struct err *e)
 		r = chardev_backend_open(&console, &v->console, e);
 	if (r == 0)
 		r = chardev_backend_open(&firmware_log, &v->firmware_log, e);
+	if (r == 0 && v->desc->display.text)
+		r = open_text_view(v, e);
 	if (r == 0 && v->desc->control)
 		r = control_new(v->loop, v->desc->control, &control_ops, v, &v->control, e);
 	return r;
@@ -425,6 +449,8 @@ static void release(struct vmm *v)
 	chardev_backend_close(v->serial);
 	chardev_backend_close(v->console);
 	chardev_backend_close(v->firmware_log);
+	text_view_free(v->text_view);
+	chardev_backend_close(v->terminal);
 	control_free(v->control);
 	screen_free(v->screen);
 	input_free(v->input);
