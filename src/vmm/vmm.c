@@ -10,10 +10,12 @@
 #include "base/log.h"
 #include "codec/base64.h"
 #include "display/input.h"
+#include "display/rfb_server.h"
 #include "display/screen.h"
 #include "machine/machine.h"
 #include "vmm/chardev.h"
 #include "vmm/control.h"
+#include "vmm/listen.h"
 #include "vmm/sandbox.h"
 #include "vmm/text_view.h"
 
@@ -37,6 +39,7 @@ struct vmm {
 	struct input *input;
 	struct chardev_backend *terminal; /* of the text view */
 	struct text_view *text_view;
+	struct rfb_server *vnc;
 	int signal_fd;
 	struct loop_fd signal_watch, parent_watch;
 	struct timer patience;
@@ -343,6 +346,19 @@ static int watch_signals(struct vmm *v, struct err *e)
 
 /* --- life --- */
 
+static int open_vnc(struct vmm *v, struct err *e)
+{
+	struct rfb_config cfg = {
+	    .screen = v->screen,
+	    .input = v->input,
+	    .password = v->desc->display.password,
+	    .name = v->desc->name,
+	};
+	int fd = listen_any(v->desc->display.vnc, e);
+
+	return fd < 0 ? err_wrap(e, fd, "VNC") : rfb_server_new(v->loop, fd, &cfg, &v->vnc, e);
+}
+
 static int open_text_view(struct vmm *v, struct err *e)
 {
 	static const struct vm_chardev_desc stdio = {.type = VM_CHARDEV_STDIO};
@@ -380,6 +396,8 @@ static int open_ends(struct vmm *v, struct err *e)
 		r = chardev_backend_open(&console, &v->console, e);
 	if (r == 0)
 		r = chardev_backend_open(&firmware_log, &v->firmware_log, e);
+	if (r == 0 && v->desc->display.vnc)
+		r = open_vnc(v, e);
 	if (r == 0 && v->desc->display.text)
 		r = open_text_view(v, e);
 	if (r == 0 && v->desc->control)
@@ -450,6 +468,9 @@ static void release(struct vmm *v)
 	chardev_backend_close(v->console);
 	chardev_backend_close(v->firmware_log);
 	text_view_free(v->text_view);
+	if (v->vnc && strncmp(v->desc->display.vnc, "unix:", 5) == 0)
+		unlink(v->desc->display.vnc + 5);
+	rfb_server_free(v->vnc);
 	chardev_backend_close(v->terminal);
 	control_free(v->control);
 	screen_free(v->screen);
