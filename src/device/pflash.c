@@ -86,6 +86,7 @@ static void touch(struct pflash *p, uint64_t off, uint64_t len)
 static void program(struct pflash *p, uint64_t off, uint8_t v)
 {
 	p->cfg.data[off] &= v;
+	p->status |= STATUS_READY;
 	touch(p, off, 1);
 }
 
@@ -93,6 +94,7 @@ static void erase(struct pflash *p, uint64_t off)
 {
 	off &= ~(uint64_t)(PFLASH_BLOCK - 1);
 	memset(p->cfg.data + off, 0xff, PFLASH_BLOCK);
+	p->status |= STATUS_READY;
 	touch(p, off, PFLASH_BLOCK);
 	flush(p);
 }
@@ -187,7 +189,9 @@ static void first_cycle(struct pflash *p, uint64_t off, uint8_t v)
 		p->mode = CMD_STATUS;
 		break;
 	case CMD_CLEAR_STATUS:
-		p->status = STATUS_READY;
+		/* The ready bit, too, until the next operation: OVMF knows flash by a status of
+		 * zero, as QEMU's has it. */
+		p->status = 0;
 		p->mode = CMD_ARRAY;
 		break;
 	case CMD_STATUS:

@@ -1,0 +1,339 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""tests/pc/run.py INSULA [CASE...] - whole PCs: firmware, discs, screen and keyboard, as a person
+sees them
+
+Without CASE all quick ones (below LONG none); `--all` adds the long ones, which need KERNELS (the
+folder of tests/kernels/fetch) in the environment, or make a disk with mmdebstrap. Exit status 77: what
+a case needs is not installed.
+"""
+import os, re, shutil, signal, socket, struct, subprocess, sys, tempfile, time, zlib
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import vnc
+
+INSULA = os.path.abspath(sys.argv[1])
+KERNELS = os.environ.get("KERNELS", "")
+ENGINE = os.environ.get("ENGINE", "soft")
+PATIENCE = float(os.environ.get("PATIENCE", "240"))
+RESCUE = "/usr/lib/grub-rescue/grub-rescue-cdrom.iso"
+temp = tempfile.mkdtemp(prefix="insula-pc-")
+env = dict(os.environ, XDG_DATA_HOME=temp, LC_ALL="C.UTF-8")
+env["PATH"] += ":/usr/sbin:/sbin"
+
+
+class Failed(Exception):
+    pass
+
+
+class Skipped(Exception):
+    pass
+
+
+def check(good, *what):
+    if not good:
+        raise Failed(" ".join(str(w) for w in what))
+
+
+def need(*paths):
+    for p in paths:
+        if not os.path.exists(p) and not shutil.which(p, path=env["PATH"]):
+            raise Skipped(f"{p} is not there")
+
+
+def tool(*args, **more):
+    r = subprocess.run([str(a) for a in args], env=env, capture_output=True, **more)
+    check(r.returncode == 0, args, "status", r.returncode, r.stderr[-1000:])
+    return r.stdout
+
+
+class Machine:
+    count = 0
+
+    def __init__(self, *options, memory="256M", display=()):
+        Machine.count += 1
+        self.name = f"pc{os.getpid()}x{Machine.count}"
+        self.serial = b""
+        self.p = subprocess.Popen([INSULA, "run", "--engine", ENGINE, "--name", self.name, "--memory",
+                                   memory, *display, *options], env=env, stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        os.set_blocking(self.p.stdout.fileno(), False)
+        end = time.time() + 30
+        while not os.path.islink(f"{temp}/insula/machines/{self.name}/control"):
+            check(self.p.poll() is None, "ended at once:", self.p.stderr.read() if self.p.poll() else "")
+            check(time.time() < end, "no control socket")
+            time.sleep(0.05)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *args):
+        self.p.send_signal(signal.SIGTERM)
+        try:
+            self.p.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.p.kill()
+            self.p.communicate()
+
+    def insula(self, command, *args):
+        r = subprocess.run([INSULA, command, *args], env=env, capture_output=True, timeout=60)
+        return r.returncode, r.stdout.decode(), r.stderr.decode()
+
+    def text(self):
+        status, out, _ = self.insula("screenshot", "--text", self.name)
+        return out if status == 0 else ""
+
+    def png(self):
+        path = os.path.join(temp, "screen.png")
+        status, _, err = self.insula("screenshot", self.name, path)
+        check(status == 0, "screenshot:", err)
+        return read_png(path)
+
+    def keys(self, *keys):
+        status, _, err = self.insula("keys", self.name, *keys)
+        check(status == 0, "keys:", err)
+
+    def type(self, text):
+        status, _, err = self.insula("type", self.name, text)
+        check(status == 0, "type:", err)
+
+    def read_serial(self):
+        try:
+            self.serial += self.p.stdout.read() or b""
+        except BlockingIOError:
+            pass
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.serial.decode("latin-1"))
+
+    def wait(self, what, pattern, read, patience):
+        end = time.time() + (patience or PATIENCE)
+        while not re.search(pattern, read()):
+            check(self.p.poll() is None, "the machine ended, status", self.p.poll(), "before", pattern,
+                  self.serial[-800:], self.p.stderr.read()[-800:] if self.p.poll() is not None else "")
+            check(time.time() < end, "no", pattern, "on", what, "which has:", read()[-2000:])
+            time.sleep(0.2)
+
+    def wait_text(self, pattern, patience=None):
+        self.wait("the screen", pattern, self.text, patience)
+
+    def wait_serial(self, pattern, patience=None):
+        self.wait("the serial line", pattern, self.read_serial, patience)
+
+    def end(self, patience=60):
+        out, err = self.p.communicate(timeout=patience)
+        self.serial += out
+        return self.p.returncode
+
+
+def read_png(path):
+    """Rows of RGB bytes; the format insula writes: 8 bits, no interlace."""
+    data, at, packed = open(path, "rb").read(), 8, b""
+    check(data[:8] == b"\x89PNG\r\n\x1a\n", "not a PNG")
+    while at < len(data):
+        n, kind = struct.unpack(">I4s", data[at:at + 8])
+        if kind == b"IHDR":
+            width, height, depth, color, _, _, lace = struct.unpack(">IIBBBBB", data[at + 8:at + 8 + n])
+        elif kind == b"IDAT":
+            packed += data[at + 8:at + 8 + n]
+        at += 12 + n
+    check((depth, color, lace) == (8, 2, 0), "PNG of", depth, color, lace)
+    raw, rows, before = zlib.decompress(packed), [], bytes(3 * width)
+    for y in range(height):
+        line = raw[y * (3 * width + 1):(y + 1) * (3 * width + 1)]
+        row = bytearray(line[1:])
+        for i in range(3 * width):
+            a, b, c = row[i - 3] if i >= 3 else 0, before[i], before[i - 3] if i >= 3 else 0
+            if line[0] == 1:
+                row[i] = row[i] + a & 255
+            elif line[0] == 2:
+                row[i] = row[i] + b & 255
+            elif line[0] == 3:
+                row[i] = row[i] + (a + b) // 2 & 255
+            elif line[0] == 4:
+                p = a + b - c
+                pa, pb, pc = abs(p - a), abs(p - b), abs(p - c)
+                row[i] = row[i] + (a if pa <= pb and pa <= pc else b if pb <= pc else c) & 255
+        before = bytes(row)
+        rows.append(before)
+    return rows
+
+
+def case_bios_nothing_to_boot():
+    need("/usr/share/seabios/bios-256k.bin")
+    with Machine("--firmware", "bios", "--net", "none") as m:
+        m.wait_text(r"(?s)SeaBIOS \(version .*No bootable device")
+        rows = m.png()
+        check(len(rows) == 400 and len(rows[0]) == 3 * 640, "picture of", len(rows))
+        check(len(set(rows)) > 10, "the picture is empty")
+
+
+def case_bios_menu():
+    need(RESCUE)
+    with Machine("--cdrom", RESCUE, "--boot", "menu,cdrom", "--net", "none") as m:
+        m.wait_text("Press ESC for boot menu")
+        m.keys("esc")
+        m.wait_text(r"(?s)Select boot device:.*1\. DVD/CD \[AHCI/0: Insula CD-ROM")
+        m.type("1")
+        m.wait_text("GNU GRUB")
+
+
+def case_grub_disc():
+    """Characters of every kind reach GRUB, which reads from the disc."""
+    need(RESCUE)
+    with Machine("--cdrom", RESCUE, "--net", "none") as m:
+        m.wait_text("GNU GRUB")
+        m.keys("c")
+        m.wait_text(r"grub>")
+        m.type("echo 'Caps_AND-small $((!|\"'; ls /boot/grub/i386-pc/\n")
+        m.wait_text(r"\nCaps_AND-small \$\(\(!\|\"")
+        m.wait_text(r"normal\.mod")
+
+
+def case_disk_virtio_and_ahci():
+    """The same hard disk image on either bus."""
+    usb = "/usr/lib/grub-rescue/grub-rescue-usb.img"
+    need(usb)
+    for bus in "virtio", "ahci":
+        copy = os.path.join(temp, "disk.img")
+        shutil.copy(usb, copy)
+        with Machine("--disk", f"{copy},bus={bus}", "--net", "none") as m:
+            m.wait_text("GNU GRUB")
+
+
+def case_ipxe():
+    iso = "/usr/lib/ipxe/ipxe.iso"
+    need(iso)
+    with Machine("--cdrom", iso) as m:
+        m.wait_text("Ctrl-B for the iPXE command line")
+        m.keys("ctrl-b")
+        m.wait_text("iPXE>")
+        m.type("dhcp net0 && show net0/ip\n")
+        m.wait_text(r"10\.0\.2\.15")
+
+
+def case_text_display():
+    """--display text: the screen on our terminal, our keys in the guest."""
+    need(RESCUE)
+    with Machine("--cdrom", RESCUE, "--net", "none", display=("--display", "text")) as m:
+        m.wait_serial("GNU GRUB")
+        m.p.stdin.write(b"c")
+        m.p.stdin.flush()
+        m.wait_serial("grub>")
+        m.p.stdin.write(b"echo from_here\r")
+        m.p.stdin.flush()
+        m.wait_serial(r"(?s)from_here.*from_here")
+
+
+def same(viewer, rows):
+    got = viewer.rgb()
+    check(len(got) == len(rows), "height", len(got), len(rows))
+    for y, row in enumerate(got):
+        check(row == rows[y], "row", y, "differs")
+
+
+def case_vnc():
+    need("/usr/share/seabios/bios-256k.bin")
+    path = os.path.join(temp, "vnc")
+    with Machine("--firmware", "bios", "--net", "none", display=("--display", f"vnc=unix:{path}")) as m:
+        m.wait_text("No bootable device")
+        rows = m.png()
+        viewers = [vnc.Viewer(path), vnc.Viewer(path, encodings=(vnc.RAW, vnc.DESKTOP_SIZE)),
+                   vnc.Viewer(path, websocket=True)]
+        for v in viewers:
+            check(v.name == m.name, "name", v.name)
+            v.request(0)
+            v.update()
+            same(v, rows)
+        for v in viewers:
+            v.request(1)
+        check(all(v.quiet(1) for v in viewers), "an unchanged screen sends something")
+        check(viewers[0].received < 20000, "a text screen took", viewers[0].received)
+
+
+def case_vnc_password():
+    need("openssl")
+    secret = os.path.join(temp, "secret")
+    open(secret, "w").write("sesame\n")
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    with Machine("--firmware", "bios", "--net", "none", "--vnc-password", secret,
+                 display=("--display", f"vnc=127.0.0.1:{port}")) as m:
+        try:
+            vnc.Viewer(("127.0.0.1", port), password="wrong")
+            raise Failed("a wrong password was taken")
+        except vnc.Closed as e:
+            check("wrong password" in str(e), e)
+        v = vnc.Viewer(("127.0.0.1", port), password="sesame")
+        v.request(0)
+        v.update()
+
+
+def case_vnc_keyboard_and_resize():
+    """Typed by a viewer; the firmware's mode changes reach it as new sizes."""
+    need(RESCUE)
+    path = os.path.join(temp, "vnc")
+    with Machine("--cdrom", RESCUE, "--net", "none", display=("--display", f"vnc=unix:{path}")) as m:
+        v = vnc.Viewer(path)
+        m.wait_text("GNU GRUB")
+        v.key(ord("c"))
+        m.wait_text("grub>")
+        m.type("insmod all_video; clear\n")
+        m.wait_text(r"^\s*grub>")
+        for c in "terminal_output gfxterm":
+            v.key(ord(c), shift=c == "_")
+            time.sleep(0.05)  # a BIOS keeps 15 keys
+        v.key(0xff0d)
+        end = time.time() + PATIENCE
+        while (v.width, v.height) == (640, 400) or v.height < 400:
+            check(time.time() < end, "the screen stayed", v.width, v.height)
+            v.request(1)
+            v.update()
+        check(v.width >= 640 and v.height >= 480, "size", v.width, v.height)
+        v.pointer(10, 10)
+        v.pointer(20, 30, 1)
+        v.request(0)
+        v.update()
+        rows = m.png()
+        check(len(rows) == v.height, "height", len(rows))
+
+
+def case_uefi_shell():
+    need("/usr/share/OVMF/OVMF_CODE_4M.fd")
+    with Machine("--firmware", "uefi", "--net", "none") as m:
+        m.wait_serial("Shell> ")
+        rows = m.png()
+        check(len(rows) >= 600, "lines", len(rows))
+        m.type("echo Hello-$((\n")
+        m.wait_serial(r"(?s)Shell> .*Hello-")
+        m.type("set insula kept\nset insula\n")
+        m.wait_serial("insula = kept")
+        nvram = f"{temp}/insula/machines/{m.name}/nvram.fd"
+        check("insula".encode("utf-16-le") in open(nvram, "rb").read(), "the variable is not kept")
+
+
+QUICK = ["bios_nothing_to_boot", "bios_menu", "grub_disc", "disk_virtio_and_ahci", "ipxe",
+         "text_display", "vnc", "vnc_password", "vnc_keyboard_and_resize", "uefi_shell"]
+LONG = []
+
+
+def main():
+    names = sys.argv[2:] or QUICK
+    if names == ["--all"]:
+        names = QUICK + LONG
+    failed = skipped = 0
+    for name in names:
+        start = time.time()
+        try:
+            globals()["case_" + name]()
+            print(f"{name}: ok, {time.time() - start:.1f} s", flush=True)
+        except Skipped as e:
+            skipped += 1
+            print(f"{name}: skipped: {e}", flush=True)
+        except (Failed, vnc.Closed, OSError, AssertionError) as e:
+            failed += 1
+            print(f"{name}: FAILED after {time.time() - start:.1f} s: {type(e).__name__} {e}", flush=True)
+    shutil.rmtree(temp, ignore_errors=True)
+    return 1 if failed else 77 if skipped == len(names) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
