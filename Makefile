@@ -61,6 +61,12 @@ fuzz:
 	@$(MAKE) --no-print-directory all
 	@ninja -C $(BUILD) fuzz-oracle
 
+# Whole PCs with firmware: every case, minutes; the first run makes a Debian disk.
+check-pc: all
+	@tools/deps build run check
+	@tests/kernels/fetch $(BUILD)/kernels cloud
+	@KERNELS=$(BUILD)/kernels CACHE=$(BUILD)/pc tests/pc/run.py $(BUILD)/bin/insula --all
+
 # The KVM engine with a real Linux, under an emulated SVM: needs QEMU, takes a minute or two.
 check-kvm-nested: all
 	@tools/deps nested
@@ -79,4 +85,4 @@ deps:
 clean:
 	@rm -rf $(BUILD) build-asan build-ubsan build-fuzz
 
-.PHONY: all run check check-unit check-e2e check-sanitize check-kvm-nested fuzz bench install deps clean
+.PHONY: all run check check-unit check-e2e check-pc check-sanitize check-kvm-nested fuzz bench install deps clean

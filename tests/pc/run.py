@@ -3,16 +3,17 @@
 """tests/pc/run.py INSULA [CASE...] - whole PCs: firmware, discs, screen and keyboard, as a person
 sees them
 
-Without CASE all quick ones (below LONG none); `--all` adds the long ones, which need KERNELS (the
-folder of tests/kernels/fetch) in the environment, or make a disk with mmdebstrap. Exit status 77: what
-a case needs is not installed.
+Without CASE the quick ones; --all: the long ones, too, which need KERNELS (the folder that
+tests/kernels/fetch filled), or make a disk with mmdebstrap and keep it in CACHE. Exit status 77: what a
+case needs is not installed.
 """
 import os, re, shutil, signal, socket, struct, subprocess, sys, tempfile, time, zlib
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import vnc
 
 INSULA = os.path.abspath(sys.argv[1])
-KERNELS = os.environ.get("KERNELS", "")
+KERNELS = os.path.abspath(os.environ.get("KERNELS", "build/kernels"))
+CACHE = os.path.abspath(os.environ.get("CACHE", "build/pc"))  # the Debian disk is kept there
 ENGINE = os.environ.get("ENGINE", "soft")
 PATIENCE = float(os.environ.get("PATIENCE", "240"))
 RESCUE = "/usr/lib/grub-rescue/grub-rescue-cdrom.iso"
@@ -49,9 +50,9 @@ def tool(*args, **more):
 class Machine:
     count = 0
 
-    def __init__(self, *options, memory="256M", display=()):
+    def __init__(self, *options, memory="256M", display=(), name=None):
         Machine.count += 1
-        self.name = f"pc{os.getpid()}x{Machine.count}"
+        self.name = name or f"pc{os.getpid()}x{Machine.count}"
         self.serial = b""
         self.p = subprocess.Popen([INSULA, "run", "--engine", ENGINE, "--name", self.name, "--memory",
                                    memory, *display, *options], env=env, stdin=subprocess.PIPE,
@@ -73,6 +74,13 @@ class Machine:
         except subprocess.TimeoutExpired:
             self.p.kill()
             self.p.communicate()
+
+    def kill(self):
+        """The machine's process, as a power cut would end it."""
+        children = open(f"/proc/{self.p.pid}/task/{self.p.pid}/children").read().split()
+        check(len(children) == 1, "children", children)
+        os.kill(int(children[0]), signal.SIGKILL)
+        self.p.communicate(timeout=30)
 
     def insula(self, command, *args):
         r = subprocess.run([INSULA, command, *args], env=env, capture_output=True, timeout=60)
@@ -310,9 +318,106 @@ def case_uefi_shell():
         check("insula".encode("utf-16-le") in open(nvram, "rb").read(), "the variable is not kept")
 
 
+def case_memtest():
+    iso = "/usr/lib/memtest86+/memtest86+x64.iso"
+    need(iso)
+    with Machine("--cdrom", iso, "--net", "none", memory="64M") as m:
+        m.wait_text(r"Memtest86\+ v6")
+        m.wait_text(r"Pass +[1-9][0-9]*%")  # it tests
+
+
+def case_uefi_killed_while_writing():
+    """kill -9 while variables are written: each time, one of the values that were being written is
+    there, and the firmware finds its store whole."""
+    need("/usr/share/OVMF/OVMF_CODE_4M.fd")
+    name, values = f"pc{os.getpid()}k", []
+    for turn in range(4):
+        with Machine("--firmware", "uefi", "--net", "none", name=name) as m:
+            m.wait_serial("Shell> ")
+            m.type("set insula\n")
+            if turn:
+                m.wait_serial(r"insula = (value\d+)")
+                found = re.search(r"insula = (value\d+)", m.read_serial())[1]
+                check(found in values, "turn", turn, "found", found, "among", values)
+            values = [f"value{turn}{i}" for i in range(10)] + values[-1:] * bool(turn)
+            if turn == 3:
+                break
+            for i in range(10):
+                m.type(f"set insula value{turn}{i}\n")
+            m.wait_serial(rf"set insula value{turn}2")
+            time.sleep(0.11 + 0.13 * turn)
+            m.kill()
+            values = values[:10] + ([found] if turn else [])
+
+
+def rescue_disc():
+    """A disc by grub-mkrescue: one of Debian's kernels, an initrd whose init says GUEST-OK."""
+    iso, tree = os.path.join(temp, "rescue.iso"), os.path.join(temp, "rescue")
+    kernel, initrd = f"{KERNELS}/cloud/vmlinuz", f"{KERNELS}/initrd-amd64"
+    need("grub-mkrescue", "xorriso", "mformat", kernel, initrd)
+    if not os.path.exists(iso):
+        os.makedirs(f"{tree}/boot/grub")
+        shutil.copy(kernel, f"{tree}/boot/vmlinuz")
+        shutil.copy(initrd, f"{tree}/boot/initrd")
+        open(f"{tree}/boot/grub/grub.cfg", "w").write(
+            "set timeout=1\nmenuentry rescue {\n\tlinux /boot/vmlinuz console=ttyS0 panic=-1\n"
+            "\tinitrd /boot/initrd\n}\n")
+        tool("grub-mkrescue", "-o", iso, tree)
+    return iso
+
+
+def case_rescue_disc_bios():
+    with Machine("--cdrom", rescue_disc(), "--net", "none", memory="512M") as m:
+        m.wait_serial("GUEST-OK")
+        check(m.end() == 0, "it did not switch off")
+
+
+def case_rescue_disc_uefi():
+    with Machine("--firmware", "uefi", "--cdrom", rescue_disc(), "--net", "none", memory="512M") as m:
+        m.wait_serial("GUEST-OK")
+        check(m.end() == 0, "it did not switch off")
+
+
+def case_rescue_disc_as_disk():
+    """The same image is a hard disk, too."""
+    with Machine("--disk", f"{rescue_disc()},bus=ahci", "--net", "none", memory="512M") as m:
+        m.wait_serial("GUEST-OK")
+
+
+def debian(firmware, bus):
+    import disk
+    image, copy = os.path.join(CACHE, "debian.img"), os.path.join(temp, "debian.img")
+    if not os.path.exists(image):
+        need("mmdebstrap", "mke2fs", "sfdisk", "grub-mkimage", "mformat", "debugfs")
+        if os.geteuid():
+            raise Skipped("the disk is made by root")
+        os.makedirs(CACHE, exist_ok=True)
+        disk.make(image)
+    tool("cp", "--sparse=always", "--reflink=auto", image, copy)
+    with Machine("--firmware", firmware, "--disk", f"{copy},bus={bus}", memory="1G") as m:
+        m.wait_serial("insula-pc login: ")
+        m.p.stdin.write(b"root\n")
+        m.p.stdin.flush()
+        m.wait_serial("root@insula-pc:~# ")
+        m.p.stdin.write(b"cat /sys/class/dmi/id/sys_vendor; ls /sys/firmware; poweroff\n")
+        m.p.stdin.flush()
+        check(m.end(PATIENCE) == 0, "it did not switch off")
+        check("Insula" in m.serial.decode(), "no SMBIOS")
+        check((b" efi" in m.serial or b"efi " in m.serial) == (firmware == "uefi"), "EFI or not")
+
+
+def case_debian_bios():
+    debian("bios", "virtio")
+
+
+def case_debian_uefi_ahci():
+    debian("uefi", "ahci")
+
+
 QUICK = ["bios_nothing_to_boot", "bios_menu", "grub_disc", "disk_virtio_and_ahci", "ipxe",
          "text_display", "vnc", "vnc_password", "vnc_keyboard_and_resize", "uefi_shell"]
-LONG = []
+LONG = ["memtest", "uefi_killed_while_writing", "rescue_disc_bios", "rescue_disc_uefi",
+        "rescue_disc_as_disk", "debian_bios", "debian_uefi_ahci"]
 
 
 def main():
