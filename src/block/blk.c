@@ -130,14 +130,15 @@ static int lock_file(int fd, const char *path, bool exclusive, struct err *e)
 	return err_exit(e, err_set(e, -errno, "disk '%s': lock", path), EXIT_BAD_DISK);
 }
 
-static int open_raw(const char *path, bool read_only, bool direct, struct loop *l, struct blk **ret,
-		    struct err *e)
+/* Takes @given over. */
+static int open_given(int given, const char *path, bool read_only, bool direct, struct loop *l,
+		      struct blk **ret, struct err *e)
 {
-	autoclose int fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
+	autoclose int fd = given;
 	struct stat st;
 	int r;
 
-	if (fd < 0 || fstat(fd, &st) < 0) {
+	if (fstat(fd, &st) < 0) {
 		r = err_set(e, -errno, "disk '%s'", path);
 		return err_exit(e, r, EXIT_BAD_DISK);
 	}
@@ -155,6 +156,21 @@ static int open_raw(const char *path, bool read_only, bool direct, struct loop *
 		return err_exit(e, r, EXIT_BAD_DISK);
 	(void)steal_fd(&fd);
 	return 0;
+}
+
+static int open_raw(const char *path, bool read_only, bool direct, struct loop *l, struct blk **ret,
+		    struct err *e)
+{
+	int fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0)
+		return err_exit(e, err_set(e, -errno, "disk '%s'", path), EXIT_BAD_DISK);
+	return open_given(fd, path, read_only, direct, l, ret, e);
+}
+
+int blk_open_fd(int fd, const char *name, struct loop *l, struct blk **ret, struct err *e)
+{
+	return open_given(fd, name, true, false, l, ret, e);
 }
 
 /* A file without a name: the kernel gives its space back when the last user is gone, however. */

@@ -36,7 +36,7 @@ struct cli_command {
 
 extern const struct cli_command cmd_run, cmd_image_build, cmd_image_list, cmd_image_inspect,
     cmd_image_remove, cmd_doctor, cmd_version, cmd_completion, cmd_help, cmd_screenshot, cmd_type,
-    cmd_keys, cmd_eject;
+    cmd_keys, cmd_eject, cmd_insert;
 /* Ends with NULL. */
 extern const struct cli_command *const cli_commands[];
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cli/cmd_screen.c - insula screenshot, type, keys, eject: a running machine used as a person would
+ * cli/cmd_screen.c - insula screenshot, type, keys, eject, insert: a running machine used as a
+ * person would
  */
 #include "base/fd.h"
 #include "cli/cli.h"
@@ -11,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/socket.h>
 
 #define REPLY_MAX (64u << 20)
 
@@ -40,8 +42,32 @@ static int read_reply(int fd, struct strbuf *line, struct err *e)
 	}
 }
 
+/* A line, with a descriptor if @pass is one. */
+static int send_line(int fd, const char *line, int pass)
+{
+	char control[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8))) = {0};
+	struct iovec iov = {(void *)(uintptr_t)line, 1};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	struct cmsghdr *c;
+
+	if (pass >= 0) {
+		msg.msg_control = control;
+		msg.msg_controllen = sizeof(control);
+		c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &pass, sizeof(int));
+	}
+	/* It goes with the first byte. */
+	if (sendmsg(fd, &msg, MSG_NOSIGNAL) != 1)
+		return -errno;
+	return write_full(fd, line + 1, strlen(line) - 1);
+}
+
 /* Takes over @args; *@ret is the answer's object, the caller's. */
-static int ask(const char *name, const char *command, json_t *args, json_t **ret, struct err *e)
+static int ask(const char *name, const char *command, json_t *args, int pass, json_t **ret,
+	       struct err *e)
 {
 	json_t *request = json_pack("{s:i, s:s, s:o}", "id", 1, "command", command, "arguments",
 				    args ? args : json_object());
@@ -55,7 +81,7 @@ static int ask(const char *name, const char *command, json_t *args, json_t **ret
 	json_decref(request);
 	if (fd < 0)
 		return fd;
-	r = write_full(fd, line, strlen(line));
+	r = send_line(fd, line, pass);
 	r = r < 0 ? err_set(e, r, "ask the machine") : read_reply(fd, &reply, e);
 	if (r < 0)
 		return r;
@@ -72,12 +98,12 @@ static int ask(const char *name, const char *command, json_t *args, json_t **ret
 	return r;
 }
 
-static int tell(const char *name, const char *command, json_t *args)
+static int tell(const char *name, const char *command, json_t *args, int pass)
 {
 	json_t *ret = NULL;
 	struct err e = {0};
 
-	if (ask(name, command, args, &ret, &e) < 0)
+	if (ask(name, command, args, pass, &ret, &e) < 0)
 		return ui_fail(&e, EXIT_FAIL);
 	json_decref(ret);
 	return EXIT_OK;
@@ -124,7 +150,7 @@ static int screenshot_run(void *config, int argc, char **argv, char **command)
 				"which machine%s? insula screenshot NAME FILE.png, or "
 				"insula screenshot --text NAME",
 				text ? "" : ", and to which file");
-	r = ask(argv[0], text ? "screen-text" : "screenshot", NULL, &ret, &e);
+	r = ask(argv[0], text ? "screen-text" : "screenshot", NULL, -1, &ret, &e);
 	if (r == 0 && text)
 		fputs(json_string_value(json_object_get(ret, "text")) ?: "", stdout);
 	else if (r == 0)
@@ -137,7 +163,7 @@ static int type_run(void *config, int argc, char **argv, char **command)
 {
 	if (argc != 2)
 		return ui_error(EXIT_USAGE, "insula type NAME TEXT");
-	return tell(argv[0], "type", json_pack("{s:s}", "text", argv[1]));
+	return tell(argv[0], "type", json_pack("{s:s}", "text", argv[1]), -1);
 }
 
 static int keys_run(void *config, int argc, char **argv, char **command)
@@ -145,7 +171,7 @@ static int keys_run(void *config, int argc, char **argv, char **command)
 	int status = argc < 2 ? ui_error(EXIT_USAGE, "insula keys NAME KEYS...") : EXIT_OK;
 
 	for (int i = 1; i < argc && status == EXIT_OK; i++)
-		status = tell(argv[0], "keys", json_pack("{s:s}", "keys", argv[i]));
+		status = tell(argv[0], "keys", json_pack("{s:s}", "keys", argv[i]), -1);
 	return status;
 }
 
@@ -153,7 +179,20 @@ static int eject_run(void *config, int argc, char **argv, char **command)
 {
 	if (argc != 1)
 		return ui_error(EXIT_USAGE, "insula eject NAME");
-	return tell(argv[0], "eject", NULL);
+	return tell(argv[0], "eject", NULL, -1);
+}
+
+/* The file is opened here, in the name of the person: the machine itself may open nothing. */
+static int insert_run(void *config, int argc, char **argv, char **command)
+{
+	autoclose int fd = -1;
+
+	if (argc != 2)
+		return ui_error(EXIT_USAGE, "insula insert NAME FILE");
+	fd = open(argv[1], O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return ui_error(EXIT_BAD_DISK, "%s: %s", argv[1], strerror(errno));
+	return tell(argv[0], "insert", NULL, fd);
 }
 
 const struct cli_command cmd_screenshot = {
@@ -185,4 +224,11 @@ const struct cli_command cmd_eject = {
     .usage = "NAME",
     .summary = "Take the disc out of a machine's CD-ROM drive.",
     .run = eject_run,
+};
+
+const struct cli_command cmd_insert = {
+    .name = "insert",
+    .usage = "NAME FILE",
+    .summary = "Put a disc into a machine's CD-ROM drive, in the place of the one there.",
+    .run = insert_run,
 };

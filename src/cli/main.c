@@ -11,13 +11,9 @@
 #include <stdio.h>
 
 const struct cli_command *const cli_commands[] = {
-    &cmd_run,          &cmd_image_build,
-    &cmd_image_list,   &cmd_image_inspect,
-    &cmd_image_remove, &cmd_screenshot,
-    &cmd_type,         &cmd_keys,
-    &cmd_eject,        &cmd_doctor,
-    &cmd_version,      &cmd_completion,
-    &cmd_help,         NULL,
+    &cmd_run,        &cmd_image_build, &cmd_image_list, &cmd_image_inspect, &cmd_image_remove,
+    &cmd_screenshot, &cmd_type,        &cmd_keys,       &cmd_eject,         &cmd_insert,
+    &cmd_doctor,     &cmd_version,     &cmd_completion, &cmd_help,          NULL,
 };
 
 static int version_run(void *config, int argc, char **argv, char **command)

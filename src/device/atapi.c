@@ -105,10 +105,16 @@ static void reply(struct slot *s, const void *data, uint32_t len, uint32_t allow
 		check(s, SENSE_ILLEGAL, ASC_BAD_FIELD);
 }
 
+/* An open tray keeps its disc, which nobody reads until it is closed. */
+static bool has_disc(const struct port *p)
+{
+	return p->blk && !p->ejected;
+}
+
 static uint64_t disc_sectors(const struct port *p)
 {
 	/* 33 bits of bytes are the most that 32-bit sectors of 2 KiB ever need; more is cut off. */
-	return p->blk ? MIN(blk_info(p->blk)->size / CD_SECTOR, (uint64_t)UINT32_MAX) : 0;
+	return has_disc(p) ? MIN(blk_info(p->blk)->size / CD_SECTOR, (uint64_t)UINT32_MAX) : 0;
 }
 
 /* False, with the command ended: no disc, or a new one that the guest was not told of. */
@@ -116,7 +122,7 @@ static bool need_disc(struct slot *s)
 {
 	struct port *p = s->port;
 
-	if (!p->blk) {
+	if (!has_disc(p)) {
 		p->attention = false;
 		check(s, SENSE_NOT_READY, ASC_NO_DISC);
 		return false;
@@ -159,7 +165,7 @@ static void request_sense(struct slot *s)
 static void get_configuration(struct slot *s)
 {
 	const struct port *p = s->port;
-	bool dvd = disc_sectors(p) > 450000, none = !p->blk;
+	bool dvd = disc_sectors(p) > 450000, none = !has_disc(p);
 	uint8_t d[40] = {0};
 
 	put_be32(d, sizeof(d) - 4);
@@ -191,7 +197,7 @@ static void mode_sense(struct slot *s)
 		return;
 	}
 	put_be16(d, sizeof(d) - 2);
-	d[2] = s->port->blk ? 0x01 : 0x70;
+	d[2] = has_disc(s->port) ? 0x01 : 0x70;
 	d[8] = 0x2a; /* capabilities */
 	d[9] = 18;
 	d[10] = 0x3b; /* reads CD-R, CD-RW, DVD-ROM, DVD-R */
@@ -228,7 +234,7 @@ static void format_capacities(struct slot *s)
 
 	put_be32(d + 4, (uint32_t)disc_sectors(s->port));
 	put_be32(d + 8, CD_SECTOR);
-	d[8] = s->port->blk ? 2 : 3;
+	d[8] = has_disc(s->port) ? 2 : 3;
 	reply(s, d, sizeof(d), be16(s->packet + 7));
 }
 
@@ -301,13 +307,12 @@ static void get_event(struct slot *s)
 		reply(s, d, 4, be16(s->packet + 7));
 		return;
 	}
-	d[4] = !p->event ? 0 : p->blk ? 2 : 3; /* none, new disc, disc removed */
-	d[5] = (uint8_t)((p->blk ? 2 : 0) | (p->ejected ? 1 : 0));
+	d[4] = !p->event ? 0 : has_disc(p) ? 2 : 3; /* none, new disc, disc removed */
+	d[5] = (uint8_t)((has_disc(p) ? 2 : 0) | (p->ejected ? 1 : 0));
 	p->event = false;
 	reply(s, d, sizeof(d), be16(s->packet + 7));
 }
 
-/* The disc stays ours: an ejected one is loaded again until somebody takes it out. */
 static void start_stop(struct slot *s)
 {
 	struct port *p = s->port;
@@ -317,8 +322,11 @@ static void start_stop(struct slot *s)
 		check(s, SENSE_ILLEGAL, ASC_LOCKED);
 		return;
 	}
-	if (eject || load)
+	if ((eject || load) && p->ejected != eject) {
 		p->ejected = eject;
+		p->event = true;
+		p->attention = load && p->blk;
+	}
 	good(s);
 }
 

@@ -64,8 +64,9 @@ void machine_nmi(struct machine *m);
 /* Target of the balloon: how much memory the guest shall keep.  -ENODEV without a balloon. */
 must_check int machine_balloon(struct machine *m, uint64_t bytes, struct err *e);
 
-/* Takes the disc out of the first CD-ROM drive; -EBUSY while the guest has locked it. */
-must_check int machine_eject(struct machine *m, struct err *e);
+/* Another disc in the first CD-ROM drive: a file that is open for reading, taken over, also on
+ * failure; -1 = none.  -EBUSY while the guest has locked the drive. */
+must_check int machine_change_disc(struct machine *m, int fd, struct err *e);
 
 /* "running", "paused", "stopped". */
 const char *machine_state(const struct machine *m);

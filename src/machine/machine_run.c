@@ -193,6 +193,15 @@ static void act(struct machine *m, uint32_t want)
 		restart(m, (want & WANT_GUEST_RESET) != 0);
 }
 
+/* The first of them may ask for a hold before the last is let go. */
+static void let_go(struct machine *m)
+{
+	for (unsigned int i = 0; i < m->n_cpus; i++)
+		vcpu_release(&m->cpus[i]);
+	if (m->requests)
+		hold_all(m);
+}
+
 static void pause_or_go(struct machine *m)
 {
 	enum machine_status was = m->state;
@@ -204,10 +213,7 @@ static void pause_or_go(struct machine *m)
 		return;
 	}
 	m->state = STATE_RUNNING;
-	for (unsigned int i = 0; i < m->n_cpus; i++)
-		vcpu_release(&m->cpus[i]);
-	if (m->requests)
-		hold_all(m);
+	let_go(m);
 	if (was == STATE_PAUSED)
 		report(m, MACHINE_RESUMED, 0, "");
 }
@@ -233,8 +239,7 @@ int machine_start(struct machine *m, struct err *e)
 	m->state = STATE_PAUSED;
 	m->want_pause = false;
 	m->state = STATE_RUNNING;
-	for (unsigned int i = 0; i < m->n_cpus; i++)
-		vcpu_release(&m->cpus[i]);
+	let_go(m);
 	return 0;
 }
 
@@ -276,18 +281,34 @@ int machine_balloon(struct machine *m, uint64_t bytes, struct err *e)
 	return 0;
 }
 
-int machine_eject(struct machine *m, struct err *e)
+static int find_cdrom(const struct machine *m, unsigned int *port, struct err *e)
 {
-	unsigned int port = 0;
-
+	*port = 0;
 	for (size_t i = 0; i < m->desc->n_disks; i++) {
 		if (m->desc->disks[i].bus != VM_DISK_AHCI)
 			continue;
 		if (m->desc->disks[i].cdrom)
-			return ahci_change_disc(m->ahci, port, NULL, false, e);
-		port++;
+			return 0;
+		++*port;
 	}
 	return err_msg(e, -ENODEV, "this machine has no CD-ROM drive");
+}
+
+int machine_change_disc(struct machine *m, int fd, struct err *e)
+{
+	struct blk *disc = NULL;
+	unsigned int port;
+	int r = 0;
+
+	if (fd >= 0)
+		r = blk_open_fd(fd, "disc", m->cfg.loop, &disc, e);
+	if (r == 0)
+		r = find_cdrom(m, &port, e);
+	if (r == 0)
+		r = ahci_change_disc(m->ahci, port, disc, false, e);
+	if (r < 0 && disc)
+		blk_close(disc);
+	return r;
 }
 
 const char *machine_state(const struct machine *m)

@@ -40,6 +40,7 @@ struct vmm {
 	struct chardev_backend *terminal; /* of the text view */
 	struct text_view *text_view;
 	struct rfb_server *vnc;
+	int *passed; /* descriptor of the request being run */
 	int signal_fd;
 	struct loop_fd signal_watch, parent_watch;
 	struct timer patience;
@@ -242,7 +243,14 @@ static int run_keys(struct vmm *v, json_t *args, json_t **ret, struct err *e)
 
 static int run_eject(struct vmm *v, json_t *args, json_t **ret, struct err *e)
 {
-	return machine_eject(v->machine, e);
+	return machine_change_disc(v->machine, -1, e);
+}
+
+static int run_insert(struct vmm *v, json_t *args, json_t **ret, struct err *e)
+{
+	if (*v->passed < 0)
+		return err_msg(e, -EINVAL, "the disc is to be passed as an open descriptor");
+	return machine_change_disc(v->machine, steal_fd(v->passed), e);
 }
 
 static const struct command {
@@ -252,6 +260,7 @@ static const struct command {
 } commands[] = {
     {"balloon", run_balloon, true},
     {"eject", run_eject, false},
+    {"insert", run_insert, false},
     {"keys", run_keys, true},
     {"nmi", run_nmi, false},
     {"pause", run_pause, false},
@@ -266,15 +275,19 @@ static const struct command {
     {"type", run_type, true},
 };
 
-static int run_command(void *opaque, const char *command, json_t *args, json_t **ret, struct err *e)
+static int run_command(void *opaque, const char *command, json_t *args, int *fd, json_t **ret,
+		       struct err *e)
 {
+	struct vmm *v = opaque;
+
+	v->passed = fd;
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
 		int r;
 
 		if (strcmp(commands[i].name, command) != 0)
 			continue;
 		r = commands[i].has_args ? 0 : no_arguments(args, e);
-		return r < 0 ? r : commands[i].run(opaque, args, ret, e);
+		return r < 0 ? r : commands[i].run(v, args, ret, e);
 	}
 	return err_msg(e, -ENOSYS, "unknown command '%.64s'", command);
 }

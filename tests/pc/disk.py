@@ -7,7 +7,7 @@ import os, shutil, struct, subprocess
 
 MIB = 1 << 20
 BIOS, ESP, ROOT = 1, 2, 18  # where partitions start, in MiB
-ROOT_MIB = 1400
+ROOT_MIB = 1600
 MODULES = ("part_gpt ext2 normal linux configfile serial terminal search search_label echo test "
            "boot halt reboot").split()
 GRUB_CFG = """serial --unit=0 --speed=115200
@@ -29,7 +29,7 @@ def run(*args, **more):
 
 def make_root(path, work):
     tree = os.path.join(work, "tree")
-    run("mmdebstrap", "--variant=minbase", "--include=systemd-sysv,linux-image-cloud-amd64,zstd",
+    run("mmdebstrap", "--variant=minbase", "--include=systemd-sysv,linux-image-amd64,zstd",
         "--customize-hook=chroot $1 passwd -d root", "--customize-hook=echo insula-pc > $1/etc/hostname",
         "--customize-hook=echo 'LABEL=insula-root / ext4 errors=remount-ro 0 1' > $1/etc/fstab",
         "bookworm", tree)

@@ -195,6 +195,14 @@ def case_grub_disc():
         m.wait_text(r"normal\.mod")
 
 
+def case_four_cpus_4g():
+    """The first change of the memory map comes while the other CPUs are only starting."""
+    need(RESCUE)
+    for _ in range(3):
+        with Machine("--cdrom", RESCUE, "--net", "none", "--cpus", "4", memory="4G") as m:
+            m.wait_text("GNU GRUB")
+
+
 def case_disk_virtio_and_ahci():
     """The same hard disk image on either bus."""
     usb = "/usr/lib/grub-rescue/grub-rescue-usb.img"
@@ -384,7 +392,7 @@ def case_rescue_disc_as_disk():
         m.wait_serial("GUEST-OK")
 
 
-def debian(firmware, bus):
+def debian(firmware, bus, *options, then=lambda m: None):
     import disk
     image, copy = os.path.join(CACHE, "debian.img"), os.path.join(temp, "debian.img")
     if not os.path.exists(image):
@@ -394,11 +402,12 @@ def debian(firmware, bus):
         os.makedirs(CACHE, exist_ok=True)
         disk.make(image)
     tool("cp", "--sparse=always", "--reflink=auto", image, copy)
-    with Machine("--firmware", firmware, "--disk", f"{copy},bus={bus}", memory="1G") as m:
+    with Machine("--firmware", firmware, "--disk", f"{copy},bus={bus}", *options, memory="1G") as m:
         m.wait_serial("insula-pc login: ")
         m.p.stdin.write(b"root\n")
         m.p.stdin.flush()
         m.wait_serial("root@insula-pc:~# ")
+        then(m)
         m.p.stdin.write(b"cat /sys/class/dmi/id/sys_vendor; ls /sys/firmware; poweroff\n")
         m.p.stdin.flush()
         check(m.end(PATIENCE) == 0, "it did not switch off")
@@ -410,14 +419,43 @@ def case_debian_bios():
     debian("bios", "virtio")
 
 
+def case_debian_uefi():
+    debian("uefi", "virtio")
+
+
+def shell(m, command, pattern):
+    m.p.stdin.write(command.encode() + b"\n")
+    m.p.stdin.flush()
+    m.wait_serial(pattern)
+
+
+def change_discs(m):
+    """An empty drive, a disc, no disc, another one: Linux sees each."""
+    disc = os.path.join(temp, "disc.iso")
+    with open(disc, "wb") as f:
+        f.write(b"another disc".ljust(1 << 20, b"\0"))
+    shell(m, "head -c 1 /dev/sr0; echo empty-$?", "No medium found(?s:.*)empty-1")
+    for name, file in ("rescue", RESCUE), ("other", disc):
+        status, _, err = m.insula("insert", m.name, file)
+        check(status == 0, err)
+        want = "CD001" if name == "rescue" else "another disc"
+        skip = 32769 if name == "rescue" else 0
+        shell(m, f"dd if=/dev/sr0 bs=1 skip={skip} count={len(want)} 2>/dev/null; echo {name}-done",
+              f"{want}{name}-done")
+        status, _, err = m.insula("eject", m.name)
+        check(status == 0, err)
+        shell(m, f"head -c 1 /dev/sr0; echo {name}-out-$?", f"{name}-out-1")
+
+
 def case_debian_uefi_ahci():
-    debian("uefi", "ahci")
+    need(RESCUE)
+    debian("uefi", "ahci", "--cdrom", "none", then=change_discs)
 
 
-QUICK = ["bios_nothing_to_boot", "bios_menu", "grub_disc", "disk_virtio_and_ahci", "ipxe",
+QUICK = ["bios_nothing_to_boot", "bios_menu", "grub_disc", "four_cpus_4g", "disk_virtio_and_ahci", "ipxe",
          "text_display", "vnc", "vnc_password", "vnc_keyboard_and_resize", "uefi_shell"]
 LONG = ["memtest", "uefi_killed_while_writing", "rescue_disc_bios", "rescue_disc_uefi",
-        "rescue_disc_as_disk", "debian_bios", "debian_uefi_ahci"]
+        "rescue_disc_as_disk", "debian_bios", "debian_uefi", "debian_uefi_ahci"]
 
 
 def main():

@@ -415,6 +415,14 @@ static void test_cdrom(void)
 	CHECK_EQ(packet("\0", 1, 8), 0x6051); /* it is another one */
 	recover(1);
 	CHECK_EQ(packet("\0", 1, 8), 0x50);
+	/* The guest opens the tray and closes it again. */
+	CHECK_EQ(packet("\x1b\0\0\0\2", 5, 8), 0x50);
+	CHECK_EQ(packet("\0", 1, 8), 0x2051);
+	recover(1);
+	CHECK_EQ(packet("\x1b\0\0\0\3", 5, 8), 0x50);
+	CHECK_EQ(packet("\0", 1, 8), 0x6051);
+	recover(1);
+	CHECK_EQ(packet("\x28\0\0\0\0\3\0\0\1", 9, 2048), 0x50);
 	stop();
 }
 
