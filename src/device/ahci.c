@@ -370,13 +370,15 @@ int ahci_change_disc(struct pci_dev *d, unsigned int port, struct blk *blk, bool
 	if (!p || !p->cdrom) {
 		r = err_msg(e, -ENODEV, "there is no CD-ROM drive %u", port);
 	} else if (p->locked && !force) {
-		r = err_msg(e, -EBUSY, "the guest has locked drive %u", port);
+		p->asked = p->event = true;
+		r = err_msg(e, -EBUSY, "the guest has locked drive %u: it was asked to open it",
+			    port);
 	} else {
 		if (p->blk)
 			blk_drain(p->blk);
 		old = p->blk;
 		p->blk = blk;
-		p->locked = false;
+		p->locked = p->asked = false;
 		p->ejected = !blk;
 		p->attention = p->event = true;
 	}

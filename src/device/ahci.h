@@ -28,7 +28,8 @@ void ahci_add_cdrom(struct pci_dev *d, unsigned int port, struct blk *blk);
 
 /*
  * Another disc, NULL = none; taken over.  In the loop's thread.  -ENODEV: no CD-ROM drive there;
- * -EBUSY: the guest locked the door (unless @force).  The old disc is closed.
+ * -EBUSY: the guest locked the door (unless @force); it is told that somebody pressed the button.
+ * The old disc is closed.
  */
 must_check int ahci_change_disc(struct pci_dev *d, unsigned int port, struct blk *blk, bool force,
 				struct err *e);

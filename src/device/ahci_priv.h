@@ -57,6 +57,7 @@ struct port {
 	bool attention; /* the disc changed: to be told once */
 	bool event;     /* likewise, through GET EVENT STATUS */
 	bool locked, ejected;
+	bool asked; /* somebody pressed the button of a locked drive */
 	struct slot slot[AHCI_SLOTS];
 };
 

@@ -307,9 +307,12 @@ static void get_event(struct slot *s)
 		reply(s, d, 4, be16(s->packet + 7));
 		return;
 	}
-	d[4] = !p->event ? 0 : has_disc(p) ? 2 : 3; /* none, new disc, disc removed */
+	d[4] = !p->event     ? 0
+	       : p->asked    ? 1
+	       : has_disc(p) ? 2
+			     : 3; /* none, button, new disc, removed */
 	d[5] = (uint8_t)((has_disc(p) ? 2 : 0) | (p->ejected ? 1 : 0));
-	p->event = false;
+	p->event = p->asked = false;
 	reply(s, d, sizeof(d), be16(s->packet + 7));
 }
 
@@ -475,5 +478,5 @@ void atapi_done(struct slot *s)
 void atapi_reset(struct port *p)
 {
 	p->sense_key = p->asc = p->ascq = 0;
-	p->locked = false;
+	p->locked = p->asked = false;
 }

@@ -401,6 +401,9 @@ static void test_cdrom(void)
 	/* A locked door stays shut; then the disc goes, and another comes. */
 	CHECK_EQ(packet("\x1e\0\0\0\1", 5, 8), 0x50);
 	CHECK_EQ(ahci_change_disc(ahci, 1, NULL, false, &e), -EBUSY);
+	CHECK_EQ(packet("\x4a\1\0\0\x10\0\0\0\x8", 9, 8), 0x50);
+	get(DATA, d, 8);
+	CHECK(d[4] == 1 && d[5] == 2); /* the button was pressed */
 	CHECK_EQ(packet("\x1e\0\0\0\0", 5, 8), 0x50);
 	CHECK_EQ(ahci_change_disc(ahci, 0, NULL, false, &e), -ENODEV);
 	CHECK_EQ(ahci_change_disc(ahci, 1, NULL, false, &e), 0);
