@@ -77,6 +77,7 @@ check-kvm-nested: all
 bench: all
 	@tools/deps nested
 	@$(BUILD)/bench/bench_interp
+	@bench/firmware.py $(BUILD)
 	@tests/kernels/run $(BUILD)/bin/insula-vmm $(BUILD)/kernels --compare
 
 deps:

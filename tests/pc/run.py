@@ -283,6 +283,20 @@ def case_vnc_password():
         v.update()
 
 
+def case_vnc_viewer():
+    """A viewer that others wrote."""
+    need("vncsnapshot", RESCUE)
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    jpeg = os.path.join(temp, "viewer.jpg")
+    with Machine("--cdrom", RESCUE, "--net", "none",
+                 display=("--display", f"vnc=127.0.0.1:{port}")) as m:
+        m.wait_text("GNU GRUB")
+        tool("vncsnapshot", "-quiet", f"127.0.0.1:{port - 5900}", jpeg)
+        check(os.path.getsize(jpeg) > 5000, "a small picture:", os.path.getsize(jpeg))
+
+
 def case_vnc_keyboard_and_resize():
     """Typed by a viewer; the firmware's mode changes reach it as new sizes."""
     need(RESCUE)
@@ -456,7 +470,7 @@ def case_debian_uefi_ahci():
 
 
 QUICK = ["bios_nothing_to_boot", "bios_menu", "grub_disc", "four_cpus_4g", "disk_virtio_and_ahci", "ipxe",
-         "text_display", "vnc", "vnc_password", "vnc_keyboard_and_resize", "uefi_shell"]
+         "text_display", "vnc", "vnc_password", "vnc_viewer", "vnc_keyboard_and_resize", "uefi_shell"]
 LONG = ["memtest", "uefi_killed_while_writing", "rescue_disc_bios", "rescue_disc_uefi",
         "rescue_disc_as_disk", "debian_bios", "debian_uefi", "debian_uefi_ahci"]
 
