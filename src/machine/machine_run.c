@@ -275,9 +275,9 @@ int machine_balloon(struct machine *m, uint64_t bytes, struct err *e)
 {
 	if (!m->balloon)
 		return err_msg(e, -ENODEV, "this machine has no balloon");
-	if (bytes > m->mem->ram_size)
+	if (bytes > m->desc->memory)
 		return err_msg(e, -EINVAL, "%" PRIu64 " is more than the machine's memory", bytes);
-	balloon_set_target(m->balloon, m->mem->ram_size - bytes);
+	balloon_set_target(m->balloon, m->desc->memory - bytes);
 	return 0;
 }
 

@@ -283,6 +283,18 @@ def case_vnc_password():
         v.update()
 
 
+def case_kernel_with_screen():
+    """A kernel loaded directly, and a VGA: the machine without firmware has the same map below 1 MiB."""
+    kernel, initrd = f"{KERNELS}/cloud/vmlinuz", f"{KERNELS}/initrd-amd64"
+    need(kernel, initrd)
+    path = os.path.join(temp, "vnc")
+    with Machine("--kernel", kernel, "--initrd", initrd, "--net", "none",
+                 display=("--display", f"vnc=unix:{path}")) as m:
+        check(vnc.Viewer(path).width >= 640, "no screen")
+        m.wait_serial("GUEST-OK")
+        check(m.end() == 0, "it did not switch off")
+
+
 def case_vnc_viewer():
     """A viewer that others wrote."""
     need("vncsnapshot", RESCUE)
@@ -471,7 +483,7 @@ def case_debian_uefi_ahci():
 
 QUICK = ["bios_nothing_to_boot", "bios_menu", "grub_disc", "four_cpus_4g", "disk_virtio_and_ahci", "ipxe",
          "text_display", "vnc", "vnc_password", "vnc_viewer", "vnc_keyboard_and_resize", "uefi_shell"]
-LONG = ["memtest", "uefi_killed_while_writing", "rescue_disc_bios", "rescue_disc_uefi",
+LONG = ["memtest", "kernel_with_screen", "uefi_killed_while_writing", "rescue_disc_bios", "rescue_disc_uefi",
         "rescue_disc_as_disk", "debian_bios", "debian_uefi", "debian_uefi_ahci"]
 
 
