@@ -66,6 +66,17 @@ check-pc: all
 	@tools/deps build run check
 	@tests/kernels/fetch $(BUILD)/kernels cloud
 	@KERNELS=$(BUILD)/kernels CACHE=$(BUILD)/pc tests/pc/run.py $(BUILD)/bin/insula --all
+# insula-oci as the runtime of podman and containerd; 10,000 containers without a leak; beside crun and
+# runc.  As root, some minutes.  With VALIDATION=DIR, a built clone of opencontainers/runtime-tools, its
+# programs too.
+VALIDATION ?=
+check-containers: all
+	@tools/deps check containers
+	@tests/container/engines.py $(BUILD)/bin/insula-oci
+	@tests/container/leak.py $(BUILD)/bin/insula-oci
+	@bench/oci.py $(BUILD)/bin/insula-oci crun runc
+	@test -z "$(VALIDATION)" || tests/container/validation.py $(VALIDATION) \
+		$(abspath $(BUILD))/bin/insula-oci
 
 # The KVM engine with a real Linux, under an emulated SVM: needs QEMU, takes a minute or two.
 check-kvm-nested: all
@@ -73,12 +84,31 @@ check-kvm-nested: all
 	@tests/kernels/fetch $(BUILD)/kernels cloud generic
 	@tests/nested/run $(BUILD) $(BUILD)/kernels
 
-# Figures beside the peer, for docs/: engine loops, kernels' start.
+# The suites of others in guests, beside this machine and QEMU: an hour or more on the interpreter.
+# Their sources come from Debian's packages into build/suites.
+ENGINE ?= soft
+STRESS_SECONDS ?= 60
+SUITES = $(BUILD)/suites
+check-suites: all
+	@tools/deps run check suites
+	@tests/suites/fetch $(SUITES) linux qemu zlib
+	@bad=0; \
+	tools/x86-selftests $(SUITES)/linux/tools/testing/selftests/x86 --engine $(ENGINE) \
+		--json $(SUITES)/x86-selftests.json --markdown $(SUITES)/x86-selftests.md || bad=1; \
+	tools/qemu-tcg-tests $(SUITES)/qemu/tests/tcg --engine $(ENGINE) --limit 1200 \
+		--json $(SUITES)/qemu-tcg-tests.json --markdown $(SUITES)/qemu-tcg-tests.md || bad=1; \
+	tools/stress-guest --engine $(ENGINE) --seconds $(STRESS_SECONDS) --native \
+		--json $(SUITES)/stress.json --markdown $(SUITES)/stress.md || bad=1; \
+	exit $$bad
+
+# Figures beside the peer, for docs/: engine loops, kernels' start, the table of docs/benchmarks.md.
+BENCH_OPTIONS ?=
 bench: all
-	@tools/deps nested
+	@tools/deps run bench
 	@$(BUILD)/bench/bench_interp
 	@bench/firmware.py $(BUILD)
 	@tests/kernels/run $(BUILD)/bin/insula-vmm $(BUILD)/kernels --compare
+	@bench/engine/run.py --build $(BUILD) $(BENCH_OPTIONS)
 
 deps:
 	@tools/deps build run check
@@ -86,4 +116,5 @@ deps:
 clean:
 	@rm -rf $(BUILD) build-asan build-ubsan build-fuzz
 
-.PHONY: all run check check-unit check-e2e check-pc check-sanitize check-kvm-nested fuzz bench install deps clean
+.PHONY: all run check check-unit check-e2e check-pc check-sanitize check-containers check-kvm-nested \
+	check-suites fuzz bench install deps clean

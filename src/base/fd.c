@@ -66,7 +66,12 @@ int pwrite_full(int fd, const void *buf, size_t len, uint64_t off)
 
 int read_file(const char *path, size_t max, struct strbuf *ret)
 {
-	autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
+	return read_file_at(AT_FDCWD, path, max, ret);
+}
+
+int read_file_at(int dir, const char *path, size_t max, struct strbuf *ret)
+{
+	autoclose int fd = openat(dir, path, O_RDONLY | O_CLOEXEC);
 	size_t total = 0;
 
 	if (fd < 0)
@@ -86,6 +91,17 @@ int read_file(const char *path, size_t max, struct strbuf *ret)
 			return -EFBIG;
 		strbuf_add(ret, chunk, (size_t)n);
 	}
+}
+
+int write_text_at(int dir, const char *path, const char *text)
+{
+	autoclose int fd = openat(dir, path, O_WRONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	n = write(fd, text, strlen(text));
+	return n < 0 ? -errno : (size_t)n < strlen(text) ? -EIO : 0;
 }
 
 int make_dir(const char *path, mode_t mode, struct err *e)

@@ -17,6 +17,10 @@ must_check int pwrite_full(int fd, const void *buf, size_t len, uint64_t off);
 
 /* A whole file of at most @max bytes; -EFBIG past that.  Appends to @ret. */
 must_check int read_file(const char *path, size_t max, struct strbuf *ret);
+/* The same below an open directory. */
+must_check int read_file_at(int dir, const char *path, size_t max, struct strbuf *ret);
+/* Into a file that is there, with one write: what /proc, /sys and control groups ask for. */
+must_check int write_text_at(int dir, const char *path, const char *text);
 /* A directory of this mode, its parents (0755) too; one that is there is fine. */
 must_check int make_dir(const char *path, mode_t mode, struct err *e);
 int fd_set_nonblock(int fd, bool on);

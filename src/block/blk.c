@@ -7,6 +7,7 @@
 #include "base/exit.h"
 #include "base/fd.h"
 #include "block/node_priv.h"
+#include "block/qcow2.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -115,7 +116,7 @@ void blk_close(struct blk *b)
 /* --- opening --- */
 
 /* OFD locks belong to the descriptor: they hold across threads and go away with the process. */
-static int lock_file(int fd, const char *path, bool exclusive, struct err *e)
+int blk_lock_file(int fd, const char *path, bool exclusive, struct err *e)
 {
 	struct flock fl = {.l_type = exclusive ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET};
 
@@ -130,9 +131,72 @@ static int lock_file(int fd, const char *path, bool exclusive, struct err *e)
 	return err_exit(e, err_set(e, -errno, "disk '%s': lock", path), EXIT_BAD_DISK);
 }
 
-/* Takes @given over. */
-static int open_given(int given, const char *path, bool read_only, bool direct, struct loop *l,
-		      struct blk **ret, struct err *e)
+#define MAX_CHAIN 64
+
+enum format { FORMAT_RAW, FORMAT_QCOW2 };
+
+/* The files of a chain, so that none comes twice. */
+struct chain {
+	unsigned int n;
+	struct {
+		dev_t dev;
+		ino_t ino;
+	} files[MAX_CHAIN];
+};
+
+static bool ends_in(const char *s, const char *end)
+{
+	size_t n = strlen(s), m = strlen(end);
+
+	return n >= m && strcmp(s + n - m, end) == 0;
+}
+
+static int choose_format(const char *path, const char *format, int fd, enum format *ret,
+			 struct err *e)
+{
+	uint8_t magic[4] = {0};
+
+	if (format && strcmp(format, "raw") == 0) {
+		*ret = FORMAT_RAW;
+		return 0;
+	}
+	if (format && strcmp(format, "qcow2") == 0) {
+		*ret = FORMAT_QCOW2;
+		return 0;
+	}
+	if (format && strcmp(format, "auto") != 0)
+		return err_msg(e, -EINVAL,
+			       "disk '%s': format '%s' is not supported, only raw and qcow2", path,
+			       format);
+	*ret = ends_in(path, ".qcow2") ? FORMAT_QCOW2 : FORMAT_RAW;
+	/* A guest can write this to a raw disk, so it may not choose; but it may be a mistake. */
+	if (*ret == FORMAT_RAW && pread(fd, magic, 4, 0) == 4 && memcmp(magic, "QFI\xfb", 4) == 0)
+		return err_msg(e, -EINVAL,
+			       "disk '%s' begins like a qcow2 image and is not named .qcow2: give "
+			       "its format, qcow2 or raw",
+			       path);
+	return 0;
+}
+
+static int chain_add(struct chain *c, int fd, const char *path, struct err *e)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return err_set(e, -errno, "disk '%s'", path);
+	for (unsigned int i = 0; i < c->n; i++) {
+		if (c->files[i].dev == st.st_dev && c->files[i].ino == st.st_ino)
+			return err_msg(e, -ELOOP, "disk '%s' is its own backing file", path);
+	}
+	if (c->n == MAX_CHAIN)
+		return err_msg(e, -ELOOP, "disk '%s': more than %d backing files", path, MAX_CHAIN);
+	c->files[c->n].dev = st.st_dev;
+	c->files[c->n++].ino = st.st_ino;
+	return 0;
+}
+
+/* Takes over @given; what comes back is a file or block device, locked. */
+static int take_file(struct chain *c, int given, const char *path, bool read_only, struct err *e)
 {
 	autoclose int fd = given;
 	struct stat st;
@@ -148,29 +212,104 @@ static int open_given(int given, const char *path, bool read_only, bool direct, 
 	}
 	/* O_NONBLOCK was for FIFOs only; io_uring would fail requests instead of waiting. */
 	(void)fd_set_nonblock(fd, false);
-	r = lock_file(fd, path, !read_only, e);
-	if (r < 0)
-		return r;
-	r = raw_new(fd, path, read_only, direct, l, ret, e);
+	/* Before the lock, which a chain that bites its tail would find taken by itself. */
+	r = chain_add(c, fd, path, e);
 	if (r < 0)
 		return err_exit(e, r, EXIT_BAD_DISK);
-	(void)steal_fd(&fd);
-	return 0;
+	r = blk_lock_file(fd, path, !read_only, e);
+	return r < 0 ? r : steal_fd(&fd);
 }
 
-static int open_raw(const char *path, bool read_only, bool direct, struct loop *l, struct blk **ret,
-		    struct err *e)
+static int open_file(struct chain *c, const char *path, bool read_only, struct err *e)
 {
 	int fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
 
 	if (fd < 0)
 		return err_exit(e, err_set(e, -errno, "disk '%s'", path), EXIT_BAD_DISK);
-	return open_given(fd, path, read_only, direct, l, ret, e);
+	return take_file(c, fd, path, read_only, e);
 }
 
-int blk_open_fd(int fd, const char *name, struct loop *l, struct blk **ret, struct err *e)
+struct opening {
+	struct chain chain;
+	struct loop *loop;
+	bool repair, no_backing;
+};
+
+static int open_node(struct opening *o, const char *path, const char *format, bool read_only,
+		     bool direct, struct blk **ret, struct err *e);
+
+/* "proto:rest" names things that are no files; "./a:b" and "/a:b" are files. */
+static bool is_protocol(const char *name)
 {
-	return open_given(fd, name, true, false, l, ret, e);
+	size_t n = strcspn(name, ":/");
+
+	return name[n] == ':';
+}
+
+static int open_backing(struct opening *o, struct blk *b, const char *path, struct err *e)
+{
+	const char *format, *name = qcow2_backing(b, &format), *slash = strrchr(path, '/');
+	autofree char *full = NULL;
+	struct blk *backing = NULL;
+	int r;
+
+	if (!name || o->no_backing)
+		return 0;
+	if (is_protocol(name))
+		return err_msg(e, -ENOTSUP, "backing file '%s' is not a plain file", name);
+	full = name[0] == '/' || !slash ? xstrdup(name)
+					: xasprintf("%.*s/%s", (int)(slash - path), path, name);
+	r = open_node(o, full, format, true, false, &backing, e);
+	if (r < 0)
+		return err_wrap(e, r, "backing file of '%s'", path);
+	qcow2_set_backing(b, backing);
+	return 0;
+}
+
+static int open_qcow2(struct opening *o, int fd, const char *path, bool read_only, bool direct,
+		      struct blk **ret, struct err *e)
+{
+	struct blk *file = NULL, *b = NULL;
+	unsigned int flags = (read_only ? QCOW2_READ_ONLY : 0) | (o->repair ? QCOW2_REPAIR : 0);
+	int r = raw_file_new(fd, path, read_only, direct, o->loop, &file, e);
+
+	if (r < 0) {
+		close(fd);
+		return r;
+	}
+	r = qcow2_new(file, path, flags, o->loop, &b, e);
+	if (r < 0) {
+		blk_close(file);
+		return err_wrap(e, r, "disk '%s'", path);
+	}
+	r = open_backing(o, b, path, e);
+	if (r < 0) {
+		blk_close(b);
+		return r;
+	}
+	*ret = b;
+	return 0;
+}
+
+static int open_node(struct opening *o, const char *path, const char *format, bool read_only,
+		     bool direct, struct blk **ret, struct err *e)
+{
+	autoclose int fd = open_file(&o->chain, path, read_only, e);
+	enum format f;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = choose_format(path, format, fd, &f, e);
+	if (r == 0 && f == FORMAT_QCOW2)
+		r = open_qcow2(o, steal_fd(&fd), path, read_only, direct, ret, e);
+	else if (r == 0)
+		r = raw_new(fd, path, read_only, direct, o->loop, ret, e);
+	if (r < 0)
+		return err_exit(e, r, e && e->exit_code ? e->exit_code : EXIT_BAD_DISK);
+	if (f == FORMAT_RAW)
+		(void)steal_fd(&fd);
+	return 0;
 }
 
 /* A file without a name: the kernel gives its space back when the last user is gone, however. */
@@ -211,11 +350,11 @@ static int open_top(const char *dir, uint64_t size, struct loop *l, struct blk *
 	return r;
 }
 
-static int open_overlay(const struct blk_spec *spec, struct loop *l, struct blk **ret,
-			struct err *e)
+static int open_overlay(struct opening *o, const struct blk_spec *spec, struct loop *l,
+			struct blk **ret, struct err *e)
 {
 	struct blk *base = NULL, *top = NULL;
-	int r = open_raw(spec->path, true, false, l, &base, e);
+	int r = open_node(o, spec->path, spec->format, true, false, &base, e);
 
 	if (r < 0)
 		return r;
@@ -232,13 +371,26 @@ static int open_overlay(const struct blk_spec *spec, struct loop *l, struct blk 
 
 int blk_open(const struct blk_spec *spec, struct loop *l, struct blk **ret, struct err *e)
 {
-	if (spec->format && strcmp(spec->format, "raw") != 0) {
-		err_msg(e, -EINVAL, "disk '%s': format '%s' is not supported, only raw", spec->path,
-			spec->format);
-		return err_exit(e, -EINVAL, EXIT_BAD_DISK);
-	}
+	struct opening o = {.loop = l, .repair = spec->repair, .no_backing = spec->no_backing};
+
 	if (spec->overlay && !spec->read_only)
-		return open_overlay(spec, l, ret, e);
+		return open_overlay(&o, spec, l, ret, e);
 	/* Private writable disks bypass the host's cache; shared read-only ones live from it. */
-	return open_raw(spec->path, spec->read_only, !spec->read_only, l, ret, e);
+	return open_node(&o, spec->path, spec->format, spec->read_only,
+			 !spec->read_only && !spec->cached, ret, e);
+}
+
+int blk_open_fd(int fd, const char *name, struct loop *l, struct blk **ret, struct err *e)
+{
+	struct chain c = {0};
+	autoclose int file = take_file(&c, fd, name, true, e);
+	int r;
+
+	if (file < 0)
+		return file;
+	r = raw_new(file, name, true, false, l, ret, e);
+	if (r < 0)
+		return err_exit(e, r, EXIT_BAD_DISK);
+	(void)steal_fd(&file);
+	return 0;
 }

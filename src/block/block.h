@@ -46,12 +46,31 @@ struct blk;
 
 /* Slots: see the front doors.  `submit` gets requests already checked against size and read_only.
  */
+struct blk_sync_ops;
+
 struct blk_ops {
 	const char *name;
 	void (*submit)(struct blk *b, struct blk_req *r);
 	/* Complete what is ready in the calling thread; wait up to @timeout_ms if nothing is. */
 	void (*poll)(struct blk *b, int timeout_ms);
-	void (*close)(struct blk *b); /* no request in flight; frees @b */
+	void (*close)(struct blk *b);    /* no request in flight; frees @b */
+	const struct blk_sync_ops *sync; /* NULL but for files */
+};
+
+/*
+ * Calls that block, for a node that keeps tables of its own in this one: a thread that may wait
+ * makes them.  Only files have them.  Bytes past the end read as zeroes; writing there enlarges.
+ */
+struct blk_sync_ops {
+	int (*read)(struct blk *b, void *buf, size_t len, uint64_t off);
+	int (*write)(struct blk *b, const void *buf, size_t len, uint64_t off);
+	int (*flush)(struct blk *b);
+	int (*size)(struct blk *b, uint64_t *ret);
+	int (*truncate)(struct blk *b, uint64_t size);
+	/* Enlarges to @size, with the space for it where the host can set some aside. */
+	int (*extend)(struct blk *b, uint64_t size);
+	/* Give the space back; the range reads as zeroes afterwards, or as before. */
+	void (*punch)(struct blk *b, uint64_t off, uint64_t len);
 };
 
 struct blk {
@@ -68,11 +87,17 @@ struct blk {
 /* What to open; paths are the host's. */
 struct blk_spec {
 	const char *path;
-	const char
-	    *format; /* "raw"; NULL = raw (never guessed from content, which the guest writes) */
+	/* "raw" or "qcow2"; NULL or "auto" = by the name: qcow2 if it ends in .qcow2, else raw. The
+	 * content, which a guest may have written, never chooses; if it contradicts the name,
+	 * opening fails and asks for a format. */
+	const char *format;
 	bool read_only;
 	bool overlay; /* writes go to an anonymous temporary file, the path stays untouched */
 	const char *overlay_dir; /* where that file lives; NULL = $TMPDIR or /var/tmp */
+	/* For tools: */
+	bool cached;     /* writes go through the host's cache */
+	bool repair;     /* qcow2: also one that is marked as damaged; nothing is repaired yet */
+	bool no_backing; /* qcow2: leave backing files closed; what they hold reads as zeroes */
 };
 
 /*

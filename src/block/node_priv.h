@@ -11,6 +11,14 @@
 must_check int raw_new(int fd, const char *name, bool read_only, bool direct, struct loop *l,
 		       struct blk **ret, struct err *e);
 
+/* The same for a file that holds another format's structures: it grows when written past its end,
+ * any size and range will do, and blk_ops.sync is there. */
+must_check int raw_file_new(int fd, const char *name, bool read_only, bool direct, struct loop *l,
+			    struct blk **ret, struct err *e);
+
 /* Writes go to @top, reads to whichever holds the sector.  Takes both on success. */
 must_check int cow_new(struct blk *base, struct blk *top, struct loop *l, struct blk **ret,
 		       struct err *e);
+
+/* Exclusive for writers, shared for readers, until @fd is closed; -EBUSY if taken. */
+must_check int blk_lock_file(int fd, const char *path, bool exclusive, struct err *e);

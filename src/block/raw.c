@@ -2,11 +2,14 @@
 /*
  * block/raw.c - a file or block device, byte for byte
  *
- * Two descriptors of one file: `direct_fd` (O_DIRECT) serves requests whose offset, length and
- * buffers are aligned as the file system wants them, `fd` all others through the page cache.  The
- * kernel keeps the two coherent; it would not do so for two overlapping requests in flight, whose
- * outcome is undefined for any disk.  So nothing needs a bounce buffer or a read-modify-write.
+ * Two descriptors of one file: `direct_fd` (O_DIRECT) serves requests of whole pages whose buffers
+ * are aligned as the file system wants them, `fd` all others through the page cache.  The kernel
+ * keeps the two coherent, but by pages: of a page that one request changes in the cache while
+ * another writes a different sector of it past the cache, one change may be lost.  So no page is
+ * ever written in part past the cache; requests in flight for the same bytes have no defined
+ * outcome on any disk.  Nothing needs a bounce buffer or a read-modify-write.
  */
+#include "base/fd.h"
 #include "block/aio.h"
 #include "block/block.h"
 #include "block/node_priv.h"
@@ -20,6 +23,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#define PAGE       4096u
 #define ZERO_CHUNK (64u << 10)
 #define ZERO_IOVS  64 /* 4 MiB of zeroes a write */
 
@@ -28,6 +32,7 @@ struct raw {
 	struct aio *aio;
 	int fd, direct_fd;
 	uint64_t align; /* of direct_fd */
+	bool growable;  /* a file that holds a format's structures */
 };
 
 /* What a request is doing at the moment. */
@@ -56,8 +61,10 @@ static void raw_finish(struct raw_io *io, int result)
 
 static bool is_aligned(const struct raw *raw, const struct blk_req *r)
 {
-	uint64_t bits = r->offset;
+	uint64_t bits = 0;
 
+	if ((r->offset | r->len) & (PAGE - 1))
+		return false;
 	for (unsigned int i = 0; i < r->n_iov; i++)
 		bits |= (uintptr_t)r->iov[i].iov_base | r->iov[i].iov_len;
 	return !(bits & (raw->align - 1));
@@ -153,10 +160,29 @@ static void continue_rw(struct raw_io *io)
 	aio_submit(io->raw->aio, &io->aio);
 }
 
+/* What is past the end of a growing file was never written. */
+static void zero_rest(const struct raw_io *io)
+{
+	const struct blk_req *r = io->req;
+	uint64_t skip = io->done;
+
+	for (unsigned int i = 0; i < r->n_iov; i++) {
+		uint64_t part = MIN(skip, (uint64_t)r->iov[i].iov_len);
+
+		memset((char *)r->iov[i].iov_base + part, 0, r->iov[i].iov_len - part);
+		skip -= part;
+	}
+}
+
 static void rw_done(struct raw_io *io, int64_t result)
 {
 	const struct blk_req *r = io->req;
 
+	if (result == 0 && r->op == BLK_READ && io->raw->growable) {
+		zero_rest(io);
+		raw_finish(io, 0);
+		return;
+	}
 	if (result <= 0) {
 		/* 0: somebody cut the file short under us. */
 		raw_finish(io, result < 0 ? (int)result : -EIO);
@@ -327,18 +353,109 @@ static int find_size(struct raw *raw, const char *name, struct err *e)
 	return 0;
 }
 
-int raw_new(int fd, const char *name, bool read_only, bool direct, struct loop *l, struct blk **ret,
-	    struct err *e)
+/* --- calls that block --- */
+
+static int sync_read(struct blk *b, void *buf, size_t len, uint64_t off)
+{
+	const struct raw *raw = container_of(b, struct raw, blk);
+	char *at = buf;
+
+	while (len) {
+		ssize_t n = pread(raw->fd, at, len, (off_t)off);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		at += n;
+		off += (uint64_t)n;
+		len -= (size_t)n;
+	}
+	memset(at, 0, len);
+	return 0;
+}
+
+static int sync_write(struct blk *b, const void *buf, size_t len, uint64_t off)
+{
+	return pwrite_full(container_of(b, struct raw, blk)->fd, buf, len, off);
+}
+
+static int sync_flush(struct blk *b)
+{
+	return fdatasync(container_of(b, struct raw, blk)->fd) < 0 ? -errno : 0;
+}
+
+static int sync_size(struct blk *b, uint64_t *ret)
+{
+	off_t end = lseek(container_of(b, struct raw, blk)->fd, 0, SEEK_END);
+
+	if (end < 0)
+		return -errno;
+	*ret = (uint64_t)end;
+	return 0;
+}
+
+static int sync_truncate(struct blk *b, uint64_t size)
+{
+	return ftruncate(container_of(b, struct raw, blk)->fd, (off_t)size) < 0 ? -errno : 0;
+}
+
+static int sync_extend(struct blk *b, uint64_t size)
+{
+	int fd = container_of(b, struct raw, blk)->fd;
+	off_t end = lseek(fd, 0, SEEK_END);
+
+	if (end < 0 || (uint64_t)end >= size)
+		return end < 0 ? -errno : 0;
+	if (fallocate(fd, 0, end, (off_t)size - end) == 0)
+		return 0;
+	return errno == EOPNOTSUPP ? sync_truncate(b, size) : -errno;
+}
+
+static void sync_punch(struct blk *b, uint64_t off, uint64_t len)
+{
+	(void)fallocate(container_of(b, struct raw, blk)->fd,
+			FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len);
+}
+
+static const struct blk_sync_ops raw_sync_ops = {
+    .read = sync_read,
+    .write = sync_write,
+    .flush = sync_flush,
+    .size = sync_size,
+    .truncate = sync_truncate,
+    .extend = sync_extend,
+    .punch = sync_punch,
+};
+
+static const struct blk_ops raw_file_ops = {
+    .name = "file",
+    .submit = raw_submit,
+    .poll = raw_poll,
+    .close = raw_close,
+    .sync = &raw_sync_ops,
+};
+
+static int make(int fd, const char *name, bool read_only, bool direct, bool growable,
+		struct loop *l, struct blk **ret, struct err *e)
 {
 	struct raw *raw = xnew(struct raw);
-	int r;
+	int r = 0;
 
-	blk_init(&raw->blk, &raw_ops, l);
+	blk_init(&raw->blk, growable ? &raw_file_ops : &raw_ops, l);
+	raw->growable = growable;
 	raw->fd = fd;
 	raw->direct_fd = -1;
 	raw->blk.info.read_only = read_only;
 	raw->blk.info.discard = raw->blk.info.write_zeroes = !read_only;
-	r = find_size(raw, name, e);
+	if (growable) {
+		raw->blk.info.size = INT64_MAX;
+		raw->blk.info.block_size = 1;
+	} else {
+		r = find_size(raw, name, e);
+	}
 	if (r == 0)
 		r = aio_new(l, &raw->aio, e);
 	if (r < 0) {
@@ -350,4 +467,16 @@ int raw_new(int fd, const char *name, bool read_only, bool direct, struct loop *
 		open_direct(raw);
 	*ret = &raw->blk;
 	return 0;
+}
+
+int raw_new(int fd, const char *name, bool read_only, bool direct, struct loop *l, struct blk **ret,
+	    struct err *e)
+{
+	return make(fd, name, read_only, direct, false, l, ret, e);
+}
+
+int raw_file_new(int fd, const char *name, bool read_only, bool direct, struct loop *l,
+		 struct blk **ret, struct err *e)
+{
+	return make(fd, name, read_only, direct, true, l, ret, e);
 }

@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "base/exit.h"
+#include "base/strbuf.h"
 
 struct cli_option {
 	const char *name;   /* without the dashes */
@@ -35,8 +36,9 @@ struct cli_command {
 };
 
 extern const struct cli_command cmd_run, cmd_image_build, cmd_image_list, cmd_image_inspect,
-    cmd_image_remove, cmd_doctor, cmd_version, cmd_completion, cmd_help, cmd_screenshot, cmd_type,
-    cmd_keys, cmd_eject, cmd_insert;
+    cmd_image_remove, cmd_disk_create, cmd_disk_info, cmd_disk_check, cmd_disk_convert,
+    cmd_disk_resize, cmd_disk_snapshot, cmd_screenshot, cmd_type, cmd_keys, cmd_eject, cmd_insert,
+    cmd_doctor, cmd_version, cmd_completion, cmd_help;
 /* Ends with NULL. */
 extern const struct cli_command *const cli_commands[];
 
@@ -47,6 +49,9 @@ must_check int cli_parse(const struct cli_command *cmd, int argc, char **argv, v
 void cli_print_help(const struct cli_command *cmd);
 void cli_print_overview(void);
 void cli_print_completion(void);
+/* The second words of the commands that begin with @group, with @between between them; false if
+ * there are none. */
+bool cli_group(const char *group, const char *between, struct strbuf *ret);
 /* The most similar of @names (ends with NULL), or NULL if none is near. */
 const char *cli_nearest(const char *word, const char *const *names);
 

@@ -88,9 +88,10 @@ static const struct cli_option run_options[] = {
     {"memory", "SIZE", NULL,
      "guest memory, such as 512M or 2G (default 1G; the host gives only what the guest uses)",
      run_set_memory},
-    {"disk", "FILE[,size=SIZE][,bus=ahci][,readonly]", NULL,
-     "one more disk for the guest (/dev/vdb, /dev/vdc...), written to in place; with size= a file "
-     "that is not there is made; on virtio unless bus=ahci; repeatable",
+    {"disk", "FILE[,size=SIZE][,format=FORMAT][,bus=ahci][,readonly]", NULL,
+     "one more disk for the guest (/dev/vdb, /dev/vdc...), written to in place; raw, or qcow2 if "
+     "its name ends so; with size= a file that is not there is made; on virtio unless bus=ahci; "
+     "repeatable",
      run_set_disk},
     {"cdrom", "FILE|none", NULL, "a CD-ROM drive with this disc, or without one; repeatable",
      run_set_cdrom},

@@ -195,6 +195,32 @@ void cli_print_overview(void)
 	printf("\n`insula COMMAND --help` explains one. To begin: insula run deb:bookworm\n");
 }
 
+bool cli_group(const char *group, const char *between, struct strbuf *ret)
+{
+	size_t len = strlen(group);
+
+	for (const struct cli_command *const *c = cli_commands; *c; c++) {
+		if (strncmp((*c)->name, group, len) == 0 && (*c)->name[len] == ' ')
+			strbuf_printf(ret, "%s%s", ret->len ? between : "", (*c)->name + len + 1);
+	}
+	return ret->len > 0;
+}
+
+/* The first words of all commands, each once; of groups only if @groups. */
+static void first_words(struct strbuf *ret, bool groups)
+{
+	const char *last = "";
+
+	for (const struct cli_command *const *c = cli_commands; *c; c++) {
+		size_t n = strcspn((*c)->name, " ");
+
+		if (((*c)->name[n] || !groups) &&
+		    (strncmp(last, (*c)->name, n) != 0 || last[n] != (*c)->name[n]))
+			strbuf_printf(ret, "%s%.*s", ret->len ? " " : "", (int)n, (*c)->name);
+		last = (*c)->name;
+	}
+}
+
 static void print_words(const struct cli_command *cmd)
 {
 	for (size_t i = 0; i < cmd->n_options; i++)
@@ -218,18 +244,28 @@ static void print_values(const struct cli_command *cmd)
 
 void cli_print_completion(void)
 {
+	autostrbuf struct strbuf words = {0}, groups = {0};
+	char *save = NULL;
+
+	first_words(&words, false);
+	first_words(&groups, true);
 	printf(
 	    "# bash completion of insula; made by `insula completion`\n"
 	    "_insula()\n{\n\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}"
 	    "\n\tlocal cmd=${COMP_WORDS[1]}\n\tCOMPREPLY=()\n"
-	    "\t[ \"$cmd\" = image ] && [ $COMP_CWORD -gt 2 ] && cmd=\"image ${COMP_WORDS[2]}\"\n"
-	    "\tif [ $COMP_CWORD = 1 ]; then\n\t\tCOMPREPLY=($(compgen -W '");
-	for (const struct cli_command *const *c = cli_commands; *c; c++)
-		printf("%.*s ", (int)strcspn((*c)->name, " "), (*c)->name);
-	printf("' -- \"$cur\"))\n\t\treturn\n\tfi\n"
-	       "\tif [ \"$cmd\" = image ]; then\n"
-	       "\t\tCOMPREPLY=($(compgen -W 'build list inspect remove' -- \"$cur\"))\n"
-	       "\t\treturn\n\tfi\n");
+	    "\tif [ $COMP_CWORD = 1 ]; then\n\t\tCOMPREPLY=($(compgen -W '%s' -- \"$cur\"))\n"
+	    "\t\treturn\n\tfi\n",
+	    words.data);
+	for (char *g = strtok_r(groups.data, " ", &save); g; g = strtok_r(NULL, " ", &save)) {
+		autostrbuf struct strbuf of = {0};
+
+		(void)cli_group(g, " ", &of);
+		printf("\t[ \"$cmd\" = %s ] && [ $COMP_CWORD -gt 2 ] && "
+		       "cmd=\"%s ${COMP_WORDS[2]}\"\n"
+		       "\tif [ \"$cmd\" = %s ]; then\n"
+		       "\t\tCOMPREPLY=($(compgen -W '%s' -- \"$cur\"))\n\t\treturn\n\tfi\n",
+		       g, g, g, of.data);
+	}
 	for (const struct cli_command *const *c = cli_commands; *c; c++) {
 		printf("\tif [ \"$cmd\" = '%s' ]; then\n\tcase $prev in\n", (*c)->name);
 		print_values(*c);

@@ -19,7 +19,8 @@
 #define RUN_ESCAPE   0x1d /* Ctrl-] */
 
 struct run_disk {
-	char *path, *format; /* path NULL: a CD-ROM drive without a disc */
+	char *path;         /* NULL: a CD-ROM drive without a disc */
+	const char *format; /* "auto", "raw" or "qcow2" */
 	bool read_only, cdrom, ahci;
 };
 

@@ -3,6 +3,7 @@
  * cli/run_parse.c - the values of `insula run`'s options
  */
 #include "base/fd.h"
+#include "block/disk.h"
 #include "cli/cli.h"
 #include "cli/run.h"
 
@@ -74,15 +75,13 @@ int run_set_name(void *config, const char *value, struct err *e)
 	return 0;
 }
 
-/* A sparse file of @size for a disk that is not there yet. */
-static int create_disk(const char *path, uint64_t size, struct err *e)
+/* A disk that is not there yet. */
+static int create_disk(const char *path, const char *format, uint64_t size, struct err *e)
 {
-	autoclose int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	struct qcow2_options o = {.size = ALIGN_UP(size, UINT64_C(4096)), .refcount_order = -1};
 
 	err_exit(e, 0, EXIT_BAD_DISK);
-	if (fd < 0 || ftruncate(fd, (off_t)size) < 0)
-		return err_set(e, -errno, "make %s", path);
-	return 0;
+	return disk_create(path, format, &o, false, e);
 }
 
 static int check_disk(const char *path, struct run_disk *d, struct err *e)
@@ -99,7 +98,7 @@ static int check_disk(const char *path, struct run_disk *d, struct err *e)
 	return 0;
 }
 
-/* FILE[,size=SIZE][,bus=virtio|ahci][,format=raw][,readonly] */
+/* FILE[,size=SIZE][,format=raw|qcow2][,bus=virtio|ahci][,readonly] */
 int run_set_disk(void *config, const char *value, struct err *e)
 {
 	struct run_config *cfg = config;
@@ -110,6 +109,7 @@ int run_set_disk(void *config, const char *value, struct err *e)
 	uint64_t size = 0;
 	int r = 0;
 
+	d->format = "auto";
 	if (cfg->n_disks == RUN_MAX_DEVS - 1)
 		return err_msg(e, -EINVAL, "more than %d disks", RUN_MAX_DEVS - 1);
 	if (!path)
@@ -119,18 +119,20 @@ int run_set_disk(void *config, const char *value, struct err *e)
 			d->read_only = true;
 		else if (strncmp(o, "size=", 5) == 0)
 			r = cli_parse_size(o + 5, &size, e);
+		else if (strcmp(o, "format=raw") == 0 || strcmp(o, "format=qcow2") == 0)
+			d->format = o[7] == 'r' ? "raw" : "qcow2";
 		else if (strcmp(o, "bus=ahci") == 0 || strcmp(o, "bus=virtio") == 0)
 			d->ahci = o[4] == 'a';
-		else if (strcmp(o, "format=raw") != 0)
+		else
 			return err_msg(e, -EINVAL,
-				       "'%s' is not size=SIZE, bus=ahci, bus=virtio, format=raw or "
-				       "readonly",
+				       "'%s' is not size=SIZE, format=raw, format=qcow2, bus=ahci, "
+				       "bus=virtio or readonly",
 				       o);
 		if (r < 0)
 			return r;
 	}
 	if (size && access(path, F_OK) < 0 && errno == ENOENT)
-		r = create_disk(path, ALIGN_UP(size, UINT64_C(4096)), e);
+		r = create_disk(path, d->format, size, e);
 	if (r == 0)
 		r = check_disk(path, d, e);
 	if (r == 0)
@@ -147,6 +149,7 @@ int run_set_cdrom(void *config, const char *value, struct err *e)
 
 	if (cfg->n_disks == RUN_MAX_DEVS - 1)
 		return err_msg(e, -EINVAL, "more than %d disks", RUN_MAX_DEVS - 1);
+	d->format = "raw"; /* as a disc that comes later by `insula insert` */
 	d->cdrom = d->ahci = d->read_only = true;
 	if (strcmp(value, "none") != 0)
 		r = check_disk(value, d, e);

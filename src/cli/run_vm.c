@@ -45,8 +45,7 @@ static json_t *describe_disks(const struct run_config *cfg, const struct vm_boot
 	for (size_t i = 0; i < cfg->n_disks; i++) {
 		const struct run_disk *d = &cfg->disks[i];
 		autofree char *serial = xasprintf("disk%zu", i);
-
-		json_t *o = json_pack("{s:s, s:s, s:b, s:b, s:s}", "format", "raw", "bus",
+		json_t *o = json_pack("{s:s, s:s, s:b, s:b, s:s}", "format", d->format, "bus",
 				      d->ahci ? "ahci" : "virtio", "readonly", d->read_only,
 				      "cdrom", d->cdrom, "serial", serial);
 

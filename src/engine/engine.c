@@ -4,6 +4,8 @@
  */
 #include "engine/engine_priv.h"
 
+#include "engine/jit/jit.h"
+
 #include <errno.h>
 #include <stdio.h>
 
@@ -15,6 +17,7 @@ static const struct {
 	const struct engine_ops *ops;
 } engines[] = {
     {ENGINE_KVM, &kvm_ops},
+    {ENGINE_JIT, &jit_ops},
     {ENGINE_INTERP, &interp_ops},
 };
 
@@ -35,15 +38,27 @@ static enum engine_kind choose(char reason[200])
 
 	if (slowdown < 0) {
 		snprintf(reason, 200, "%.180s", probe.msg);
-		return ENGINE_INTERP;
+		return ENGINE_SOFT;
 	}
 	if (slowdown >= KVM_MAX_SLOWDOWN) {
 		snprintf(reason, 200, "/dev/kvm runs guest kernel code %.0fx slower than this CPU",
 			 slowdown);
-		return ENGINE_INTERP;
+		return ENGINE_SOFT;
 	}
 	snprintf(reason, 200, "/dev/kvm runs guest kernel code at hardware speed");
 	return ENGINE_KVM;
+}
+
+/* The translator, where the host can run what it makes. */
+static enum engine_kind soft(char reason[200])
+{
+	const char *lacks = jit_host_lacks();
+	size_t n = strlen(reason);
+
+	if (!lacks)
+		return ENGINE_JIT;
+	snprintf(reason + n, 200 - n, "; no translator: this CPU has no %s", lacks);
+	return ENGINE_INTERP;
 }
 
 int engine_new(enum engine_kind kind, struct gmem *mem, unsigned int n_cpus, struct engine **ret,
@@ -56,8 +71,8 @@ int engine_new(enum engine_kind kind, struct gmem *mem, unsigned int n_cpus, str
 		return err_msg(e, -EINVAL, "cpus: %u is not between 1 and 64", n_cpus);
 	if (kind == ENGINE_AUTO)
 		kind = choose(reason);
-	else if (kind == ENGINE_SOFT)
-		kind = ENGINE_INTERP;
+	if (kind == ENGINE_SOFT)
+		kind = soft(reason);
 	ops = engine_find(kind);
 	if (!ops)
 		return err_msg(e, -ENOSYS, "engine: kind %d is not in this build", kind);
@@ -174,4 +189,17 @@ int engine_single_step(struct vcpu *v, bool on, struct err *e)
 uint64_t engine_insn_count(struct vcpu *v)
 {
 	return v->en->ops->insn_count ? v->en->ops->insn_count(v) : 0;
+}
+
+void engine_stats(struct vcpu *v, char *buf, size_t len)
+{
+	buf[0] = '\0';
+	if (v->en->ops->stats)
+		v->en->ops->stats(v, buf, len);
+}
+
+void engine_set_heat(struct engine *en, unsigned int runs)
+{
+	if (en->ops->set_heat)
+		en->ops->set_heat(en, runs);
 }

@@ -16,7 +16,9 @@
  * engine_run(), which takes the answer from the same struct vm_exit: pass it again, unchanged but
  * for the answer.  The instruction completes (or continues with its next access) then.
  *
- * Threads: everything on a vCPU is called from the vCPU's own thread, but for engine_kick().
+ * Threads: everything on a vCPU is called from the vCPU's own thread, but for engine_kick().  While
+ * engine_run() is at work the thread's stack pointer may be the guest's: each handler of a signal
+ * that the thread can get must be installed with SA_ONSTACK; the engine provides the stack.
  * Implementations are named only in engine/engine.c.
  */
 #pragma once
@@ -33,6 +35,7 @@ enum engine_kind {
 	ENGINE_AUTO, /* kvm if a timed probe shows real hardware speed, else soft */
 	ENGINE_KVM,
 	ENGINE_SOFT,   /* the best software engine there is */
+	ENGINE_JIT,    /* the translator, by name */
 	ENGINE_INTERP, /* the interpreter, for tests and comparisons */
 };
 
@@ -126,5 +129,11 @@ uint64_t engine_tsc(struct vcpu *v);
 /* Stop with EXIT_DEBUG after each instruction (for gdb, lock-step, tests). */
 must_check int engine_single_step(struct vcpu *v, bool on, struct err *e);
 
-/* Instructions or exits counted, for --verbose; 0 when the engine does not count. */
+/* For tests: a translating engine translates code that has run @runs times (1 = all code), before
+ * any vCPU runs. */
+void engine_set_heat(struct engine *en, unsigned int runs);
+
+/* Instructions executed, for --verbose; 0 when the engine does not count. */
 uint64_t engine_insn_count(struct vcpu *v);
+/* What else the engine counts, in words, for --verbose; empty when it does not. */
+void engine_stats(struct vcpu *v, char *buf, size_t len);

@@ -28,7 +28,9 @@ struct engine_ops {
 	void (*nmi)(struct vcpu *v);
 	uint64_t (*tsc)(struct vcpu *v);
 	int (*single_step)(struct vcpu *v, bool on, struct err *e);
-	uint64_t (*insn_count)(struct vcpu *v); /* may be NULL */
+	uint64_t (*insn_count)(struct vcpu *v);                 /* may be NULL */
+	void (*stats)(struct vcpu *v, char *buf, size_t len);   /* may be NULL */
+	void (*set_heat)(struct engine *en, unsigned int runs); /* may be NULL */
 };
 
 /* Embedded at the start of the implementation's own structures. */
@@ -46,6 +48,7 @@ struct vcpu {
 };
 
 extern const struct engine_ops interp_ops;
+extern const struct engine_ops jit_ops;
 extern const struct engine_ops kvm_ops;
 
 /*

@@ -271,7 +271,13 @@ int gmem_write(struct gmem *m, uint64_t gpa, const void *buf, size_t len)
 	return covered(m, gpa, len, true) ? gmem_load(m, gpa, buf, len) : -EFAULT;
 }
 
-static void page_written(struct gmem_slot *s, uint64_t page)
+void gmem_on_code_change(struct gmem *m, void (*changed)(void *arg, uint64_t gpa), void *arg)
+{
+	m->code_changed = changed;
+	m->code_changed_arg = arg;
+}
+
+static void page_written(struct gmem *m, struct gmem_slot *s, uint64_t page)
 {
 	uint32_t gen = s->code_gen[page];
 
@@ -279,8 +285,12 @@ static void page_written(struct gmem_slot *s, uint64_t page)
 		s->dirty[page / 64] |= BIT(page % 64);
 	while (gen & GMEM_CODE_MARK) {
 		if (atomic_compare_exchange_weak(&s->code_gen[page], &gen,
-						 (gen + 1) & ~GMEM_CODE_MARK))
+						 (gen + 1) & ~GMEM_CODE_MARK)) {
+			if (m->code_changed)
+				m->code_changed(m->code_changed_arg,
+						s->gpa + (page << GMEM_PAGE_SHIFT));
 			break;
+		}
 	}
 }
 
@@ -294,7 +304,7 @@ void gmem_dirty(struct gmem *m, uint64_t gpa, uint64_t len)
 	first = off >> GMEM_PAGE_SHIFT;
 	last = (off + len - 1) >> GMEM_PAGE_SHIFT;
 	for (uint64_t page = first; page <= last; page++)
-		page_written(s, page);
+		page_written(m, s, page);
 }
 
 void gmem_discard(struct gmem *m, uint64_t gpa, uint64_t len)

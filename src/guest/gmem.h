@@ -54,6 +54,8 @@ struct gmem {
 	struct gmem_slot slots[GMEM_MAX_SLOTS];
 	unsigned int n_slots;
 	uint64_t ram_size; /* sum of RAM slots, bytes */
+	void (*code_changed)(void *arg, uint64_t gpa);
+	void *code_changed_arg;
 	uint32_t epoch; /* counts changes of map and dirty logging: engines drop their TLBs then */
 };
 
@@ -111,6 +113,10 @@ const _Atomic uint32_t *gmem_code_word(const struct gmem *m, uint64_t gpa);
 uint32_t gmem_code_gen(const struct gmem *m, uint64_t gpa);
 /* A write hit a marked page: all code cached from it is stale. */
 void gmem_bump_code(struct gmem *m, uint64_t gpa);
+
+/* @changed is called, from any thread, after the marked page at @gpa was written to and before
+ * whoever wrote does anything else; NULL = nobody.  Set while nobody writes. */
+void gmem_on_code_change(struct gmem *m, void (*changed)(void *arg, uint64_t gpa), void *arg);
 
 /* Dirty log: on/off while no vCPU runs; harvest returns and clears one slot's bitmap. */
 must_check int gmem_log_start(struct gmem *m, struct err *e);

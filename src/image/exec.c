@@ -2,7 +2,7 @@
 /*
  * image/exec.c - runs the programs that make images
  */
-#include "image/exec.h"
+#include "image/exec_priv.h"
 
 #include "base/log.h"
 
@@ -54,6 +54,8 @@ static void child_exec(const struct exec *x, const char *const *argv, bool conta
 	setenv("DEBIAN_FRONTEND", "noninteractive", 1);
 	if (x->tmp_dir)
 		setenv("TMPDIR", x->tmp_dir, 1);
+	if (x->confine)
+		exec_confine(x);
 	execvp(argv[0], (char *const *)argv);
 	dprintf(2, "%s: %s\n", argv[0], strerror(errno));
 	_exit(127);

@@ -20,6 +20,10 @@ struct exec {
 	/* As root where the host allows it: namespaces, so that nothing it starts or mounts
 	 * outlives insula, not even one killed with SIGKILL. */
 	bool contain;
+	/* Limits on memory and descriptors; files may be read in and below @read_dir, changed in
+	 * and below @write_dir, where the kernel has Landlock. */
+	bool confine;
+	const char *read_dir, *write_dir;
 };
 
 /* Waits for it, ticking the progress; ends it when cancelled (-EINTR).  A failure quotes the

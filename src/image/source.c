@@ -113,7 +113,7 @@ static int classify_file(const char *path, uint64_t size, enum image_kind *ret, 
 	if (memcmp(head, qcow2, 4) == 0)
 		return err_msg(e, -EINVAL,
 			       "image '%s' is in qcow2 format; Insula takes raw disks: "
-			       "`qemu-img convert -O raw` makes one",
+			       "`insula disk convert` makes one",
 			       path);
 	if (memcmp(head + 257, "ustar", 5) == 0 || memcmp(head, "\x1f\x8b", 2) == 0 ||
 	    memcmp(head,

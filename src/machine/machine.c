@@ -24,9 +24,8 @@
 #define MIB (UINT64_C(1) << 20)
 
 static const enum engine_kind engine_kinds[] = {
-    [VM_ENGINE_AUTO] = ENGINE_AUTO,
-    [VM_ENGINE_KVM] = ENGINE_KVM,
-    [VM_ENGINE_SOFT] = ENGINE_SOFT,
+    [VM_ENGINE_AUTO] = ENGINE_AUTO,     [VM_ENGINE_KVM] = ENGINE_KVM,
+    [VM_ENGINE_SOFT] = ENGINE_SOFT,     [VM_ENGINE_JIT] = ENGINE_JIT,
     [VM_ENGINE_INTERP] = ENGINE_INTERP,
 };
 
@@ -378,6 +377,10 @@ void machine_stats(struct machine *m, struct strbuf *out)
 			if (t->exits[k])
 				strbuf_printf(out, " %s %" PRIu64, names[k], t->exits[k]);
 		strbuf_putc(out, '\n');
+		pthread_mutex_lock(&t->lock);
+		if (t->engine_stats[0])
+			strbuf_printf(out, "cpu %u: %s\n", i, t->engine_stats);
+		pthread_mutex_unlock(&t->lock);
 	}
 	strbuf_printf(out, "%s: %.1f s", engine_name(m->engine), (double)ns / 1e9);
 	if (insns && ns)

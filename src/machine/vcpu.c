@@ -114,14 +114,26 @@ static void sleep_until_woken(struct vcpu_thread *t)
 
 /* --- parking --- */
 
+static void note_stats(struct vcpu_thread *t)
+{
+	char text[sizeof(t->engine_stats)];
+
+	if (!t->vcpu)
+		return;
+	t->insns = engine_insn_count(t->vcpu);
+	engine_stats(t->vcpu, text, sizeof(text));
+	pthread_mutex_lock(&t->lock);
+	memcpy(t->engine_stats, text, sizeof(text));
+	pthread_mutex_unlock(&t->lock);
+}
+
 /* Returns false when the thread shall end. */
 static bool park(struct vcpu_thread *t)
 {
 	struct err e = {0};
 	bool go_on;
 
-	if (t->vcpu)
-		t->insns = engine_insn_count(t->vcpu);
+	note_stats(t);
 	pthread_mutex_lock(&t->lock);
 	while (t->hold && !t->quit) {
 		if (!t->parked) {
@@ -281,8 +293,7 @@ static void *thread_main(void *arg)
 	}
 	if (t->has_kick_timer)
 		timer_delete(t->kick_timer);
-	if (t->vcpu)
-		t->insns = engine_insn_count(t->vcpu);
+	note_stats(t);
 	self = NULL;
 	pthread_mutex_lock(&t->lock);
 	if (t->vcpu)
@@ -305,7 +316,9 @@ void vcpu_prepare(struct vcpu_thread *t)
 
 static int install_handler(struct err *e)
 {
-	struct sigaction sa = {.sa_sigaction = on_kick_signal, .sa_flags = SA_RESTART | SA_SIGINFO};
+	/* ONSTACK: the stack pointer may be the guest's (engine.h). */
+	struct sigaction sa = {.sa_sigaction = on_kick_signal,
+			       .sa_flags = SA_RESTART | SA_SIGINFO | SA_ONSTACK};
 
 	sigfillset(&sa.sa_mask);
 	return sigaction(KICK_SIGNAL, &sa, NULL) < 0 ? err_set(e, -errno, "sigaction") : 0;

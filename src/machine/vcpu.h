@@ -55,7 +55,8 @@ struct vcpu_thread {
 	bool sleeping, hold, quit, parked, ready, over;
 	bool load; /* put `state` into the engine before running on */
 	struct cpu state;
-	struct err failure; /* of the thread's start */
+	struct err failure;     /* of the thread's start */
+	char engine_stats[160]; /* as of the last park */
 
 	_Atomic bool wake;        /* look at everything again */
 	_Atomic bool hold_wanted; /* same as hold || quit, for the loop's quick look */

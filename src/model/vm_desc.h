@@ -25,7 +25,7 @@
 #define VM_DESC_MAX_APPEND  65536 /* the kernel has its own, lower limit: machine/boot_linux.c */
 
 enum vm_machine { VM_MACHINE_Q35, VM_MACHINE_MICRO };
-enum vm_engine { VM_ENGINE_AUTO, VM_ENGINE_KVM, VM_ENGINE_SOFT, VM_ENGINE_INTERP };
+enum vm_engine { VM_ENGINE_AUTO, VM_ENGINE_KVM, VM_ENGINE_SOFT, VM_ENGINE_JIT, VM_ENGINE_INTERP };
 enum vm_chardev { VM_CHARDEV_NONE, VM_CHARDEV_STDIO, VM_CHARDEV_FILE, VM_CHARDEV_SOCKET };
 enum vm_share_type { VM_SHARE_FS, VM_SHARE_9P };
 enum vm_on_reboot { VM_REBOOT_RESTART, VM_REBOOT_EXIT };
@@ -34,7 +34,7 @@ enum vm_boot { VM_BOOT_DISK, VM_BOOT_CDROM, VM_BOOT_NETWORK, VM_BOOT_KINDS };
 
 struct vm_disk {
 	char *path;   /* NULL: a CD-ROM drive without a disc */
-	char *format; /* "raw" */
+	char *format; /* "raw", "qcow2" or "auto": by the name (block/block.h) */
 	enum vm_disk_bus bus;
 	bool cdrom; /* read-only, on AHCI */
 	bool read_only, overlay;

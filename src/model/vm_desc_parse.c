@@ -210,7 +210,7 @@ static void read_disk(struct reader *r, struct vm_desc *d, size_t i)
 	k->path = read_string(r, "path", MAX_PATH, !k->cdrom, false);
 	k->format = read_string(r, "format", 32, false, false);
 	if (!k->format)
-		k->format = xstrdup("raw");
+		k->format = xstrdup("auto");
 	k->bus = (enum vm_disk_bus)read_word(r, "bus", vm_disk_bus_names,
 					     k->cdrom ? VM_DISK_AHCI : VM_DISK_VIRTIO);
 	if (k->cdrom && k->bus != VM_DISK_AHCI)

@@ -129,7 +129,7 @@ static int order_new(DIR *tasks, pid_t *tids, size_t *n)
 
 int sandbox_other_threads(int ruleset, struct err *e)
 {
-	struct sigaction sa = {.sa_handler = on_order, .sa_flags = SA_RESTART}, old;
+	struct sigaction sa = {.sa_handler = on_order, .sa_flags = SA_RESTART | SA_ONSTACK}, old;
 	pid_t tids[MAX_THREADS] = {gettid()};
 	size_t n = 1, before;
 	DIR *tasks;

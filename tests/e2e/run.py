@@ -219,6 +219,20 @@ def case_disk_left_clean():
     check(r.stdout == "kept\n", r.stdout)
 
 
+def case_disk_qcow2():
+    base, disk = f"{temp}/base.qcow2", f"{temp}/disk.qcow2"
+    subprocess.run([INSULA, "disk", "create", base, "1G"], check=True)
+    subprocess.run([INSULA, "disk", "create", "--backing", "base.qcow2", disk], check=True)
+    out = run("sh", "-c", "mkfs.ext4 -q /dev/vdb && mount -o discard /dev/vdb /mnt && head -c 50M "
+              "/dev/urandom >/mnt/gone && sync && rm /mnt/gone && head -c 20M /dev/urandom "
+              ">/mnt/file && sha256sum /mnt/file", options=["--disk", disk])[0]
+    r = subprocess.run([INSULA, "disk", "check", "--json", disk], capture_output=True)
+    found = json.loads(r.stdout)
+    check(r.returncode == 0 and found["corruptions"] == found["leaks"] == 0, found)
+    check(run("sh", "-c", "mount -o ro /dev/vdb /mnt && sha256sum /mnt/file",
+              options=["--disk", disk + ",readonly"])[0] == out, "the file changed")
+
+
 def case_disk_in_use():
     disk = os.path.join(temp, "busy.raw")
     open(disk, "wb").truncate(1 << 20)

@@ -105,7 +105,7 @@ static struct cpu_segment code_segment(bool compat)
 	return segment(compat ? SEL_CODE32 : SEL_CODE64, 0, attr | (compat ? SEG_DB : SEG_L));
 }
 
-int guest_start(struct guest **ret)
+int guest_start(enum engine_kind kind, struct guest **ret)
 {
 	struct guest *g = xnew(struct guest);
 	struct err e = {0};
@@ -114,11 +114,13 @@ int guest_start(struct guest **ret)
 
 	r = gmem_new(RAM_SIZE, RAM_SIZE, &g->mem, &e);
 	if (r == 0)
-		r = engine_new(ENGINE_INTERP, g->mem, 1, &g->en, why, &e);
+		r = engine_new(kind, g->mem, 1, &g->en, why, &e);
+	if (r == 0)
+		engine_set_heat(g->en, 1);
 	if (r == 0)
 		r = vcpu_new(g->en, 0, &g->v, &e);
 	if (r < 0) {
-		fprintf(stderr, "oracle: interpreter: error %d\n", r);
+		fprintf(stderr, "oracle: %s (error %d)\n", e.msg, r);
 		return r;
 	}
 	g->kernel = gmem_ptr(g->mem, 0, RAM_SIZE);

@@ -3,7 +3,7 @@
  * tests/oracle/main.c - compares the interpreter with the host CPU over many random cases
  *
  *	oracle [--seed N] [--start N] [--count N] [--family NAME] [--insn HEX] [--compat PERCENT]
- *	       [--max-failures N] [--native-only]
+ *	       [--max-failures N] [--engine interp|jit] [--native-only]
  *
  * Exit status: 0 all equal, 1 differences found, 2 usage or host failure, 77 cannot run here.
  */
@@ -19,6 +19,7 @@ struct options {
 	uint64_t start, count;
 	unsigned int max_failures;
 	bool native_only;
+	enum engine_kind engine;
 	uint8_t insn[16];
 };
 
@@ -26,7 +27,7 @@ static int usage(void)
 {
 	fprintf(stderr, "usage: oracle [--seed N] [--start N] [--count N] [--family NAME] "
 			"[--insn HEX]\n              [--compat PERCENT] [--max-failures N] "
-			"[--native-only]\nfamilies:");
+			"[--engine interp|jit] [--native-only]\nfamilies:");
 	for (unsigned int n = 0; n < FAM_COUNT; n++)
 		fprintf(stderr, " %s", family_names[n]);
 	fprintf(stderr, "\n");
@@ -65,6 +66,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 	    {"insn", required_argument, NULL, 'i'},
 	    {"compat", required_argument, NULL, 'p'},
 	    {"max-failures", required_argument, NULL, 'm'},
+	    {"engine", required_argument, NULL, 'e'},
 	    {"native-only", no_argument, NULL, 'n'},
 	    {0},
 	};
@@ -72,6 +74,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 
 	generator_init(&o->gen, 1);
 	o->count = 200000;
+	o->engine = ENGINE_INTERP;
 	o->max_failures = 10;
 	while ((k = getopt_long(argc, argv, "", longs, NULL)) != -1) {
 		uint64_t x = optarg ? strtoull(optarg, NULL, 0) : 0;
@@ -88,6 +91,10 @@ static int parse_options(int argc, char **argv, struct options *o)
 			o->gen.compat_percent = (unsigned int)x;
 		else if (k == 'n')
 			o->native_only = true;
+		else if (k == 'e' && strcmp(optarg, "jit") == 0)
+			o->engine = ENGINE_JIT;
+		else if (k == 'e' && strcmp(optarg, "interp") == 0)
+			o->engine = ENGINE_INTERP;
 		else if (k == 'f' ? !parse_family(optarg, &o->gen.family)
 				  : k != 'i' || !parse_hex(optarg, o))
 			return -EINVAL;
@@ -163,7 +170,7 @@ int main(int argc, char **argv)
 
 	if (parse_options(argc, argv, &o) < 0)
 		return usage();
-	if (native_start(&n) < 0 || (!o.native_only && guest_start(&g) < 0))
+	if (native_start(&n) < 0 || (!o.native_only && guest_start(o.engine, &g) < 0))
 		return 2;
 	clock_gettime(CLOCK_MONOTONIC, &a);
 	run_all(&o, n, g, &t);

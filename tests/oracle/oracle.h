@@ -11,7 +11,7 @@
  */
 #pragma once
 
-#include "engine/x86/cpu.h"
+#include "engine/engine.h"
 
 #include <Zydis/Zydis.h>
 #include <stdio.h>
@@ -126,7 +126,7 @@ int native_wait(struct native *n);
 
 struct guest;
 
-int guest_start(struct guest **ret);
+int guest_start(enum engine_kind kind, struct guest **ret);
 void guest_stop(struct guest *g);
 /* Runs one case in the interpreter. */
 void guest_run(struct guest *g, const struct testcase *c, struct outcome *out);

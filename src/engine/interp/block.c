@@ -11,14 +11,16 @@
  */
 #include "engine/interp/hot.h"
 
+#include "engine/jit/jit.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <sys/mman.h>
 
 #define PAGE_MASK  (~UINT64_C(0xfff))
-#define ARENA_SIZE (64u << 20)
+#define ARENA_SIZE (256u << 20)
 #define BLOCK_MAX  64 /* instructions */
-#define HASH_BITS  16
+#define HASH_BITS  17
 
 struct block_cache {
 	uint8_t *arena;
@@ -50,6 +52,11 @@ int blocks_new(struct block_cache **ret, struct err *e)
 	return 0;
 }
 
+uint8_t *blocks_base(const struct block_cache *bc)
+{
+	return bc->arena;
+}
+
 void blocks_free(struct block_cache *bc)
 {
 	if (!bc)
@@ -66,6 +73,7 @@ void blocks_flush(struct ivcpu *v)
 	memset(v->jumps, 0, sizeof(v->jumps));
 	bc->used = 0;
 	v->flushes++;
+	jit_flush(v);
 }
 
 static struct block **hash_slot(struct block_cache *bc, uint64_t pa, uint32_t key)
@@ -97,16 +105,21 @@ void block_went_stale(struct ivcpu *v, uint64_t pa)
 
 /* --- marks --- */
 
-static void ask_others(struct interp *in, const struct ivcpu *me)
+static void ask_others(struct interp *in, const struct ivcpu *me, uint64_t pa)
 {
+	pthread_mutex_lock(&in->cpus_lock);
 	for (unsigned int i = 0; i < in->en.n_cpus; i++) {
 		struct ivcpu *o = in->cpus[i];
 
 		if (!o || o == me)
 			continue;
-		atomic_fetch_or(&o->requests, IREQ_FLUSH_WRITES);
-		o->kicked = true;
+		if (o->n_sync < ARRAY_SIZE(o->sync_pa))
+			o->sync_pa[o->n_sync] = pa & PAGE_MASK;
+		if (o->n_sync <= ARRAY_SIZE(o->sync_pa))
+			o->n_sync++;
+		ivcpu_request(o, IREQ_FLUSH_WRITES);
 	}
+	pthread_mutex_unlock(&in->cpus_lock);
 }
 
 /*
@@ -128,7 +141,7 @@ static uint32_t code_mark(struct ivcpu *v, uint64_t pa, unsigned int size)
 		*lines = 0;
 		gen = gmem_set_code(m, pa);
 		tlb_drop_writes(v, pa);
-		ask_others(in, v);
+		ask_others(in, v, pa);
 	} else {
 		gen = gmem_set_code(m, pa);
 	}
@@ -185,8 +198,10 @@ static bool block_valid(struct ivcpu *v, struct block *b, uint64_t lin, const ui
 		return false;
 	/* Mark first, then compare what is there: as for decoding. */
 	b->gen = code_mark(v, b->pa, b->bytes);
-	if (memcmp(host, b->raw, b->bytes) == 0)
+	if (memcmp(host, b->raw, b->bytes) == 0) {
+		jit_unlink(v, b);
 		return true;
+	}
 	b->gen = 0; /* whoever still points here must not take it for good */
 	return false;
 }
@@ -419,6 +434,7 @@ static struct block *block_make(struct ivcpu *v, uint64_t lin, uint8_t *host, ui
 	slot = hash_slot(bc, pa, b->key);
 	b->hash_next = *slot;
 	*slot = b;
+	jit_watch(v, b);
 	return b;
 }
 
@@ -438,9 +454,9 @@ struct block *block_find(struct ivcpu *v)
 		raise_gp(v, 0);
 	}
 	v->page_rip = v->c.rip - (lin & 0xfff);
-	if (tlb_hit(v, tlb_probe(v, lin), lin, 1, ACC_EXEC)) {
-		host = (uint8_t *)(lin + tlb_probe(v, lin)->addend);
-		pa = v->tlb_pa[v->tlb_set][(lin >> 12) & (TLB_SIZE - 1)] | (lin & 0xfff);
+	if (tlb_hit(v->tlb, lin, 1, ACC_EXEC)) {
+		host = tlb_host(v->tlb, lin);
+		pa = v->tlb->pa[tlb_index(lin)] | (lin & 0xfff);
 	} else {
 		host = tlb_fill(v, lin, ACC_EXEC, &pa);
 	}

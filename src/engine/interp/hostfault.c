@@ -18,9 +18,17 @@ static uintptr_t fault_pc(const ucontext_t *u)
 {
 	return (uintptr_t)u->uc_mcontext.gregs[REG_RIP];
 }
+
+static void go_on_at(ucontext_t *u, uintptr_t pc, uint64_t rcx)
+{
+	u->uc_mcontext.gregs[REG_RIP] = (greg_t)pc;
+	u->uc_mcontext.gregs[REG_RCX] = (greg_t)rcx;
+}
 #undef REG_RIP /* from here on insn.h's */
 
 #include "engine/interp/hot.h"
+
+#include "engine/jit/jit.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -66,6 +74,13 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 {
 	struct ivcpu *v = watched;
 	bool made = v && vec_owns_code(v, fault_pc(context));
+	uintptr_t pc;
+	uint64_t rcx;
+
+	if (info->si_code > 0 && v && jit_host_fault(v, fault_pc(context), &pc, &rcx)) {
+		go_on_at(context, pc, rcx);
+		return;
+	}
 
 	/* si_code > 0: a fault, not a signal someone sent. */
 	if (info->si_code <= 0 || !v || !v->running || !(made || sig == SIGFPE)) {
@@ -73,12 +88,14 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 		return;
 	}
 	describe(v, sig, made);
+	jit_signal_left();
 	raise_exit(v);
 }
 
 static void install(void)
 {
-	struct sigaction sa = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER};
+	struct sigaction sa = {.sa_sigaction = on_fault,
+			       .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK};
 
 	sigemptyset(&sa.sa_mask);
 	for (unsigned int k = 0; k < ARRAY_SIZE(signals); k++)

@@ -65,12 +65,18 @@ struct block {
 	bool crosses;       /* one instruction over a page end: never linked to */
 	bool dead;          /* changed by its own stores: never valid again */
 	const uint8_t *raw; /* copy of the code bytes */
+	uop_fn *first;      /* with a translator: what u[0] does, once it has been entered */
+	uint32_t heat;      /* runs until it is translated */
+	struct jit_code *code;
 	struct uop u[];
 };
 
-#define KEY_STEP    0x80000000u /* blocks of one instruction */
-#define KEY_CS_FLAT 0x100u      /* no limit on rip below 4 GiB */
-#define KEY_FLAT    0x200u /* nor on offsets in DS, ES and SS, which are writable; not long mode */
+#define KEY_STEP     0x80000000u             /* blocks of one instruction */
+#define KEY_SET(set) ((uint32_t)(set) << 16) /* enum tlb_set; with a translator only */
+#define KEY_CPL_1_2  0x40000u                /* likewise */
+#define KEY_CS_BASE  0x80000u                /* likewise: CS.base is not 0 */
+#define KEY_CS_FLAT  0x100u                  /* no limit on rip below 4 GiB */
+#define KEY_FLAT     0x200u /* nor on offsets in DS, ES and SS, which are writable; not long mode */
 
 #if INTERP_THREADED
 #define GO(v, to)                                                                                  \
@@ -128,11 +134,15 @@ uint8_t *bulk_host(struct ivcpu *v, uint64_t lin, enum access acc, uint64_t *pa)
 struct block *block_find(struct ivcpu *v); /* at c.rip, decoding it if need be; may raise */
 void block_went_stale(struct ivcpu *v, uint64_t pa);
 must_check int blocks_new(struct block_cache **ret, struct err *e);
+/* Start of the 256 MiB that all blocks are in. */
+uint8_t *blocks_base(const struct block_cache *bc);
 void blocks_free(struct block_cache *bc);
 void blocks_flush(struct ivcpu *v);
 
 /* ops_branch.c */
 void jump_cache_enter(struct ivcpu *v, uint64_t rip, struct block *b);
+/* The block at @rip, if it is known and good: page_rip is its page's then. */
+struct block *jump_cache_find(struct ivcpu *v, uint64_t rip);
 bool flags_cond(uint16_t af, unsigned int cc); /* cc as in Jcc's opcode */
 
 /* ops_flow.c, ops_decimal.c */
@@ -156,33 +166,37 @@ static inline uint64_t line_mask(unsigned int off, unsigned int size)
 	return (~UINT64_C(0) >> (63 - (last - first))) << first;
 }
 
-static inline const struct tlb_entry *tlb_probe(const struct ivcpu *v, uint64_t lin)
+static inline unsigned int tlb_index(uint64_t lin)
 {
-	return &v->tlb[(lin >> 12) & (TLB_SIZE - 1)];
+	return (lin >> 12) & (TLB_SIZE - 1);
 }
 
-static inline bool tlb_hit(const struct ivcpu *v, const struct tlb_entry *e, uint64_t lin,
-			   unsigned int size, enum access acc)
+static inline bool tlb_hit(const struct tlb *t, uint64_t lin, unsigned int size, enum access acc)
 {
-	return likely(e->tag[acc] == (((lin + size - 1) & ~UINT64_C(0xfff)) | v->tlb_gen));
+	return likely(t->tag[acc][tlb_index(lin)] == -((lin + size - 1) & ~UINT64_C(0xfff)));
+}
+
+static inline void *tlb_host(const struct tlb *t, uint64_t lin)
+{
+	return (void *)(lin + t->addend[tlb_index(lin)]);
 }
 
 #define DEFINE_HOT(bits)                                                                           \
 	static inline uint##bits##_t ld##bits(struct ivcpu *v, const struct uop *u, uint64_t lin)  \
 	{                                                                                          \
-		const struct tlb_entry *e = tlb_probe(v, lin);                                     \
+		const struct tlb *t = v->tlb;                                                      \
                                                                                                    \
-		if (tlb_hit(v, e, lin, bits / 8, ACC_READ))                                        \
-			return *(const volatile u##bits##_ua *)(lin + e->addend);                  \
+		if (tlb_hit(t, lin, bits / 8, ACC_READ))                                           \
+			return *(const volatile u##bits##_ua *)tlb_host(t, lin);                   \
 		return (uint##bits##_t)hot_ld(v, u, lin, bits / 8);                                \
 	}                                                                                          \
 	static inline void st##bits(struct ivcpu *v, const struct uop *u, uint64_t lin,            \
 				    uint##bits##_t x)                                              \
 	{                                                                                          \
-		const struct tlb_entry *e = tlb_probe(v, lin);                                     \
+		const struct tlb *t = v->tlb;                                                      \
                                                                                                    \
-		if (tlb_hit(v, e, lin, bits / 8, ACC_WRITE))                                       \
-			*(volatile u##bits##_ua *)(lin + e->addend) = x;                           \
+		if (tlb_hit(t, lin, bits / 8, ACC_WRITE))                                          \
+			*(volatile u##bits##_ua *)tlb_host(t, lin) = x;                            \
 		else                                                                               \
 			hot_st(v, u, lin, bits / 8, x);                                            \
 	}
@@ -190,3 +204,21 @@ DEFINE_HOT(8)
 DEFINE_HOT(16)
 DEFINE_HOT(32)
 DEFINE_HOT(64)
+
+/* A slow handler, from a fast path and back. */
+static inline void call_slow(struct ivcpu *v, const struct uop *u)
+{
+	v->uop = u;
+	v->c.rip = (v->page_rip + u->off) & v->rip_mask;
+	v->next_rip = (v->c.rip + u->len) & v->rip_mask;
+	v->c.rflags = (v->c.rflags & ~(uint64_t)FL_ARITH) | flags_from_af(v->af);
+	v->hot = false;
+	u->slow(v, u->insn);
+	v->c.rip = v->next_rip;
+	v->af = flags_to_af(v->c.rflags);
+	v->hot = true;
+	if (unlikely(v->rmw_size)) {
+		page_was_written(v, v->rmw_pa, v->rmw_size);
+		v->rmw_size = 0;
+	}
+}

@@ -11,150 +11,11 @@
 #include "engine/interp/hot.h"
 
 #include "base/log.h"
+#include "engine/jit/jit.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <x86intrin.h>
-
-/* --- raising --- */
-
-void raise_fault(struct ivcpu *v, unsigned int vector)
-{
-	v->fault.vector = (uint8_t)vector;
-	v->fault.has_error = false;
-	v->fault.error = 0;
-	v->fault.is_exit = false;
-	siglongjmp(*v->fault_jmp, 1);
-}
-
-void raise_fault_error(struct ivcpu *v, unsigned int vector, uint32_t error)
-{
-	v->fault.vector = (uint8_t)vector;
-	v->fault.has_error = true;
-	v->fault.error = error;
-	v->fault.is_exit = false;
-	siglongjmp(*v->fault_jmp, 1);
-}
-
-void raise_exit(struct ivcpu *v)
-{
-	v->fault.is_exit = true;
-	siglongjmp(*v->fault_jmp, 1);
-}
-
-/* --- the replay log --- */
-
-static uint64_t *exit_addr64(struct vm_exit *x)
-{
-	return &x->gpa;
-}
-
-/* Finds this access's answer in the log, or leaves to ask for it. */
-static const struct replay_entry *replay(struct ivcpu *v, enum exit_reason reason, uint64_t addr,
-					 unsigned int size, bool write, uint64_t data)
-{
-	struct replay *r = &v->replay;
-	struct vm_exit *x = v->exit;
-	struct replay_entry *e;
-
-	if (r->at < r->n) {
-		e = &r->log[r->at];
-		if (e->reason == reason && e->addr == addr && e->size == size &&
-		    e->write == write) {
-			r->at++;
-			return e;
-		}
-		/* Memory changed under the instruction and it took another way: the rest is void.
-		 */
-		r->n = r->at;
-	}
-	if (r->n == REPLAY_MAX) {
-		guest_warn("an instruction makes more than %d device accesses", REPLAY_MAX);
-		raise_gp(v, 0);
-	}
-	r->log[r->n] = (struct replay_entry){
-	    .reason = (uint8_t)reason, .size = (uint8_t)size, .write = write, .addr = addr};
-	r->open = true;
-	*x = (struct vm_exit){
-	    .reason = reason, .write = write, .size = (uint8_t)size, .data = write ? data : 0};
-	if (reason == EXIT_IO)
-		x->port = (uint16_t)addr;
-	else if (reason == EXIT_MSR)
-		x->msr = (uint32_t)addr;
-	else
-		*exit_addr64(x) = addr;
-	raise_exit(v);
-}
-
-/* The answer to the exit before arrives with the next run. */
-static void replay_answer(struct ivcpu *v, const struct vm_exit *x)
-{
-	struct replay *r = &v->replay;
-
-	r->at = 0;
-	if (!r->open)
-		return;
-	r->open = false;
-	r->log[r->n].data = x->data;
-	r->log[r->n].fault = x->fault;
-	r->n++;
-}
-
-void replay_commit(struct ivcpu *v)
-{
-	v->replay.n = v->replay.at = 0;
-	v->replay.open = false;
-}
-
-static uint64_t size_trunc(uint64_t x, unsigned int size)
-{
-	return size < 8 ? x & (BIT(8 * size) - 1) : x;
-}
-
-uint64_t exit_io_read(struct ivcpu *v, uint16_t port, unsigned int size)
-{
-	return size_trunc(replay(v, EXIT_IO, port, size, false, 0)->data, size);
-}
-
-void exit_io_write(struct ivcpu *v, uint16_t port, unsigned int size, uint64_t x)
-{
-	(void)replay(v, EXIT_IO, port, size, true, size_trunc(x, size));
-}
-
-uint64_t exit_mmio_read(struct ivcpu *v, uint64_t pa, unsigned int size)
-{
-	return size_trunc(replay(v, EXIT_MMIO, pa, size, false, 0)->data, size);
-}
-
-void exit_mmio_write(struct ivcpu *v, uint64_t pa, unsigned int size, uint64_t x)
-{
-	(void)replay(v, EXIT_MMIO, pa, size, true, size_trunc(x, size));
-}
-
-uint64_t exit_msr_read(struct ivcpu *v, uint32_t msr)
-{
-	const struct replay_entry *e = replay(v, EXIT_MSR, msr, 8, false, 0);
-
-	if (e->fault)
-		raise_gp(v, 0);
-	return e->data;
-}
-
-void exit_msr_write(struct ivcpu *v, uint32_t msr, uint64_t x)
-{
-	if (replay(v, EXIT_MSR, msr, 8, true, x)->fault)
-		raise_gp(v, 0);
-}
-
-uint64_t exit_cr8_read(struct ivcpu *v)
-{
-	return replay(v, EXIT_CR8, 0, 8, false, 0)->data & 15;
-}
-
-void exit_cr8_write(struct ivcpu *v, uint64_t x)
-{
-	(void)replay(v, EXIT_CR8, 0, 8, true, x);
-}
 
 /* --- derived state --- */
 
@@ -215,12 +76,19 @@ void interp_mode_changed(struct ivcpu *v)
 		v->tlb_set = TLB_USER;
 	else
 		v->tlb_set = (c->cr4 & CR4_SMAP) && (c->rflags & FL_AC) ? TLB_SUPER_AC : TLB_SUPER;
-	v->tlb = v->tlb_sets[v->tlb_set];
+	tlb_select(v);
 	key = make_key(v);
+	if (v->jit) { /* translated code knows its TLB set, and CPL 0 */
+		key |= KEY_SET(v->tlb_set) | (v->cpl == 1 || v->cpl == 2 ? KEY_CPL_1_2 : 0);
+		if (v->mode != MODE_LONG && c->seg[SEG_CS].base)
+			key |= KEY_CS_BASE;
+	}
 	if (key != v->block_key) {
 		v->block_key = key;
 		v->stop = true; /* the running block was made for the old one */
 	}
+	if (v->jit)
+		jit_mode_changed(v);
 	v->data_bp = has_data_bp(c);
 	slow_data = v->data_bp || (v->cpl == 3 && (c->cr0 & CR0_AM) && (c->rflags & FL_AC));
 	if (slow_data != v->slow_data) {
@@ -231,18 +99,41 @@ void interp_mode_changed(struct ivcpu *v)
 
 /* --- requests --- */
 
+static void forget_changed(struct ivcpu *v)
+{
+	struct interp *in = vcpu_interp(v);
+	uint64_t pages[ARRAY_SIZE(v->changed_pa)];
+	unsigned int n;
+
+	pthread_mutex_lock(&in->cpus_lock);
+	n = v->n_changed;
+	memcpy(pages, v->changed_pa, sizeof(pages));
+	v->n_changed = 0;
+	pthread_mutex_unlock(&in->cpus_lock);
+	if (n > ARRAY_SIZE(pages)) {
+		jumps_wipe_all(v);
+		return;
+	}
+	while (n--)
+		jumps_drop_code(v, pages[n]);
+}
+
 void serve_requests(struct ivcpu *v)
 {
 	uint32_t req = atomic_exchange(&v->requests, 0);
 
 	if (req & IREQ_FLUSH_WRITES)
 		tlb_sync_writes(v);
+	if (req & IREQ_CODE)
+		forget_changed(v);
 }
 
-static void request(struct ivcpu *v)
+/* In this order: whoever puts the mask back looks at kicked afterwards. */
+void ivcpu_request(struct ivcpu *v, uint32_t bits)
 {
-	v->kick = true;
+	atomic_fetch_or(&v->requests, bits);
 	v->kicked = true;
+	v->jumps_mask = 0;
 }
 
 /* --- the run loop --- */
@@ -315,6 +206,15 @@ static bool between(struct ivcpu *v)
 static bool code_bp(const struct cpu *c)
 {
 	return c->dr7 & 0xff;
+}
+
+bool interp_is_quiet(const struct ivcpu *v)
+{
+	const struct cpu *c = &v->c;
+
+	return !v->kicked && !v->kick && !v->want_irq && c->mp_state == CPU_RUNNABLE &&
+	       !c->event_pending && !c->pending_dbg && !c->nmi_pending && !v->single_step &&
+	       !(c->rflags & FL_TF) && !in_flight(v) && !code_bp(c) && !v->data_bp;
 }
 
 /* Must every instruction be seen? */
@@ -415,6 +315,7 @@ static bool land(struct ivcpu *v)
 {
 	struct cpu *c = &v->c;
 
+	jit_sync(v);
 	if (v->hot) {
 		c->rip = (v->page_rip + v->uop->off) & v->rip_mask;
 		c->rflags = (c->rflags & ~(uint64_t)FL_ARITH) | flags_from_af(v->af);
@@ -499,6 +400,7 @@ static void interp_run(struct vcpu *vcpu, struct vm_exit *x)
 	v->link_from = NULL;
 	v->fault_jmp = &here;
 	hostfault_watch(v);
+	jit_thread_begin(v);
 	if (sigsetjmp(here, 0) == 0 || !land(v))
 		run_loop(v);
 	hostfault_watch(NULL);
@@ -508,6 +410,14 @@ static void interp_run(struct vcpu *vcpu, struct vm_exit *x)
 
 /* --- a vCPU --- */
 
+static void vcpu_release(struct ivcpu *v)
+{
+	jit_free(v);
+	vec_fini(v);
+	blocks_free(v->blocks);
+	ivcpu_release(v);
+}
+
 static int interp_vcpu_new(struct engine *en, unsigned int index, struct vcpu **ret, struct err *e)
 {
 	struct interp *in = container_of(en, struct interp, en);
@@ -516,27 +426,27 @@ static int interp_vcpu_new(struct engine *en, unsigned int index, struct vcpu **
 
 	if (index >= en->n_cpus)
 		return err_msg(e, -EINVAL, "vCPU %u: the machine has %u", index, en->n_cpus);
-	r = posix_memalign((void **)&v, 64, ALIGN_UP(sizeof(*v), 64));
-	if (r)
-		return err_set(e, -r, "vCPU");
-	memset(v, 0, sizeof(*v));
+	r = ivcpu_alloc(&v, e);
+	if (r < 0)
+		return r;
 	v->vcpu.en = en;
 	v->vcpu.index = index;
 	v->gmem_epoch = en->mem->epoch;
+	tlb_init(v);
 	r = blocks_new(&v->blocks, e);
 	if (r == 0)
 		r = vec_init(v, e);
+	if (r == 0 && in->jit)
+		r = jit_new(v, e);
 	if (r < 0) {
-		blocks_free(v->blocks);
-		free(v);
+		vcpu_release(v);
 		return r;
 	}
 	cpu_reset(&v->c, index);
-	tlb_flush_all(v);
 	interp_mode_changed(v);
-	pthread_mutex_lock(&in->lock);
+	pthread_mutex_lock(&in->cpus_lock);
 	in->cpus[index] = v;
-	pthread_mutex_unlock(&in->lock);
+	pthread_mutex_unlock(&in->cpus_lock);
 	*ret = &v->vcpu;
 	return 0;
 }
@@ -551,17 +461,18 @@ static void interp_vcpu_free(struct vcpu *vcpu)
 	struct ivcpu *v = to_ivcpu(vcpu);
 	struct interp *in = vcpu_interp(v);
 
-	pthread_mutex_lock(&in->lock);
+	pthread_mutex_lock(&in->cpus_lock);
 	in->cpus[vcpu->index] = NULL;
-	pthread_mutex_unlock(&in->lock);
-	vec_fini(v);
-	blocks_free(v->blocks);
-	free(v);
+	pthread_mutex_unlock(&in->cpus_lock);
+	vcpu_release(v);
 }
 
 static void interp_kick(struct vcpu *vcpu)
 {
-	request(to_ivcpu(vcpu));
+	struct ivcpu *v = to_ivcpu(vcpu);
+
+	v->kick = true;
+	ivcpu_request(v, 0);
 }
 
 static void interp_get_state(struct vcpu *vcpu, struct cpu *ret)
@@ -580,10 +491,11 @@ static int interp_set_state(struct vcpu *vcpu, const struct cpu *c, struct err *
 		return err_msg(e, -EINVAL, "CPU state: paging without protected mode");
 	v->c = *c;
 	v->c.rflags = (v->c.rflags & 0x3f7fd5) | FL_ONE;
+	v->c.xs.mxcsr &= 0xffff; /* the host's LDMXCSR would fault */
 	v->replay.n = v->replay.at = 0;
 	v->replay.open = false;
 	v->answer_rax = false;
-	tlb_flush_all(v);
+	tlb_restart(v);
 	interp_mode_changed(v);
 	return 0;
 }
@@ -634,9 +546,19 @@ static int interp_single_step(struct vcpu *vcpu, bool on, struct err *e)
 	return 0;
 }
 
+static void interp_set_heat(struct engine *en, unsigned int runs)
+{
+	container_of(en, struct interp, en)->heat = runs ? runs : 1;
+}
+
 static uint64_t interp_insn_count(struct vcpu *vcpu)
 {
 	return to_ivcpu(vcpu)->insns;
+}
+
+static void translator_stats(struct vcpu *vcpu, char *buf, size_t len)
+{
+	jit_stats(to_ivcpu(vcpu), buf, len);
 }
 
 /* --- the engine --- */
@@ -645,24 +567,50 @@ static void interp_free(struct engine *en)
 {
 	struct interp *in = container_of(en, struct interp, en);
 
+	gmem_on_code_change(en->mem, NULL, NULL);
 	lines_free(in);
+	pthread_mutex_destroy(&in->cpus_lock);
 	pthread_mutex_destroy(&in->lock);
 	pthread_mutex_destroy(&in->split);
 	free(in->cpus);
 	free(in);
 }
 
-static int interp_create(struct gmem *mem, unsigned int n_cpus, struct engine **ret, struct err *e)
+/* Some marked page was written to, by a vCPU or from outside. */
+static void code_changed(void *arg, uint64_t gpa)
+{
+	struct interp *in = arg;
+
+	pthread_mutex_lock(&in->cpus_lock);
+	for (unsigned int i = 0; i < in->en.n_cpus; i++) {
+		struct ivcpu *v = in->cpus[i];
+
+		if (!v)
+			continue;
+		if (v->n_changed < ARRAY_SIZE(v->changed_pa))
+			v->changed_pa[v->n_changed] = gpa;
+		if (v->n_changed <= ARRAY_SIZE(v->changed_pa))
+			v->n_changed++;
+		ivcpu_request(v, IREQ_CODE);
+	}
+	pthread_mutex_unlock(&in->cpus_lock);
+}
+
+static int create(const struct engine_ops *ops, bool jit, struct gmem *mem, unsigned int n_cpus,
+		  struct engine **ret, struct err *e)
 {
 	struct interp *in = xnew(struct interp);
 	int r;
 
 	hostfault_init();
-	in->en.ops = &interp_ops;
+	in->en.ops = ops;
 	in->en.mem = mem;
 	in->en.n_cpus = n_cpus;
+	in->jit = jit;
+	in->heat = JIT_HEAT;
 	in->cpus = xcalloc(n_cpus, sizeof(struct ivcpu *));
 	pthread_mutex_init(&in->lock, NULL);
+	pthread_mutex_init(&in->cpus_lock, NULL);
 	pthread_mutex_init(&in->split, NULL);
 	cpu_model_soft(&in->en.model, n_cpus);
 	r = lines_make(in, e);
@@ -670,8 +618,24 @@ static int interp_create(struct gmem *mem, unsigned int n_cpus, struct engine **
 		interp_free(&in->en);
 		return r;
 	}
+	if (jit)
+		gmem_on_code_change(mem, code_changed, in);
 	*ret = &in->en;
 	return 0;
+}
+
+static int interp_create(struct gmem *mem, unsigned int n_cpus, struct engine **ret, struct err *e)
+{
+	return create(&interp_ops, false, mem, n_cpus, ret, e);
+}
+
+static int jit_create(struct gmem *mem, unsigned int n_cpus, struct engine **ret, struct err *e)
+{
+	const char *lacks = jit_host_lacks();
+
+	if (lacks)
+		return err_msg(e, -ENOSYS, "engine jit: this CPU has no %s", lacks);
+	return create(&jit_ops, true, mem, n_cpus, ret, e);
 }
 
 static int interp_memory_changed(struct engine *en, struct err *e)
@@ -679,22 +643,19 @@ static int interp_memory_changed(struct engine *en, struct err *e)
 	return lines_make(container_of(en, struct interp, en), e);
 }
 
-const struct engine_ops interp_ops = {
-    .name = "interp",
-    .create = interp_create,
-    .free = interp_free,
-    .memory_changed = interp_memory_changed,
-    .vcpu_new = interp_vcpu_new,
-    .vcpu_free = interp_vcpu_free,
-    .run = interp_run,
-    .kick = interp_kick,
-    .get_state = interp_get_state,
-    .set_state = interp_set_state,
-    .irq_ready = interp_irq_ready,
-    .interrupt = interp_interrupt,
-    .want_irq = interp_want_irq,
-    .nmi = interp_nmi,
-    .tsc = interp_tsc,
-    .single_step = interp_single_step,
-    .insn_count = interp_insn_count,
-};
+/* Both engines are one but for their names and whether there is a translator, whose code does not
+ * count instructions. */
+#define OPS(engine_name, create_fn, insn_count_fn, stats_fn)                                       \
+	{                                                                                          \
+		.name = engine_name, .create = create_fn, .free = interp_free,                     \
+		.memory_changed = interp_memory_changed, .vcpu_new = interp_vcpu_new,              \
+		.vcpu_free = interp_vcpu_free, .run = interp_run, .kick = interp_kick,             \
+		.get_state = interp_get_state, .set_state = interp_set_state,                      \
+		.irq_ready = interp_irq_ready, .interrupt = interp_interrupt,                      \
+		.want_irq = interp_want_irq, .nmi = interp_nmi, .tsc = interp_tsc,                 \
+		.single_step = interp_single_step, .insn_count = insn_count_fn, .stats = stats_fn, \
+		.set_heat = interp_set_heat,                                                       \
+	}
+
+const struct engine_ops interp_ops = OPS("interp", interp_create, interp_insn_count, NULL);
+const struct engine_ops jit_ops = OPS("jit", jit_create, NULL, translator_stats);

@@ -23,6 +23,7 @@
 #pragma once
 
 #include "engine/engine_priv.h"
+#include "engine/jit/jit_state.h"
 #include "engine/x86/insn.h"
 
 #include <pthread.h>
@@ -45,26 +46,67 @@ enum access {
 
 /* --- soft TLB --- */
 
-#define TLB_BITS 10
-#define TLB_SIZE (1u << TLB_BITS)
+#define TLB_BITS  13
+#define TLB_SIZE  (1u << TLB_BITS)
+#define TLB_USED  1024
+#define TLB_LARGE 8
 
 /*
- * Direct-mapped by linear page.  One set for user and two for supervisor rights: v->tlb is the
- * current one.  A tag is the linear page address plus the flush generation (v->tlb_gen) in the low
- * 12 bits, so that one compare tests page, generation and (by adding size - 1 to the address first)
- * page crossing; flushing everything is counting the generation on.  Pages that need the slow path
- * (MMIO, marked code for writes, data breakpoints) are not entered.
+ * Direct-mapped by linear page.  A tag is minus the page's linear address, so that for an access
+ * that hits, address + size - 1 + tag is below 4096: one test for page and page crossing.  Pages
+ * that need the slow path (MMIO, marked code for writes, data breakpoints) are not entered.
+ *
+ * An empty entry holds 0, as fresh memory does: page 0 belongs to the first entry only.  That one,
+ * and the last, from whose page an access may reach page 0, hold what is minus no page.
  */
-struct tlb_entry {
-	uint64_t tag[3];  /* by enum access, or TLB_NO_TAG */
-	uintptr_t addend; /* host = linear + addend */
+#define TLB_NONE (BIT(63) | 0x800)
+
+static inline uint64_t tlb_empty(unsigned int i)
+{
+	return i == 0 || i == TLB_SIZE - 1 ? TLB_NONE : 0;
+}
+
+struct tlb {
+	uint64_t tag[3][TLB_SIZE]; /* by enum access */
+	uint64_t addend[TLB_SIZE]; /* host = linear + addend */
+	uint64_t pa[TLB_SIZE];     /* physical page address */
+	uint16_t used[TLB_USED];   /* indices filled since it was empty; too many: all */
+	unsigned int n_used;
+	struct {
+		uint64_t base, mask;
+	} large[TLB_LARGE]; /* large mappings entered in pieces since it was empty */
+	unsigned int n_large;
 };
 
-#define TLB_GEN_MAX 0xffe
-#define TLB_NO_TAG  UINT64_MAX
-#define TLB_LARGE   8
-
 enum tlb_set { TLB_SUPER, TLB_USER, TLB_SUPER_AC /* SMAP off by EFLAGS.AC */, TLB_SETS };
+
+/*
+ * Address spaces, as PCIDs tag them: each slot has its own entries for what depends on CR3.  The
+ * supervisor's set is one for all, since kernels' mappings are global; what is not goes with every
+ * change of the slot.
+ */
+#define AS_SLOTS 8
+
+/* Translated code by address (engine/jit), where jumps that leave their page look first. */
+#define JUMPS_BITS 16
+#define JUMPS_SIZE (1u << JUMPS_BITS)
+#define JUMPS_USED 4096
+struct jumps {
+	uint64_t rip[JUMPS_SIZE];   /* minus the address; the first is never used */
+	uint64_t code[JUMPS_SIZE];  /* host address */
+	uint32_t frame[JUMPS_SIZE]; /* number of the physical page with the guest's code */
+	uint64_t pages[256];        /* Bloom filter of the linear pages in it */
+	uint16_t used[JUMPS_USED];  /* places filled since it was empty; too many: all */
+	uint32_t n_used;
+	uint32_t second[64]; /* frames in which instructions that cross a page end; too many: any */
+	uint32_t n_second;
+	uint32_t key; /* of the blocks in it */
+};
+
+struct as_slot {
+	struct tlb user, ac;
+	struct jumps jumps; /* at CPL 3 */
+};
 
 /* --- replay log --- */
 
@@ -87,9 +129,10 @@ struct replay {
 struct ivcpu;
 struct uop;
 struct block_cache;
+struct jit;
 
 /* Jump cache: where indirect and cross-page branches look first. */
-#define JUMP_BITS 12
+#define JUMP_BITS 14
 struct jump_entry {
 	uint64_t rip;
 	struct block *block; /* NULL = empty */
@@ -147,14 +190,28 @@ struct ivcpu {
 	uint64_t rmw_pa;       /* lin_rmw gave a pointer into a page with marks to look at */
 	unsigned int rmw_size; /* 0 = it did not */
 	struct replay replay;
-	struct tlb_entry *tlb; /* current set */
-	uint64_t tlb_gen;
-	struct {
-		uint64_t base, mask;
-	} tlb_large[TLB_LARGE]; /* large mappings entered in pieces since the last full flush */
-	unsigned int tlb_n_large;
-	struct tlb_entry tlb_sets[TLB_SETS][TLB_SIZE];
-	uint64_t tlb_pa[TLB_SETS][TLB_SIZE]; /* physical page addresses of the entries */
+	struct tlb *tlb; /* current set */
+	struct tlb super;
+	struct jumps kernel_jumps; /* as as_slot.jumps, below CPL 3 */
+	uint16_t local[64];        /* its entries that are not global; too many: all may be */
+	unsigned int n_local;
+	bool local_code;         /* there is code among them */
+	bool low_global;         /* some slot has a global page in the lower half */
+	uint64_t written[1024];  /* Bloom filter of physical pages with write entries */
+	uint64_t sync_pa[32];    /* IREQ_FLUSH_WRITES: which pages; guarded by interp.lock */
+	unsigned int n_sync;     /* more than there is room for: all */
+	uint64_t changed_pa[16]; /* IREQ_CODE, likewise; guarded by interp.cpus_lock */
+	unsigned int n_changed;
+	unsigned int as;         /* current slot */
+	struct as_slot *as_slot; /* likewise */
+	struct as_state {
+		struct as_slot *slot;
+		void *alias; /* this struct again, with the slot behind it */
+		uint16_t pcid;
+		bool valid;
+		uint64_t stamp; /* of last use */
+	} as_state[AS_SLOTS];
+	uint64_t as_clock;
 	struct jump_entry jumps[1 << JUMP_BITS];
 	uint32_t run_key; /* block_key with KEY_STEP */
 	uint32_t flushes; /* of the block cache: pointers into it are gone */
@@ -162,14 +219,22 @@ struct ivcpu {
 	    *link_from; /* same-page branch that wants to know its target block, at link_rip */
 	uint64_t link_rip;
 	struct block_cache *blocks;
+	struct jit *jit; /* translated code (engine/jit); NULL = interpret everything */
+	/* Bits of an address that are its place in struct jumps; 0 while somebody wants us to
+	 * leave: nothing is found then. */
+	_Atomic uint64_t jumps_mask;
+	struct jit_state jx;
 	void *vec; /* vec_*.c's own: gadget cache */
 	uint32_t gmem_epoch;
 };
 
 struct interp {
-	struct engine en;      /* first */
-	struct ivcpu **cpus;   /* n_cpus slots; guarded by lock */
-	pthread_mutex_t lock;  /* code marks and lines, cpus */
+	struct engine en;     /* first */
+	struct ivcpu **cpus;  /* n_cpus slots; guarded by cpus_lock */
+	pthread_mutex_t lock; /* code marks and lines */
+	pthread_mutex_t cpus_lock;
+	bool jit;
+	uint32_t heat;         /* runs of a block before it is translated */
 	pthread_mutex_t split; /* held for atomics that the host can't do in one instruction */
 	/* By slot and page: which 64-byte lines hold decoded code, when the page is marked. */
 	_Atomic uint64_t *code_lines[GMEM_MAX_SLOTS];
@@ -183,7 +248,11 @@ static inline struct interp *vcpu_interp(const struct ivcpu *v)
 
 enum ireq {
 	IREQ_FLUSH_WRITES = 1 << 0, /* a page became code elsewhere: drop write entries */
+	IREQ_CODE = 1 << 1,         /* code changed: forget where jumps lead */
 };
+
+/* From any thread: @v leaves at its next branch and serves @bits (enum ireq, 0 = none). */
+void ivcpu_request(struct ivcpu *v, uint32_t bits);
 
 /* --- slow handlers --- */
 
@@ -289,8 +358,27 @@ uint64_t pop(struct ivcpu *v, unsigned int size);
 
 /* --- TLB (tlb.c) --- */
 
+/* A vCPU's structure, zeroed, with its address-space slots (vcpu_mem.c); -errno. */
+must_check int ivcpu_alloc(struct ivcpu **ret, struct err *e);
+void ivcpu_release(struct ivcpu *v);
+/* From an alias's start to its slot. */
+size_t ivcpu_slot_offset(void);
+
 void tlb_flush_all(struct ivcpu *v);
+/* INVLPG: @lin in the current address space, and global mappings of it. */
 void tlb_flush_page(struct ivcpu *v, uint64_t lin);
+/* All that is not global, in all address spaces. */
+void tlb_flush_local(struct ivcpu *v);
+/* CR3 was loaded: @pcid's entries are current now, and stay only if @keep. */
+void tlb_switch(struct ivcpu *v, uint16_t pcid, bool keep);
+/* INVPCID of one address space: of all, or of one page. */
+void tlb_flush_pcid(struct ivcpu *v, uint16_t pcid);
+void tlb_flush_pcid_page(struct ivcpu *v, uint16_t pcid, uint64_t lin);
+void tlb_init(struct ivcpu *v);
+/* The state came from elsewhere: empty, and the current slot is that of its PCID. */
+void tlb_restart(struct ivcpu *v);
+/* Points v->tlb to the set that v->tlb_set names. */
+void tlb_select(struct ivcpu *v);
 /* Host address for an access whose tag did not match: walks, enters, or returns NULL with @pa for
  * MMIO.  @pa is filled in always.  For writes the slow store path (mem.c) must be used. Raises #PF.
  */
@@ -372,13 +460,20 @@ uint64_t exit_msr_read(struct ivcpu *v, uint32_t msr); /* raises #GP when the an
 void exit_msr_write(struct ivcpu *v, uint32_t msr, uint64_t x);
 uint64_t exit_cr8_read(struct ivcpu *v);
 void exit_cr8_write(struct ivcpu *v, uint64_t x);
+/* The answer to the exit before arrives with the next run. */
+void replay_answer(struct ivcpu *v, const struct vm_exit *x);
 /* The accesses logged so far are committed (an iteration of a string instruction is complete). */
 void replay_commit(struct ivcpu *v);
+/* Nothing asks for a look between two instructions but an interrupt shadow and RF, which does not
+ * matter without breakpoints. */
+bool interp_is_quiet(const struct ivcpu *v);
 /* Look at IREQ_* now. */
 void serve_requests(struct ivcpu *v);
 
 /* --- vector unit's life (vec.c) --- */
 
+/* The handler of all instructions that the host executes as they are. */
+slow_fn vec_exec;
 must_check int vec_init(struct ivcpu *v, struct err *e);
 void vec_fini(struct ivcpu *v);
 /* Is the host address @pc in code made for guest instructions? */

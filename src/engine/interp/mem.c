@@ -13,8 +13,6 @@
 
 #include <stdatomic.h>
 
-#define PAGE_MASK (~UINT64_C(0xfff))
-
 /* --- segments --- */
 
 static _Noreturn void raise_seg(struct ivcpu *v, unsigned int seg)
@@ -87,11 +85,6 @@ uint64_t insn_ea(const struct ivcpu *v, const struct x86_insn *i)
 
 /* --- pages --- */
 
-static struct tlb_entry *tlb_entry(const struct ivcpu *v, uint64_t lin)
-{
-	return &v->tlb[(lin >> 12) & (TLB_SIZE - 1)];
-}
-
 void lin_check_align(struct ivcpu *v, uint64_t lin, unsigned int size)
 {
 	/* Up to 8 bytes: bigger operands have rules of their own, checked by their instructions. */
@@ -109,10 +102,8 @@ static void note_data(struct ivcpu *v, uint64_t lin, unsigned int size, enum acc
 /* Host address of one byte's page, or NULL and @pa. */
 static uint8_t *page_host(struct ivcpu *v, uint64_t lin, enum access acc, uint64_t *pa)
 {
-	struct tlb_entry *e = tlb_entry(v, lin);
-
-	if (likely(e->tag[acc] == ((lin & PAGE_MASK) | v->tlb_gen)))
-		return (uint8_t *)(lin + e->addend);
+	if (tlb_hit(v->tlb, lin, 1, acc))
+		return tlb_host(v->tlb, lin);
 	return tlb_fill(v, lin, acc, pa);
 }
 
@@ -188,17 +179,16 @@ struct wr_page {
 
 static void page_open(struct ivcpu *v, uint64_t lin, struct wr_page *w)
 {
-	struct tlb_entry *e = tlb_entry(v, lin);
 	const struct gmem_slot *s;
 
 	*w = (struct wr_page){0};
-	if (e->tag[ACC_WRITE] == ((lin & PAGE_MASK) | v->tlb_gen)) {
-		w->host = (uint8_t *)(lin + e->addend);
+	if (tlb_hit(v->tlb, lin, 1, ACC_WRITE)) {
+		w->host = tlb_host(v->tlb, lin);
 		return;
 	}
 	w->host = tlb_fill(v, lin, ACC_WRITE, &w->pa);
 	/* A plain page by now has an entry, which answers for what is written as any other does. */
-	w->told = e->tag[ACC_WRITE] != ((lin & PAGE_MASK) | v->tlb_gen);
+	w->told = !tlb_hit(v->tlb, lin, 1, ACC_WRITE);
 	if (w->host && w->told) {
 		s = gmem_slot(v->vcpu.en->mem, w->pa);
 		w->rom = s && (s->flags & GMEM_ROM);
@@ -318,21 +308,20 @@ void lin_write(struct ivcpu *v, uint64_t lin, const void *buf, unsigned int size
 
 uint64_t lin_ld(struct ivcpu *v, uint64_t lin, unsigned int size)
 {
-	const struct tlb_entry *e = tlb_entry(v, lin &= v->lin_mask);
 	uint64_t x = 0;
 
-	if (likely(e->tag[ACC_READ] == (((lin + size - 1) & PAGE_MASK) | v->tlb_gen)))
-		return host_ld((void *)(lin + e->addend), size);
+	lin &= v->lin_mask;
+	if (tlb_hit(v->tlb, lin, size, ACC_READ))
+		return host_ld(tlb_host(v->tlb, lin), size);
 	lin_read(v, lin, &x, size);
 	return x;
 }
 
 void lin_st(struct ivcpu *v, uint64_t lin, unsigned int size, uint64_t x)
 {
-	const struct tlb_entry *e = tlb_entry(v, lin &= v->lin_mask);
-
-	if (likely(e->tag[ACC_WRITE] == (((lin + size - 1) & PAGE_MASK) | v->tlb_gen)))
-		host_st((void *)(lin + e->addend), size, x);
+	lin &= v->lin_mask;
+	if (tlb_hit(v->tlb, lin, size, ACC_WRITE))
+		host_st(tlb_host(v->tlb, lin), size, x);
 	else
 		lin_write(v, lin, &x, size);
 }
@@ -376,23 +365,21 @@ static void sys_rights(struct ivcpu *v, uint8_t *set)
 {
 	*set = v->tlb_set;
 	v->tlb_set = TLB_SUPER;
-	v->tlb = v->tlb_sets[TLB_SUPER];
+	v->tlb = &v->super;
 	v->lin_mask = v->c.efer & EFER_LMA ? UINT64_MAX : UINT32_MAX;
 }
 
 static void sys_rights_end(struct ivcpu *v, uint8_t set)
 {
 	v->tlb_set = set;
-	v->tlb = v->tlb_sets[set];
+	tlb_select(v);
 	v->lin_mask = v->rip_mask;
 }
 
 static void *sys_host(struct ivcpu *v, uint64_t lin, enum access acc, uint64_t *pa)
 {
-	struct tlb_entry *e = &v->tlb_sets[TLB_SUPER][(lin >> 12) & (TLB_SIZE - 1)];
-
-	if (e->tag[acc] == ((lin & PAGE_MASK) | v->tlb_gen))
-		return (void *)(lin + e->addend);
+	if (tlb_hit(&v->super, lin, 1, acc))
+		return tlb_host(&v->super, lin);
 	return tlb_fill_set(v, TLB_SUPER, lin, acc, pa);
 }
 

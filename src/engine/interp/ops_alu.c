@@ -83,10 +83,8 @@
 		uint##bits##_t x, r;                                                               \
                                                                                                    \
 		if (wr) {                                                                          \
-			const struct tlb_entry *e = tlb_probe(v, lin);                             \
-                                                                                                   \
-			if (tlb_hit(v, e, lin, bits / 8, ACC_WRITE)) {                             \
-				volatile u##bits##_ua *p = (void *)(lin + e->addend);              \
+			if (tlb_hit(v->tlb, lin, bits / 8, ACC_WRITE)) {                           \
+				volatile u##bits##_ua *p = tlb_host(v->tlb, lin);                  \
                                                                                                    \
 				x = *p;                                                            \
 				r = compute;                                                       \

@@ -26,20 +26,28 @@ void jump_cache_enter(struct ivcpu *v, uint64_t rip, struct block *b)
 	je->block = b;
 }
 
-/* To @rip in any page; the branch itself is done and counted. */
-static const struct uop *jump_any(struct ivcpu *v, uint64_t rip)
+struct block *jump_cache_find(struct ivcpu *v, uint64_t rip)
 {
 	const struct jump_entry *je = jump_slot(v, rip);
 	uint64_t lin = v->mode == MODE_LONG ? rip : (uint32_t)(v->c.seg[SEG_CS].base + rip);
-	const struct tlb_entry *e = tlb_probe(v, lin);
 	struct block *b = je->block;
-	uint64_t pa = v->tlb_pa[v->tlb_set][(lin >> 12) & (TLB_SIZE - 1)] | (lin & 0xfff);
+	uint64_t pa = v->tlb->pa[tlb_index(lin)] | (lin & 0xfff);
 
-	if (likely(je->rip == rip && b && !v->leave && b->key == v->run_key && b->pa == pa &&
-		   tlb_hit(v, e, lin, 1, ACC_EXEC) && *b->word == b->gen)) {
+	if (likely(je->rip == rip && b && b->key == v->run_key && b->pa == pa &&
+		   tlb_hit(v->tlb, lin, 1, ACC_EXEC) && *b->word == b->gen)) {
 		v->page_rip = rip - (lin & 0xfff);
-		GO(v, b->u);
+		return b;
 	}
+	return NULL;
+}
+
+/* To @rip in any page; the branch itself is done and counted. */
+static const struct uop *jump_any(struct ivcpu *v, uint64_t rip)
+{
+	struct block *b = jump_cache_find(v, rip);
+
+	if (likely(b && !v->leave))
+		GO(v, b->u);
 	v->c.rip = rip;
 	return NULL;
 }
@@ -90,23 +98,6 @@ const struct uop *op_ud(struct ivcpu *v, const struct uop *u)
 {
 	v->uop = u;
 	raise_ud(v);
-}
-
-static inline void call_slow(struct ivcpu *v, const struct uop *u)
-{
-	v->uop = u;
-	v->c.rip = (v->page_rip + u->off) & v->rip_mask;
-	v->next_rip = (v->c.rip + u->len) & v->rip_mask;
-	v->c.rflags = (v->c.rflags & ~(uint64_t)FL_ARITH) | flags_from_af(v->af);
-	v->hot = false;
-	u->slow(v, u->insn);
-	v->c.rip = v->next_rip;
-	v->af = flags_to_af(v->c.rflags);
-	v->hot = true;
-	if (unlikely(v->rmw_size)) {
-		page_was_written(v, v->rmw_pa, v->rmw_size);
-		v->rmw_size = 0;
-	}
 }
 
 const struct uop *op_slow(struct ivcpu *v, const struct uop *u)

@@ -191,7 +191,7 @@ struct slow_handler flow_lookup(const struct ivcpu *v, const struct x86_insn *i)
 	if (i->map == 1 && op >> 4 == 8)
 		end.fn = h_jcc;
 	if (i->map != 0)
-		return end;
+		return end.fn ? end : plain;
 	if (op >> 4 == 7)
 		end.fn = h_jcc;
 	else if (op == 0xe9 || op == 0xeb || (op == 0xff && ext == 4))

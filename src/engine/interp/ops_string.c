@@ -73,7 +73,7 @@ static uint64_t bulk_room(const struct ivcpu *v, const struct str *s, unsigned i
 	const struct cpu_segment *d = &v->c.seg[seg];
 	uint64_t room;
 
-	if (v->slow_data || s->back)
+	if (v->slow_data || s->back || (v->c.rflags & FL_TF)) /* TF: a trap after each element */
 		return 0;
 	if (v->mode == MODE_LONG) {
 		*lin = seg >= SEG_FS ? d->base + off : off;

@@ -68,10 +68,13 @@ static void cr0_store(struct ivcpu *v, uint64_t x)
 static void cr3_store(struct ivcpu *v, uint64_t x)
 {
 	struct cpu *c = &v->c;
+	bool tagged = is_long(v) && (c->cr4 & CR4_PCIDE), keep = false;
 
 	if (is_long(v)) {
-		if (c->cr4 & CR4_PCIDE)
+		if (tagged) {
+			keep = x & CR3_NOFLUSH;
 			x &= ~CR3_NOFLUSH;
+		}
 		if (x & ~PHYS_MASK)
 			raise_gp(v, 0);
 	} else {
@@ -80,8 +83,7 @@ static void cr3_store(struct ivcpu *v, uint64_t x)
 			load_pdptes(v, x);
 	}
 	c->cr3 = x;
-	/* Our TLB holds one address space, so "no flush" can only mean a flush. */
-	tlb_flush_all(v);
+	tlb_switch(v, tagged ? x & 0xfff : 0, keep);
 	v->stop = true;
 }
 
@@ -218,13 +220,19 @@ void sys_invpcid(struct ivcpu *v, const struct x86_insn *i)
 	if (type > 3 || (pcid & ~UINT64_C(0xfff)) || (type == 0 && !canonical(lin)) ||
 	    (type < 2 && pcid && !(v->c.cr4 & CR4_PCIDE)))
 		raise_gp(v, 0);
-	/* Other address spaces have nothing in our TLB. */
-	if (type < 2 && (v->c.cr4 & CR4_PCIDE) && pcid != (v->c.cr3 & 0xfff))
-		return;
-	if (type == 0)
-		tlb_flush_page(v, lin);
-	else
+	switch (type) {
+	case 0:
+		tlb_flush_pcid_page(v, (uint16_t)pcid, lin);
+		break;
+	case 1:
+		tlb_flush_pcid(v, (uint16_t)pcid);
+		break;
+	case 2:
 		tlb_flush_all(v);
+		break;
+	default:
+		tlb_flush_local(v);
+	}
 }
 
 /* Guest memory is as coherent as the host's: nothing to write back. */

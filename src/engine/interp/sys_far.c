@@ -24,6 +24,10 @@ void cs_commit(struct ivcpu *v, const struct cpu_segment *cs, unsigned int cpl, 
 	v->c.seg[SEG_CS] = *cs;
 	v->c.seg[SEG_CS].sel = (uint16_t)((cs->sel & ~3u) | cpl);
 	v->next_rip = rip;
+	/* As an Intel host does: far transfers to compatibility mode leave no upper half in RSP,
+	 * and that keeps a kernel's 16-bit stack trick from showing its address. */
+	if (!(cs->attr & SEG_L))
+		v->c.gpr[RSP] = (uint32_t)v->c.gpr[RSP];
 }
 
 static struct far_pointer far_target(struct ivcpu *v, const struct x86_insn *i)

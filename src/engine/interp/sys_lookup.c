@@ -36,7 +36,7 @@ static const struct row rows[] = {
     {ZYDIS_MNEMONIC_POPFD, {sys_popf, ENDS}},
     {ZYDIS_MNEMONIC_POPFQ, {sys_popf, ENDS}},
     {ZYDIS_MNEMONIC_CLI, {sys_cli, 0}},
-    {ZYDIS_MNEMONIC_STI, {sys_sti, ENDS}},
+    {ZYDIS_MNEMONIC_STI, {sys_sti, 0}}, /* its shadow stops the block */
     {ZYDIS_MNEMONIC_CLAC, {sys_clac, ENDS}},
     {ZYDIS_MNEMONIC_STAC, {sys_stac, ENDS}},
     {ZYDIS_MNEMONIC_SYSCALL, {sys_syscall, ENDS}},

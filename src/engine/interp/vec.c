@@ -303,7 +303,7 @@ static bool x87_store_skipped(struct ivcpu *v, const struct x86_insn *i, const s
 
 static const struct vec_op *find_op(struct ivcpu *v, const struct x86_insn *i);
 
-static void exec(struct ivcpu *v, const struct x86_insn *i)
+void vec_exec(struct ivcpu *v, const struct x86_insn *i)
 {
 	const struct vec_op *op = find_op(v, i);
 	uint8_t *bounce = vec_of(v)->bounce;
@@ -431,7 +431,7 @@ static const struct vec_op *find_op(struct ivcpu *v, const struct x86_insn *i)
 
 struct slow_handler vec_lookup(const struct ivcpu *v, const struct x86_insn *i)
 {
-	struct slow_handler none = {0}, h = {.fn = exec};
+	struct slow_handler none = {0}, h = {.fn = vec_exec};
 	struct vec_unit *u = vec_of(v);
 	ZydisDecodedInstruction z;
 	ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];

@@ -318,7 +318,15 @@ static void bad_disks(struct loop *l)
 	make_file("odd", data, 0);
 	refused(l, path_of("odd"), "raw", "empty");
 	make_file("odd", data, 512);
-	refused(l, path_of("odd"), "qcow2", "not supported");
+	refused(l, path_of("odd"), "vmdk", "not supported");
+	refused(l, path_of("odd"), "qcow2", "no qcow2 image");
+	/* A guest may have written that: it chooses nothing. */
+	memcpy(data, "QFI\xfb", 4);
+	make_file("odd", data, 512);
+	memset(data, 0, 4);
+	refused(l, path_of("odd"), NULL, "give its format");
+	make_file("odd.qcow2", data, 512);
+	refused(l, path_of("odd.qcow2"), NULL, "no qcow2 image");
 	CHECK_EQ(mkfifo(path_of("fifo"), 0600), 0);
 	refused(l, path_of("fifo"), "raw", "neither a file");
 }

@@ -74,7 +74,7 @@ if os.geteuid() != 0:
 bad(110, "/two?lines?[2J", "run", "--share", "/two\nlines\x1b[2J:/mnt", "x")
 bad(110, "--env", "run", "--env", "=x", "x")
 bad(110, "--name", "run", "--name", "a/b", "x")
-bad(110, "format=qcow2", "run", "--disk", insula + ",format=qcow2", "x")
+bad(110, "format=vmdk", "run", "--disk", insula + ",format=vmdk", "x")
 bad(114, "neither a file", "run", "--disk", "/tmp", "x")
 
 # What insula-vmm finds wrong, through insula.
@@ -121,7 +121,9 @@ check("leftovers", not os.path.isdir(temp.name + "/insula/run") or
 # The manual pages say what the program says.
 man = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../docs/man")
 for command, page in (("run", "insula-run"), ("image build", "insula-image"),
-                      ("image list", "insula-image"), ("doctor", "insula-doctor")):
+                      ("image list", "insula-image"), ("doctor", "insula-doctor"),
+                      *(("disk " + c, "insula-disk") for c in
+                        ("create", "info", "check", "convert", "resize", "snapshot"))):
     text = open(f"{man}/{page}.1.scd").read()
     for option in re.findall(r"^  (--[a-z-]+)", run(*command.split(), "--help").stdout, re.M):
         check(page, option == "--help" or option in text, f"{option} of {command} is not there")

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <cpuid.h>
+
 #include "engine/x86/cpu.h"
 #include "engine/x86/cpuid.h"
 #include "test.h"
@@ -45,6 +47,19 @@ static void test_hidden(void)
 	CHECK(cpu_model_has(&model, 0x80000001, CPUID_EDX, 29));
 }
 
+/* stress-ng's clones for AVX-512 models ran on the model alone, and ended with SIGILL. */
+static void test_model_without_avx512(void)
+{
+	unsigned int a, b = 0, c, d, a1, b1, c1, d1;
+
+	__get_cpuid(1, &a1, &b1, &c1, &d1);
+	__get_cpuid_count(7, 0, &a, &b, &c, &d);
+	if (model.vendor == VENDOR_INTEL && b >> 16 & 1)
+		CHECK_EQ(ask(0, 0, 1, 1, 0, CPUID_EAX), 0x506e3);
+	else
+		CHECK_EQ(ask(0, 0, 1, 1, 0, CPUID_EAX), a1 & 0x0fff0fff);
+}
+
 static void test_ranges(void)
 {
 	uint32_t max = ask(0, 0, 1, 0, 0, CPUID_EAX);
@@ -67,6 +82,7 @@ int main(void)
 	CHECK(model.tsc_khz > 100000 && model.tsc_khz < 10000000);
 	test_dynamic();
 	test_hidden();
+	test_model_without_avx512();
 	test_ranges();
 	cpu_model_soft(&model, 1);
 	CHECK(!cpu_model_has(&model, 1, CPUID_EDX, 28)); /* HTT */

@@ -177,11 +177,57 @@ static void test_iret(void)
 	CHECK_EQ(guest_slot(&g, 1, 8), UCODE64 | 3);
 }
 
+GUEST_CODE(far_compat, 64,
+	   "ljmpl *ptr_far_compat(%rip)\n"
+	   "ptr_far_compat: .long 1f - far_compat + 0x8000; .word 0x30\n"
+	   "1: hlt");
+
+/* A 64-bit stack pointer does not outlive the way to compatibility mode, even where nothing there
+ * uses the stack: Linux's sigreturn selftest saw half of a kernel's address. */
+static void test_compat_rsp(void)
+{
+	guest_long(&g, 0);
+	g.c.gpr[RSP] = 0xffffff785aadc0de;
+	g.c.gpr[RAX] = UINT64_MAX;
+	RUN(&g, far_compat);
+	EXPECT_HLT(&g);
+	CHECK_EQ(g.c.seg[SEG_CS].sel, KCODE32);
+	CHECK_EQ(g.c.gpr[RSP], 0x5aadc0de);
+	CHECK_EQ(g.c.gpr[RAX], UINT64_MAX);
+}
+
 /* The step trap asks for TF at the end of INT, SYSCALL and SYSRET, at the start of others. */
 GUEST_CODE(tf_icebp, 64, "mov %ss, %eax; mov %eax, %ss; .byte 0xf1");
 GUEST_CODE(tf_hlt, 64, "hlt");
 GUEST_CODE(tf_syscall, 64, "syscall");
 GUEST_CODE(tf_sysret, 64, "sysretq");
+
+#define SET_TF "mov %al, (%rdi); mov (%rsi), %al; pushf; orl $0x100, (%rsp); popf\n"
+GUEST_CODE(tf_rep_movs, 64, SET_TF "rep movsb");
+GUEST_CODE(tf_rep_stos, 64, SET_TF "rep stosb");
+
+/* Elements copied in bulk had one trap for all of them: QEMU's test-i386 counts. */
+static void expect_step_in_rep(unsigned int rip)
+{
+	CHECK_EQ(guest_vector(&g), VEC_DB);
+	CHECK_EQ(guest_slot(&g, 0, 8), CODE + rip);
+	CHECK_EQ(g.c.gpr[RCX], 2);
+}
+
+static void test_step_in_rep(void)
+{
+	for (int stos = 0; stos < 2; stos++) {
+		guest_long(&g, 0);
+		g.c.gpr[RCX] = 3;
+		g.c.gpr[RSI] = 0x100000;
+		g.c.gpr[RDI] = 0x101000;
+		if (stos)
+			RUN(&g, tf_rep_stos);
+		else
+			RUN(&g, tf_rep_movs);
+		expect_step_in_rep(13);
+	}
+}
 
 static void test_step(void)
 {
@@ -529,6 +575,8 @@ int main(void)
 	test_privilege();
 	test_double_fault();
 	test_iret();
+	test_compat_rsp();
+	test_step_in_rep();
 	test_step();
 	test_call_gate();
 	test_syscall();

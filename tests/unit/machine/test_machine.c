@@ -107,6 +107,8 @@ static void on_event(void *opaque, enum machine_event ev, unsigned int code, con
 	r->over |= ev != MACHINE_PAUSED && ev != MACHINE_RESUMED && ev != MACHINE_RESTARTED;
 }
 
+static const char *engine = "interp";
+
 static void make(struct run *r, const char *start, const char *end, const char *more)
 {
 	char path[] = "/tmp/insula-machine-XXXXXX";
@@ -127,9 +129,9 @@ static void make(struct run *r, const char *start, const char *end, const char *
 	memcpy(image + 0x30, start, (size_t)(end - start));
 	CHECK_EQ(write_full(fd, image, sizeof(image)), 0);
 	close(fd);
-	json = xasprintf("{\"kernel\":\"%s\",\"memory\":33554432,\"engine\":\"interp\","
+	json = xasprintf("{\"kernel\":\"%s\",\"memory\":33554432,\"engine\":\"%s\","
 			 "\"rng\":false,\"balloon\":false%s}",
-			 path, more);
+			 path, engine, more);
 	memset(r, 0, sizeof(*r));
 	CHECK_EQ(vm_desc_parse(json, strlen(json), &r->desc, &e), 0);
 	CHECK_EQ(loop_new(&r->loop, &e), 0);
@@ -330,6 +332,26 @@ static void test_stats(void)
 	machine_stats(r.machine, &text);
 	CHECK(strstr(text.data, "io 4"));
 	CHECK(strstr(text.data, "million instructions"));
+	CHECK(!strstr(text.data, "translated"));
+	finish(&r);
+}
+
+/* The translator tells what it did, and not how many instructions that were. */
+static void test_stats_soft(void)
+{
+	autostrbuf struct strbuf text = {0};
+	const char *why;
+	struct run r;
+	bool jit;
+
+	engine = "soft";
+	MAKE(&r, timer, "");
+	engine = "interp";
+	spin_until(&r, is_over);
+	jit = strcmp(machine_engine(r.machine, &why), "jit") == 0;
+	machine_stats(r.machine, &text);
+	CHECK_EQ(strstr(text.data, "cpu 0: ") && strstr(text.data, "blocks translated"), jit);
+	CHECK_EQ(strstr(text.data, "million instructions") != NULL, !jit);
 	finish(&r);
 }
 
@@ -347,5 +369,6 @@ int main(void)
 	test_pause(",\"cpus\":3");
 	test_two_machines();
 	test_stats();
+	test_stats_soft();
 	return 0;
 }

@@ -64,7 +64,7 @@ static void check_full(const struct vm_desc *d)
 	CHECK_EQ(d->n_disks, 2);
 	CHECK(d->disks[0].overlay && !d->disks[0].read_only && d->disks[1].read_only);
 	CHECK_STR(d->disks[0].serial, "root");
-	CHECK_STR(d->disks[0].format, "raw");
+	CHECK_STR(d->disks[0].format, "auto");
 	CHECK_EQ(d->n_nets, 1);
 	CHECK(d->nets[0].has_mac && d->nets[0].mac[4] == 0xcd);
 	CHECK_EQ(d->nets[0].n_publish, 1);

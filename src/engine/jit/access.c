@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/jit/access.c - guest memory from translated code
+ *
+ * The TLB look-up leaves the flags alone, so that the guest's flags can stay where they are:
+ *
+ *	pext  rcx, r11, tlb_mask           the page's place
+ *	mov   rcx, gs:tag[rcx * 8]         minus the page
+ *	lea   rcx, [rcx + r11 + size - 1]  offset of the last byte, if it is that page
+ *	pext  rcx, rcx, page_mask          what is above it
+ *	jrcxz hit
+ *	jmp   miss
+ *  hit:	pext  rcx, r11, tlb_mask
+ *	mov   rcx, gs:addend[rcx * 8]      host address = r11 + rcx
+ *
+ * R11 is needed for nothing else than the address, which can be computed again from the operand's
+ * registers unless they were fetched for it: then R11 gets the addend before the test.
+ *
+ * Tags, addends and the vCPU's fields are all at constants from GS.
+ */
+#include "engine/jit/jit_priv.h"
+
+/* Offsets of the TLB set that the block's mode uses. */
+static int32_t set_offset(const struct tr *t)
+{
+	size_t slot = ivcpu_slot_offset();
+
+	switch (t->v->tlb_set) {
+	case TLB_SUPER:
+		return GS(super);
+	case TLB_USER:
+		return (int32_t)(slot + offsetof(struct as_slot, user));
+	default:
+		return (int32_t)(slot + offsetof(struct as_slot, ac));
+	}
+}
+
+/* Adds @disp, which may not fit with what is there. */
+static struct rm with_disp(struct tr *t, struct rm rm, int64_t disp)
+{
+	int64_t sum = rm.disp + disp;
+
+	if (sum == (int32_t)sum) {
+		rm.disp = (int32_t)sum;
+		return rm;
+	}
+	emit_lea(&t->e, HOST_T1, rm);
+	return rm_base(HOST_T1, (int32_t)disp);
+}
+
+/* insn.h's view of the operand: Zydis 4.0 takes R13 for the base where there is none. */
+static struct rm based(struct tr *t)
+{
+	const struct x86_insn *i = &t->i;
+	struct rm rm = {.mem = true, .base = RM_NONE, .index = RM_NONE, .scale = 1};
+
+	if (i->base == REG_RIP) {
+		emit_load(&t->e, HOST_T1, rm_gs(GS(page_rip)));
+		return with_disp(t, rm_base(HOST_T1, t->u->off + t->u->len), i->disp);
+	}
+	if (i->base != REG_NONE) {
+		unsigned int h = jit_host(i->base);
+
+		if (h == HOST_MEM) {
+			emit_load(&t->e, HOST_T1, rm_gs(GS_GPR(i->base)));
+			h = HOST_T1;
+		}
+		rm.base = (uint8_t)h;
+	}
+	if (i->index != REG_NONE) {
+		unsigned int h = jit_host(i->index);
+
+		if (h == HOST_MEM) {
+			emit_load(&t->e, HOST_T0, rm_gs(GS_GPR(i->index)));
+			h = HOST_T0;
+		}
+		rm.index = (uint8_t)h;
+		rm.scale = i->scale;
+	}
+	rm.disp = (int32_t)i->disp;
+	return rm;
+}
+
+static int32_t base_of(unsigned int seg)
+{
+	return (int32_t)(offsetof(struct ivcpu, c.seg) + seg * sizeof(struct cpu_segment) +
+			 offsetof(struct cpu_segment, base));
+}
+
+void tr_address(struct tr *t, bool agen)
+{
+	const struct x86_insn *i = &t->i;
+	bool w = i->addrsize == 8;
+	struct rm rm;
+
+	if (i->disp != (int32_t)i->disp) { /* MOV with an absolute address */
+		emit8(&t->e, 0x49);
+		emit8(&t->e, 0xbb);
+		emit64(&t->e, (uint64_t)i->disp);
+		rm = rm_base(HOST_T1, 0);
+	} else {
+		rm = based(t);
+	}
+	if (w && rm.base != RM_NONE && rm.index == RM_NONE && !rm.disp) {
+		if (rm.base != HOST_T1)
+			emit_mov(&t->e, HOST_T1, rm.base);
+	} else {
+		emit_op(&t->e, w, 0x8d, HOST_T1, rm);
+	}
+	if (agen || (t->wide && i->seg < SEG_FS))
+		return;
+	emit_load(&t->e, HOST_T0, rm_gs(base_of(i->seg)));
+	emit_op(&t->e, t->wide, 0x8d, HOST_T1, rm_index(HOST_T1, HOST_T0, 0));
+}
+
+/* Continues only if the bits of @src that @mask selects are 0. */
+static void check_zero(struct tr *t, unsigned int src, struct rm mask, bool write)
+{
+	uint8_t *hit;
+
+	emit_pext(&t->e, HOST_T0, src, mask);
+	hit = emit_jrcxz(&t->e);
+	emit_jmp(&t->e, 0);
+	if (t->two_accesses)
+		tr_cold_exit(t, t->u);
+	else
+		tr_cold(t, t->j->miss, jit_uop_code(t->j, t->u) | (write ? JIT_MISS_WRITE : 0), 0,
+			-1);
+	emit_here(&t->e, hit);
+}
+
+/* RCX = place of @src's page. */
+static void page_place(struct tr *t, unsigned int src)
+{
+	emit_pext(&t->e, HOST_T0, src, rm_gs(GS(jx.tlb_mask)));
+}
+
+struct offsets {
+	int32_t tag, addend;
+};
+
+static struct offsets offsets_of(const struct tr *t, bool write)
+{
+	int32_t set = set_offset(t);
+
+	return (struct offsets){
+	    .tag = set + (int32_t)(offsetof(struct tlb, tag) +
+				   (write ? ACC_WRITE : ACC_READ) * TLB_SIZE * 8u),
+	    .addend = set + (int32_t)offsetof(struct tlb, addend),
+	};
+}
+
+void tr_check(struct tr *t, unsigned int size, bool write, bool lock)
+{
+	struct offsets o = offsets_of(t, write);
+
+	if (lock && size > 1)
+		check_zero(t, HOST_T1, rm_gs(GS(jx.align_mask) + 8 * (int32_t)__builtin_ctz(size)),
+			   write);
+	page_place(t, HOST_T1);
+	emit_load(&t->e, HOST_T0, rm_gs8(HOST_T0, o.tag));
+	emit_lea(&t->e, HOST_T0, rm_index(HOST_T0, HOST_T1, (int32_t)size - 1));
+	check_zero(t, HOST_T0, rm_gs(GS(jx.page_mask)), write);
+	page_place(t, HOST_T1);
+	emit_load(&t->e, HOST_T0, rm_gs8(HOST_T0, o.addend));
+}
+
+/* @ea: of host registers that stay as they are. */
+static struct rm check_operand(struct tr *t, struct rm ea, unsigned int size, bool write)
+{
+	struct offsets o = offsets_of(t, write);
+	struct rm last = {.mem = true, .index = HOST_T0, .scale = 1};
+
+	if (ea.disp || ea.index != RM_NONE) {
+		emit_lea(&t->e, HOST_T1, ea);
+		page_place(t, HOST_T1);
+	} else {
+		page_place(t, ea.base);
+	}
+	emit_load(&t->e, HOST_T1, rm_gs8(HOST_T0, o.addend));
+	emit_load(&t->e, HOST_T0, rm_gs8(HOST_T0, o.tag));
+	last.base = ea.base;
+	last.disp = ea.disp + (int32_t)size - 1;
+	emit_lea(&t->e, HOST_T0, last);
+	if (ea.index != RM_NONE) {
+		last = ea;
+		last.base = HOST_T0;
+		last.disp = 0;
+		emit_lea(&t->e, HOST_T0, last);
+	}
+	check_zero(t, HOST_T0, rm_gs(GS(jx.page_mask)), write);
+	t->cold[t->n_cold - 1].ea = ea;
+	if (ea.index == RM_NONE)
+		return rm_index(ea.base, HOST_T1, ea.disp);
+	emit_lea(&t->e, HOST_T1, rm_index(ea.base, HOST_T1, ea.disp));
+	ea.base = HOST_T1;
+	ea.disp = 0;
+	return ea;
+}
+
+/* A member of a group: R11 = addend, from the first one's look-up. */
+static struct rm check_group(struct tr *t, struct group *g, const struct member *m,
+			     unsigned int base, int32_t disp)
+{
+	struct rm held = rm_gs(GS(jx.held) + 8 * m->group);
+	int32_t lo = (int32_t)(g->lo - m->moved), hi = (int32_t)(g->hi - m->moved);
+	struct offsets o = offsets_of(t, g->write);
+	uint8_t *hit;
+
+	if (g->held) {
+		emit_load(&t->e, HOST_T1, held);
+		return rm_index(base, HOST_T1, disp);
+	}
+	emit_lea(&t->e, HOST_T1, rm_base(base, lo));
+	page_place(t, HOST_T1);
+	emit_load(&t->e, HOST_T1, rm_gs8(HOST_T0, o.addend));
+	emit_load(&t->e, HOST_T0, rm_gs8(HOST_T0, o.tag));
+	emit_lea(&t->e, HOST_T0, rm_index(base, HOST_T0, hi - 1));
+	emit_pext(&t->e, HOST_T0, HOST_T0, rm_gs(GS(jx.page_mask)));
+	hit = emit_jrcxz(&t->e);
+	emit_jmp(&t->e, 0);
+	t->other[t->n_other].at = emit_at(&t->e) - 4;
+	t->other[t->n_other++].k = t->k;
+	emit_here(&t->e, hit);
+	emit_store(&t->e, HOST_T1, held);
+	g->held = true;
+	return rm_index(base, HOST_T1, disp);
+}
+
+struct rm tr_check_based(struct tr *t, const struct member *m, unsigned int base, int32_t disp,
+			 unsigned int size, bool write)
+{
+	if (t->grouped && m->group >= 0 && t->group[m->group].members > 1)
+		return check_group(t, &t->group[m->group], m, base, disp);
+	return check_operand(t, rm_base(base, disp), size, write);
+}
+
+static bool is_resident(uint8_t g)
+{
+	return g < 16 && jit_host(g) != HOST_MEM;
+}
+
+bool tr_is_based(const struct tr *t)
+{
+	const struct x86_insn *i = &t->i;
+
+	return t->wide && i->has_mem && i->addrsize == 8 && i->seg < SEG_FS &&
+	       is_resident(i->base) && i->disp >= INT32_MIN && i->disp < INT32_MAX - 64;
+}
+
+struct rm tr_operand(struct tr *t, unsigned int size, bool write, bool lock)
+{
+	const struct x86_insn *i = &t->i;
+	struct rm ea;
+
+	if (!lock && tr_is_based(t) && i->index == REG_NONE)
+		return tr_check_based(t, &t->of[t->k].operand, jit_host(i->base), (int32_t)i->disp,
+				      size, write);
+	if (!lock && tr_is_based(t) && is_resident(i->index)) {
+		ea = rm_index(jit_host(i->base), jit_host(i->index), (int32_t)i->disp);
+		ea.scale = i->scale;
+		return check_operand(t, ea, size, write);
+	}
+	tr_address(t, false);
+	tr_check(t, size, write, lock);
+	return rm_index(HOST_T1, HOST_T0, 0);
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine/jit/jit_state.h - the part of struct ivcpu that only translated code and its stubs use
+ */
+#pragma once
+
+#include "base/macro.h"
+
+#define JIT_GROUPS 8
+
+struct jit_state {
+	/* Vector and x87 registers: 1 = the guest's are in struct cpu, not in the host's registers.
+	 */
+	_Atomic uint8_t sse_out, avx_out, x87_out;
+	/* 1 = using them is not allowed now, or is not for us: the interpreter decides. */
+	uint8_t sse_block, avx_block, x87_block;
+	uint32_t host_mxcsr;
+	uint64_t host_rsp;
+	uint64_t resume;           /* where code goes on after a call; where to enter it */
+	uint64_t address;          /* linear address that missed in the TLB */
+	uint64_t saved;            /* RCX of a stub */
+	uint64_t fdp;              /* last memory operand of an x87 instruction */
+	uint64_t x87_page;         /* page_rip of the last block with x87 instructions */
+	uint64_t held[JIT_GROUPS]; /* addends of groups of accesses */
+	/* Constants, as memory operands of PEXT. */
+	uint64_t tlb_mask, page_mask;
+	uint64_t align_mask[5]; /* by log2 of the size */
+	/* FXSAVE image: of the x87 state, and of what the host had */
+	uint8_t fx[512] __attribute__((aligned(64)));
+};

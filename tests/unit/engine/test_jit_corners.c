@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Programs that a translator got wrong once: each ends with the same answer on both engines.
+ */
+#include "guest_vm.h"
+
+#define TABLES 0x8000u /* a second address space: PML4, then PDPT, PD, PT */
+
+/* CALL pushes its return address over its own operand. */
+GUEST64(call_over, "mov $2000, %ecx\n"
+		   "xor %edx, %edx\n"
+		   "1: lea 2f(%rip), %rax\n"
+		   "mov %rax, -8(%rsp)\n"
+		   "call *-8(%rsp)\n"
+		   "dec %ecx\n"
+		   "jnz 1b\n"
+		   "mov %edx, %eax\n"
+		   "out %eax, $0xf4\n"
+		   "2: inc %edx\n"
+		   "ret\n");
+/* Operand and stack have the same place in the TLB. */
+GUEST64(same_place, "mov $1000, %ecx\n"
+		    "xor %edx, %edx\n"
+		    "mov $0x2000000 + 0x90000 - 0x1000, %rsi\n"
+		    "lea 2f(%rip), %rax\n"
+		    "mov %rax, (%rsi)\n"
+		    "1: call *(%rsi)\n"
+		    "dec %ecx\n"
+		    "jnz 1b\n"
+		    "mov %edx, %eax\n"
+		    "out %eax, $0xf4\n"
+		    "2: inc %edx\n"
+		    "ret\n");
+/* The same offsets in two code segments. */
+GUEST32(two_bases, "mov $100, %ecx\n"
+		   "1: call two_bases + 0x2000\n"
+		   "dec %ecx\n"
+		   "jnz 1b\n"
+		   "ljmp $0x38, $0x11000\n");
+GUEST32(other_base, "3: call 3b + 0x1000\n"
+		    "out %eax, $0xf4\n");
+GUEST32(one, "mov $1, %eax\n"
+	     "ret\n");
+GUEST32(two, "mov $2, %eax\n"
+	     "ret\n");
+/* A page that is not global: read first, then executed, then another one is there. */
+GUEST64(not_global, "mov 0x25000, %eax\n"
+		    "mov $50, %ecx\n"
+		    "1: mov $0x25000, %ebx\n"
+		    "call *%rbx\n"
+		    "dec %ecx\n"
+		    "jnz 1b\n"
+		    "mov $0x8000, %ebx\n"
+		    "mov %rbx, %cr3\n"
+		    "mov $0x25000, %ebx\n"
+		    "call *%rbx\n"
+		    "out %eax, $0xf4\n");
+/* PUSHF, POPF, and MOV EAX, 1 across a page end, whose second page changes. */
+GUEST64(crossing, "mov $50, %ecx\n"
+		  "1: mov $0x20ffc, %ebx\n"
+		  "call *%rbx\n"
+		  "dec %ecx\n"
+		  "jnz 1b\n"
+		  "movb $7, 0x21000\n"
+		  "mov $0x20ffc, %ebx\n"
+		  "call *%rbx\n"
+		  "out %eax, $0xf4\n");
+/* MOVSS behind more operand-size prefixes than there is room for. */
+GUEST64(prefixes, "mov $20, %ecx\n"
+		  "pcmpeqd %xmm1, %xmm1\n"
+		  "1: pxor %xmm0, %xmm0\n"
+		  ".byte 0x66, 0x66, 0x66, 0x66, 0xf3, 0x0f, 0x10, 0xc1\n"
+		  "pshufd $0xff, %xmm0, %xmm0\n"
+		  "movd %xmm0, %eax\n"
+		  "dec %ecx\n"
+		  "jnz 1b\n"
+		  "out %eax, $0xf4\n");
+/* The state came with PCID 5; PCID 0 has other tables. */
+GUEST64(pcid_of_state, "mov 0x25000, %eax\n"
+		       "mov $0x8000, %ebx\n"
+		       "bts $63, %rbx\n"
+		       "mov %rbx, %cr3\n"
+		       "mov 0x25000, %eax\n"
+		       "out %eax, $0xf4\n");
+/* A jump by 2 GiB, and code 4 GiB below its target. */
+GUEST64(far_jump, "mov $20, %ecx\n"
+		  "1: mov $0x90000f84, %edi\n"
+		  "call *%rdi\n"
+		  "dec %ecx\n"
+		  "jnz 1b\n"
+		  "mov $20, %ecx\n"
+		  "mov $0x110000f80, %rbx\n"
+		  "2: call *%rbx\n"
+		  "dec %ecx\n"
+		  "jnz 2b\n"
+		  "out %eax, $0xf4\n");
+
+static void load(struct vm *vm, uint64_t gpa, const unsigned char *from, const unsigned char *end)
+{
+	vm_load(vm, gpa, from, (size_t)(end - from));
+}
+
+/* As the first tables have the lowest 2 MiB, but for one page. */
+static void second_space(struct vm *vm, uint64_t lin, uint64_t gpa)
+{
+	for (uint64_t level = 0; level < 3; level++)
+		vm_put64(vm, TABLES + 0x1000 * level, (TABLES + 0x1000 * (level + 1)) | 7);
+	for (uint64_t k = 0; k < 512; k++)
+		vm_put64(vm, TABLES + 0x3000 + 8 * k,
+			 k << 12 | (k == GUEST_CODE >> 12 ? 0x107 : 7));
+	vm_put64(vm, TABLES + 0x3000 + 8 * (lin >> 12), gpa | 7);
+}
+
+static void set_up_bases(struct vm *vm)
+{
+	struct cpu c;
+
+	vm_put64(vm, 0x5038, 0x00cf9b004000ffff); /* base 0x4000 */
+	load(vm, 0x12000, one, one_end);
+	load(vm, 0x16000, two, two_end);
+	load(vm, 0x15000, other_base, other_base_end);
+	vm_prot(vm, 0);
+	vm_regs(vm, &c);
+	c.gdtr.limit = 0x3f;
+	vm_set(vm, 0, &c);
+}
+
+static void set_up_not_global(struct vm *vm)
+{
+	struct cpu c;
+
+	second_space(vm, 0x25000, 0x22000);
+	vm_put64(vm, GUEST_PT + 8 * (GUEST_CODE >> 12), GUEST_CODE | 0x107);
+	load(vm, 0x25000, one, one_end);
+	load(vm, 0x22000, two, two_end);
+	vm_regs(vm, &c);
+	c.cr4 |= CR4_PGE;
+	vm_set(vm, 0, &c);
+}
+
+static void set_up_crossing(struct vm *vm)
+{
+	static const unsigned char code[] = {0x9c, 0x9d, 0xb8, 1, 0, 0, 0, 0xc3};
+
+	vm_load(vm, 0x20ffc, code, sizeof(code));
+}
+
+static void set_up_pcid(struct vm *vm)
+{
+	struct cpu c;
+
+	second_space(vm, 0x25000, 0x22000);
+	vm_put64(vm, 0x25000, 1);
+	vm_put64(vm, 0x22000, 2);
+	vm_regs(vm, &c);
+	c.cr4 |= CR4_PCIDE;
+	c.cr3 = 0x1005;
+	vm_set(vm, 0, &c);
+}
+
+static void set_up_far_jump(struct vm *vm)
+{
+	static const unsigned char jump[] = {0xe9, 0xff, 0xff, 0xff, 0x7f}; /* to 0x190000f84 */
+
+	vm_put64(vm, 0x2000 + 8 * 2, 0xe007);
+	vm_put64(vm, 0x2000 + 8 * 4, 0xc007);
+	vm_put64(vm, 0x2000 + 8 * 6, 0xd007);
+	vm_put64(vm, 0xc000 + 8 * 128, 0x400000 | 0x87);
+	vm_put64(vm, 0xd000 + 8 * 128, 0x800000 | 0x87);
+	vm_put64(vm, 0xe000 + 8 * 128, 0xa00000 | 0x87);
+	vm_load(vm, 0x400f80, jump, sizeof(jump));
+	load(vm, 0x800f84, two, two_end);
+	load(vm, 0xa00f84, one, one_end);
+}
+
+static const struct {
+	const char *name;
+	const unsigned char *from, *end;
+	void (*set_up)(struct vm *vm);
+	uint64_t answer;
+} programs[] = {
+    {"call_over", call_over, call_over_end, NULL, 2000},
+    {"same_place", same_place, same_place_end, NULL, 1000},
+    {"two_bases", two_bases, two_bases_end, set_up_bases, 2},
+    {"not_global", not_global, not_global_end, set_up_not_global, 2},
+    {"crossing", crossing, crossing_end, set_up_crossing, 0x701},
+    {"prefixes", prefixes, prefixes_end, NULL, 0},
+    {"pcid_of_state", pcid_of_state, pcid_of_state_end, set_up_pcid, 2},
+    {"far_jump", far_jump, far_jump_end, set_up_far_jump, 2},
+};
+
+static void run(enum engine_kind kind, unsigned int n)
+{
+	struct vm vm = {0};
+	struct err e = {0};
+	char why[256];
+
+	printf("%s, engine %d\n", programs[n].name, (int)kind);
+	CHECK_EQ(gmem_new(64u << 20, 1u << 30, &vm.mem, &e), 0);
+	CHECK_EQ(engine_new(kind, vm.mem, 1, &vm.en, why, &e), 0);
+	engine_set_heat(vm.en, 1);
+	CHECK_EQ(vcpu_new(vm.en, 0, &vm.v[0], &e), 0);
+	vm.n = 1;
+	vm_tables(&vm);
+	load(&vm, GUEST_CODE, programs[n].from, programs[n].end);
+	vm_long(&vm, 0);
+	if (programs[n].set_up)
+		programs[n].set_up(&vm);
+	vm_expect(&vm, programs[n].answer);
+	vm_free(&vm);
+}
+
+int main(void)
+{
+	struct err e = {0};
+	char why[256];
+	struct engine *en;
+	struct gmem *mem;
+	bool jit;
+
+	CHECK_EQ(gmem_new(1u << 20, 1u << 30, &mem, &e), 0);
+	jit = engine_new(ENGINE_JIT, mem, 1, &en, why, &e) == 0;
+	if (jit)
+		engine_free(en);
+	gmem_free(mem);
+	for (unsigned int n = 0; n < ARRAY_SIZE(programs); n++) {
+		run(ENGINE_INTERP, n);
+		if (jit)
+			run(ENGINE_JIT, n);
+	}
+	return 0;
+}
