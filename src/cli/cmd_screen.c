@@ -186,9 +186,12 @@ static int eject_run(void *config, int argc, char **argv, char **command)
 static int insert_run(void *config, int argc, char **argv, char **command)
 {
 	autoclose int fd = -1;
+	struct err e = {0};
 
 	if (argc != 2)
 		return ui_error(EXIT_USAGE, "insula insert NAME FILE");
+	if (run_check_disc(argv[1], &e) < 0)
+		return ui_fail(&e, EXIT_BAD_DISK);
 	fd = open(argv[1], O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
 		return ui_error(EXIT_BAD_DISK, "%s: %s", argv[1], strerror(errno));

@@ -65,6 +65,8 @@ int run_set_env(void *config, const char *value, struct err *e);
 int run_set_name(void *config, const char *value, struct err *e);
 int run_set_firmware(void *config, const char *value, struct err *e);
 int run_set_cdrom(void *config, const char *value, struct err *e);
+/* Discs are raw: one that is inserted comes as a descriptor, without a name to tell its format. */
+must_check int run_check_disc(const char *path, struct err *e);
 int run_set_boot(void *config, const char *value, struct err *e);
 int run_set_display(void *config, const char *value, struct err *e);
 int run_set_vnc_password(void *config, const char *value, struct err *e);

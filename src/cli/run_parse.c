@@ -140,6 +140,15 @@ int run_set_disk(void *config, const char *value, struct err *e)
 	return r;
 }
 
+int run_check_disc(const char *path, struct err *e)
+{
+	if (strcmp(disk_format(path, NULL), "raw") == 0)
+		return 0;
+	err_exit(e, 0, EXIT_BAD_DISK);
+	return err_msg(e, -EINVAL, "%s: a disc must be raw; `insula disk convert` makes it so",
+		       path);
+}
+
 /* FILE, or "none" for a drive without a disc */
 int run_set_cdrom(void *config, const char *value, struct err *e)
 {
@@ -149,10 +158,13 @@ int run_set_cdrom(void *config, const char *value, struct err *e)
 
 	if (cfg->n_disks == RUN_MAX_DEVS - 1)
 		return err_msg(e, -EINVAL, "more than %d disks", RUN_MAX_DEVS - 1);
-	d->format = "raw"; /* as a disc that comes later by `insula insert` */
+	d->format = "raw";
 	d->cdrom = d->ahci = d->read_only = true;
-	if (strcmp(value, "none") != 0)
-		r = check_disk(value, d, e);
+	if (strcmp(value, "none") != 0) {
+		r = run_check_disc(value, e);
+		if (r == 0)
+			r = check_disk(value, d, e);
+	}
 	if (r == 0)
 		cfg->n_disks++;
 	return r;

@@ -46,6 +46,8 @@ bad(112, "No such file", "run", "--firmware", "/none/bios.bin")
 bad(114, "No such file", "run", "--cdrom", "/none.iso")
 bad(114, "No such file", "run", "--disk", "/none/x.img,size=1M")
 bad(110, "not size=SIZE", "run", "--disk", "x,bus=ide")
+bad(114, "a disc must be raw", "run", "--cdrom", "disc.qcow2")
+bad(114, "a disc must be raw", "insert", "nobody", "disc.qcow2")
 bad(125, "no machine named 'nobody'", "keys", "nobody", "enter")
 bad(125, "no machine named 'nobody'", "screenshot", "--text", "nobody")
 bad(110, "which machine", "screenshot")
@@ -103,6 +105,18 @@ args = "run", "--kernel", file("some", b"some")
 bad(115, "in use", *args, "--disk", disk, "--disk", disk)
 bad(114, "multiple of 512", *args, "--disk", file("odd", bytes(1000)))
 bad(114, "is empty", *args, "--disk", file("empty", b""))
+# Disks that are made, in the format that was said or is in the name; only if they are not there yet.
+for name, options, made in (("new.qcow2", ",bus=ahci", b"QFI\xfb"), ("new.img", "", bytes(4)),
+                            ("old.img", ",format=qcow2", b"QFI\xfb"), ("raw.qcow2", ",format=raw", bytes(4))):
+    path = os.path.join(temp.name, name)
+    for size in "1G", "2G":
+        bad(112, "some", *args, "--disk", f"{path},size={size}{options}")
+    check(name, open(path, "rb").read(4) == made, "another format")
+    fmt = {b"QFI\xfb": "qcow2", bytes(4): "raw"}[made]
+    info = json.loads(run("disk", "info", "--json", "--format", fmt, path).stdout)
+    check(name, (info["format"], info["size"]) == (fmt, 1 << 30), info)
+bad(114, "give its format", *args, "--disk", os.path.join(temp.name, "old.img"))
+bad(114, "No such file", *args, "--disk", os.path.join(temp.name, "no/x.qcow2,size=1G"))
 
 r = run("run", "--json", "no-such-image")
 events = [json.loads(line) for line in r.stderr.splitlines()]
