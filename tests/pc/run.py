@@ -7,7 +7,7 @@ Without CASE the quick ones; --all: the long ones, too, which need KERNELS (the 
 tests/kernels/fetch filled), or make a disk with mmdebstrap and keep it in CACHE. Exit status 77: what a
 case needs is not installed.
 """
-import os, re, shutil, signal, socket, struct, subprocess, sys, tempfile, time, zlib
+import json, os, re, shutil, signal, socket, struct, subprocess, sys, tempfile, time, zlib
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import vnc
 
@@ -204,14 +204,15 @@ def case_four_cpus_4g():
 
 
 def case_disk_virtio_and_ahci():
-    """The same hard disk image on either bus."""
+    """The same hard disk image on either bus, raw and qcow2."""
     usb = "/usr/lib/grub-rescue/grub-rescue-usb.img"
     need(usb)
     for bus in "virtio", "ahci":
-        copy = os.path.join(temp, "disk.img")
-        shutil.copy(usb, copy)
-        with Machine("--disk", f"{copy},bus={bus}", "--net", "none") as m:
-            m.wait_text("GNU GRUB")
+        for form in "raw", "qcow2":
+            copy = os.path.join(temp, f"disk.{form}")
+            tool(INSULA, "disk", "convert", "--force", "--from", "raw", "--to", form, usb, copy)
+            with Machine("--disk", f"{copy},bus={bus}", "--net", "none") as m:
+                m.wait_text("GNU GRUB")
 
 
 def case_ipxe():
@@ -418,16 +419,16 @@ def case_rescue_disc_as_disk():
         m.wait_serial("GUEST-OK")
 
 
-def debian(firmware, bus, *options, then=lambda m: None):
+def debian(firmware, bus, *options, form="raw", then=lambda m: None):
     import disk
-    image, copy = os.path.join(CACHE, "debian.img"), os.path.join(temp, "debian.img")
+    image, copy = os.path.join(CACHE, "debian.img"), os.path.join(temp, f"debian.{form}")
     if not os.path.exists(image):
         need("mmdebstrap", "mke2fs", "sfdisk", "grub-mkimage", "mformat", "debugfs")
         if os.geteuid():
             raise Skipped("the disk is made by root")
         os.makedirs(CACHE, exist_ok=True)
         disk.make(image)
-    tool("cp", "--sparse=always", "--reflink=auto", image, copy)
+    tool(INSULA, "disk", "convert", "--force", "--from", "raw", "--to", form, image, copy)
     with Machine("--firmware", firmware, "--disk", f"{copy},bus={bus}", *options, memory="1G") as m:
         m.wait_serial("insula-pc login: ")
         m.p.stdin.write(b"root\n")
@@ -439,6 +440,8 @@ def debian(firmware, bus, *options, then=lambda m: None):
         check(m.end(PATIENCE) == 0, "it did not switch off")
         check(b"Insula" in m.serial, "no SMBIOS")
         check((b" efi" in m.serial or b"efi " in m.serial) == (firmware == "uefi"), "EFI or not")
+    if form == "qcow2":
+        tool(INSULA, "disk", "check", copy)
 
 
 def case_debian_bios():
@@ -477,8 +480,18 @@ def change_discs(m):
 
 
 def case_debian_uefi_ahci():
+    """qcow2 on SATA: a disk to start from, one that is made; a drive behind them."""
     need(RESCUE)
-    debian("uefi", "ahci", "--cdrom", "none", then=change_discs)
+    new = os.path.join(temp, "new.qcow2")
+
+    def use(m):
+        shell(m, "mkfs.ext4 -q /dev/sdb && mount /dev/sdb /mnt && cp /bin/bash /mnt && umount /mnt && "
+              "mount -r /dev/sdb /mnt && cmp /bin/bash /mnt/bash && umount /mnt; echo made-$?", "made-0")
+        change_discs(m)
+
+    debian("uefi", "ahci", "--disk", f"{new},size=20G,bus=ahci", "--cdrom", "none", form="qcow2", then=use)
+    tool(INSULA, "disk", "check", new)
+    check(json.loads(tool(INSULA, "disk", "info", "--json", new))["format"] == "qcow2", "not qcow2")
 
 
 QUICK = ["bios_nothing_to_boot", "bios_menu", "grub_disc", "four_cpus_4g", "disk_virtio_and_ahci", "ipxe",
