@@ -98,6 +98,24 @@ static int check_disk(const char *path, struct run_disk *d, struct err *e)
 	return 0;
 }
 
+static int set_disk_option(struct run_disk *d, const char *o, uint64_t *size, struct err *e)
+{
+	if (strncmp(o, "size=", 5) == 0)
+		return cli_parse_size(o + 5, size, e);
+	if (strcmp(o, "readonly") == 0)
+		d->read_only = true;
+	else if (strcmp(o, "format=raw") == 0 || strcmp(o, "format=qcow2") == 0)
+		d->format = o[7] == 'r' ? "raw" : "qcow2";
+	else if (strcmp(o, "bus=ahci") == 0 || strcmp(o, "bus=virtio") == 0)
+		d->ahci = o[4] == 'a';
+	else
+		return err_msg(e, -EINVAL,
+			       "'%s' is not size=SIZE, format=raw, format=qcow2, bus=ahci, "
+			       "bus=virtio or readonly",
+			       o);
+	return 0;
+}
+
 /* FILE[,size=SIZE][,format=raw|qcow2][,bus=virtio|ahci][,readonly] */
 int run_set_disk(void *config, const char *value, struct err *e)
 {
@@ -114,24 +132,9 @@ int run_set_disk(void *config, const char *value, struct err *e)
 		return err_msg(e, -EINVAL, "more than %d disks", RUN_MAX_DEVS - 1);
 	if (!path)
 		return err_msg(e, -EINVAL, "a file is missing");
-	for (char *o = strtok_r(NULL, ",", &save); o; o = strtok_r(NULL, ",", &save)) {
-		if (strcmp(o, "readonly") == 0)
-			d->read_only = true;
-		else if (strncmp(o, "size=", 5) == 0)
-			r = cli_parse_size(o + 5, &size, e);
-		else if (strcmp(o, "format=raw") == 0 || strcmp(o, "format=qcow2") == 0)
-			d->format = o[7] == 'r' ? "raw" : "qcow2";
-		else if (strcmp(o, "bus=ahci") == 0 || strcmp(o, "bus=virtio") == 0)
-			d->ahci = o[4] == 'a';
-		else
-			return err_msg(e, -EINVAL,
-				       "'%s' is not size=SIZE, format=raw, format=qcow2, bus=ahci, "
-				       "bus=virtio or readonly",
-				       o);
-		if (r < 0)
-			return r;
-	}
-	if (size && access(path, F_OK) < 0 && errno == ENOENT)
+	for (char *o = strtok_r(NULL, ",", &save); o && r == 0; o = strtok_r(NULL, ",", &save))
+		r = set_disk_option(d, o, &size, e);
+	if (r == 0 && size && access(path, F_OK) < 0 && errno == ENOENT)
 		r = create_disk(path, d->format, size, e);
 	if (r == 0)
 		r = check_disk(path, d, e);
