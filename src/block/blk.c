@@ -195,14 +195,14 @@ static int chain_add(struct chain *c, int fd, const char *path, struct err *e)
 	return 0;
 }
 
-/* A file or block device, open and locked. */
-static int open_file(struct chain *c, const char *path, bool read_only, struct err *e)
+/* Takes over @given; what comes back is a file or block device, locked. */
+static int take_file(struct chain *c, int given, const char *path, bool read_only, struct err *e)
 {
-	autoclose int fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
+	autoclose int fd = given;
 	struct stat st;
 	int r;
 
-	if (fd < 0 || fstat(fd, &st) < 0) {
+	if (fstat(fd, &st) < 0) {
 		r = err_set(e, -errno, "disk '%s'", path);
 		return err_exit(e, r, EXIT_BAD_DISK);
 	}
@@ -218,6 +218,15 @@ static int open_file(struct chain *c, const char *path, bool read_only, struct e
 		return err_exit(e, r, EXIT_BAD_DISK);
 	r = blk_lock_file(fd, path, !read_only, e);
 	return r < 0 ? r : steal_fd(&fd);
+}
+
+static int open_file(struct chain *c, const char *path, bool read_only, struct err *e)
+{
+	int fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0)
+		return err_exit(e, err_set(e, -errno, "disk '%s'", path), EXIT_BAD_DISK);
+	return take_file(c, fd, path, read_only, e);
 }
 
 struct opening {
@@ -369,4 +378,19 @@ int blk_open(const struct blk_spec *spec, struct loop *l, struct blk **ret, stru
 	/* Private writable disks bypass the host's cache; shared read-only ones live from it. */
 	return open_node(&o, spec->path, spec->format, spec->read_only,
 			 !spec->read_only && !spec->cached, ret, e);
+}
+
+int blk_open_fd(int fd, const char *name, struct loop *l, struct blk **ret, struct err *e)
+{
+	struct chain c = {0};
+	autoclose int file = take_file(&c, fd, name, true, e);
+	int r;
+
+	if (file < 0)
+		return file;
+	r = raw_new(file, name, true, false, l, ret, e);
+	if (r < 0)
+		return err_exit(e, r, EXIT_BAD_DISK);
+	(void)steal_fd(&file);
+	return 0;
 }

@@ -106,6 +106,9 @@ struct blk_spec {
  */
 must_check int blk_open(const struct blk_spec *spec, struct loop *l, struct blk **ret,
 			struct err *e);
+/* A raw disk that somebody else opened, read-only; @fd is taken over, also on failure. */
+must_check int blk_open_fd(int fd, const char *name, struct loop *l, struct blk **ret,
+			   struct err *e);
 /* Waits for requests in flight.  In the loop thread, or when the loop does not run any more. */
 void blk_close(struct blk *b);
 /* Returns when no request is in flight; the caller submits none meanwhile.  From any thread. */

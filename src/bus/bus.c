@@ -204,6 +204,19 @@ void bus_remove(struct bus *b, struct bus_region *r)
 		nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);
 }
 
+bool bus_is_alone(struct bus *b, const struct bus_region *r)
+{
+	const struct space *s = &b->space[r->space];
+	bool alone = false;
+
+	pthread_rwlock_rdlock(&b->lock);
+	for (size_t i = 0; i < s->n_view && !alone; i++)
+		alone = s->view[i].r == r && s->view[i].first == r->base &&
+			s->view[i].last == region_last(s, r);
+	pthread_rwlock_unlock(&b->lock);
+	return alone;
+}
+
 /* --- accesses ----------------------------------------------------------------------------------
  */
 

@@ -59,6 +59,9 @@ void bus_remove(struct bus *b, struct bus_region *r);
 /* Move or resize a region that was added; size 0 hides it until the next move. */
 void bus_move(struct bus *b, struct bus_region *r, uint64_t base, uint64_t size);
 
+/* Does the region, where it is now, answer all of its addresses? */
+bool bus_is_alone(struct bus *b, const struct bus_region *r);
+
 uint64_t bus_read(struct bus *b, enum bus_space space, uint64_t addr, unsigned int size);
 void bus_write(struct bus *b, enum bus_space space, uint64_t addr, unsigned int size,
 	       uint64_t value);

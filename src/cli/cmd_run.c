@@ -88,11 +88,26 @@ static const struct cli_option run_options[] = {
     {"memory", "SIZE", NULL,
      "guest memory, such as 512M or 2G (default 1G; the host gives only what the guest uses)",
      run_set_memory},
-    {"disk", "FILE[,format=FORMAT][,readonly]", NULL,
+    {"disk", "FILE[,size=SIZE][,format=FORMAT][,bus=ahci][,readonly]", NULL,
      "one more disk for the guest (/dev/vdb, /dev/vdc...), written to in place; raw, or qcow2 if "
-     "its "
-     "name ends so; repeatable",
+     "its name ends so; with size= a file that is not there is made; on virtio unless bus=ahci; "
+     "repeatable",
      run_set_disk},
+    {"cdrom", "FILE|none", NULL, "a CD-ROM drive with this disc, or without one; repeatable",
+     run_set_cdrom},
+    {"firmware", "bios|uefi|FILE", "bios uefi",
+     "start with firmware instead of a kernel: what a PC does; the default when there are disks "
+     "but neither IMAGE nor --kernel",
+     run_set_firmware},
+    {"boot", "ORDER", "cdrom disk network menu",
+     "what firmware tries, such as cdrom,disk,network (the default); menu lets you choose",
+     run_set_boot},
+    {"display", "none|text|vnc[=ADDR]", "none text vnc",
+     "the screen: none; its text on this terminal; or VNC at ADDRESS:PORT (127.0.0.1:5900) or "
+     "unix:PATH",
+     run_set_display},
+    {"vnc-password", "FILE", NULL, "ask viewers for the password in the first line of FILE",
+     run_set_vnc_password},
     {"kernel", "FILE", NULL,
      "boot this Linux bzImage or PVH vmlinux; without IMAGE, the terminal is its serial console",
      set_kernel},
@@ -144,6 +159,10 @@ static void run_fini(void *config)
 	free(cfg->append);
 	free(cfg->name);
 	free(cfg->workdir);
+	free(cfg->firmware);
+	free(cfg->boot);
+	free(cfg->vnc);
+	free(cfg->vnc_password);
 	for (size_t i = 0; i < RUN_MAX_DEVS; i++) {
 		free(cfg->disks[i].path);
 		free(cfg->shares[i].host);
@@ -163,7 +182,8 @@ struct run {
 	struct run_dir dir;
 	struct vm vm;
 	struct vm_boot boot;
-	char *disk; /* of a named machine */
+	char *disk, *nvram; /* of a named machine */
+	const char *published;
 	int name_lock;
 };
 
@@ -174,7 +194,10 @@ static void run_free(struct run *r)
 	image_fini(&r->image);
 	kernel_fini(&r->generic);
 	image_cache_fini(&r->cache);
+	if (r->published)
+		machine_unpublish(r->published);
 	free(r->disk);
+	free(r->nvram);
 	close_p(&r->name_lock);
 }
 
@@ -201,15 +224,48 @@ static int prepare_image(const struct run_config *cfg, const char *name, struct 
 		r->boot.kernel = r->generic.kernel;
 		r->boot.kernel_initrd = r->generic.initrd;
 	}
-	if (!cfg->name)
+	if (!cfg->name || cfg->rm)
 		return 0;
-	ret = machine_claim(cfg->name, &r->name_lock, e);
-	if (ret < 0 || cfg->rm)
-		return ret;
 	ret = machine_disk(cfg->name, r->image.root, &r->disk, e);
 	r->boot.root = r->disk;
 	r->boot.root_private = true;
 	return ret;
+}
+
+/* What a name keeps: the name itself, and UEFI's variables. */
+static int prepare_name(const struct run_config *cfg, struct run *r, struct err *e)
+{
+	int ret;
+
+	if (!cfg->name)
+		return 0;
+	ret = machine_claim(cfg->name, &r->name_lock, e);
+	if (ret < 0 || !cfg->firmware || cfg->rm || strcmp(cfg->firmware, "uefi") != 0)
+		return ret;
+	r->boot.nvram = r->nvram = machine_nvram(cfg->name);
+	return 0;
+}
+
+/* Disks alone are started by firmware, as in a PC. */
+static void choose_firmware(struct run_config *cfg, int argc)
+{
+	if (argc == 0 && !cfg->kernel && !cfg->firmware && cfg->n_disks)
+		cfg->firmware = xstrdup("bios");
+}
+
+static int check_firmware(const struct run_config *cfg, int argc)
+{
+	if (cfg->firmware && (argc || cfg->kernel || cfg->initrd || cfg->append))
+		return ui_error(EXIT_USAGE,
+				"--firmware starts what is on the disks: no IMAGE, --kernel, "
+				"--initrd or --append");
+	if (cfg->boot && !cfg->firmware)
+		return ui_error(EXIT_USAGE, "--boot is for firmware: give --firmware");
+	if (cfg->machine[0] == 'm' && (cfg->firmware || cfg->vnc || cfg->text_screen))
+		return ui_error(EXIT_USAGE, "--firmware and --display need --machine q35");
+	if (cfg->vnc_password && !cfg->vnc)
+		return ui_error(EXIT_USAGE, "--vnc-password needs --display vnc");
+	return EXIT_OK;
 }
 
 static int check_words(const struct run_config *cfg, int argc, char **argv, char **command)
@@ -219,7 +275,7 @@ static int check_words(const struct run_config *cfg, int argc, char **argv, char
 				"what is '%s'? A command follows '--': insula run %s "
 				"-- %s...",
 				argv[1], argv[0], argv[1]);
-	if (argc == 0 && !cfg->kernel)
+	if (argc == 0 && !cfg->kernel && !cfg->firmware)
 		return ui_error(EXIT_USAGE, "which image? Try: insula run deb:bookworm");
 	if (argc == 0 && command)
 		return ui_error(EXIT_USAGE, "a command needs an image to run in");
@@ -256,7 +312,10 @@ static int run_run(void *config, int argc, char **argv, char **command)
 
 	ui_init(cfg->json, cfg->verbose);
 	ui_progress_init(&p);
+	choose_firmware(cfg, argc);
 	status = check_words(cfg, argc, argv, command);
+	if (status == EXIT_OK)
+		status = check_firmware(cfg, argc);
 	if (status != EXIT_OK)
 		return status;
 	r.vm = (struct vm){.ready = -1, .parent = -1, .errors = -1, .console = -1, .control = -1};
@@ -265,17 +324,23 @@ static int run_run(void *config, int argc, char **argv, char **command)
 	if (isatty(STDIN_FILENO) && isatty(STDOUT_FILENO))
 		session.tty = true;
 	session.tty = (session.tty || cfg->tty) && !cfg->no_tty;
-	if (argc == 1)
+	ret = prepare_name(cfg, &r, &e);
+	if (ret == 0 && argc == 1)
 		ret = prepare_image(cfg, argv[0], &p, &r, &e);
 	session.clean_end = r.boot.root_private;
 	/* A kernel alone that panics at once would do so for ever. */
-	session.restart = r.boot.restart = argc == 1 && (!command || !command[0]);
+	session.restart = r.boot.restart =
+	    cfg->firmware || (argc == 1 && (!command || !command[0]));
 	for (size_t i = 0; i < cfg->n_disks; i++)
 		session.clean_end = session.clean_end || !cfg->disks[i].read_only;
 	if (ret == 0)
 		ret = run_dir_make(&r.dir, &e);
 	if (ret == 0)
 		ret = vm_start(cfg, &r.boot, &r.dir, &r.vm, &e);
+	if (ret == 0 && cfg->name) {
+		ret = machine_publish(cfg->name, r.vm.control_path, &e);
+		r.published = cfg->name;
+	}
 	status = ret < 0 ? ui_fail(&e, EXIT_FAIL) : session_run(&session, &r.vm);
 	run_free(&r);
 	ui_event("{s:s, s:i}", "event", "exit", "status", status);

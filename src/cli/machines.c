@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cli/machines.c - disks of named machines: $XDG_DATA_HOME/insula/machines/NAME/{lock,disk.raw}
+ * cli/machines.c - named machines: $XDG_DATA_HOME/insula/machines/NAME/{lock,disk.raw,nvram.fd}
+ * and, while one runs, a link to its control socket
  */
 #include "base/exit.h"
 #include "base/fd.h"
@@ -13,7 +14,9 @@
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
 static char *machine_dir(const char *name)
 {
@@ -96,4 +99,40 @@ int machine_disk(const char *name, const char *base, char **ret, struct err *e)
 	}
 	*ret = steal_ptr(&path);
 	return 0;
+}
+
+char *machine_nvram(const char *name)
+{
+	autofree char *dir = machine_dir(name);
+
+	return xasprintf("%s/nvram.fd", dir);
+}
+
+int machine_publish(const char *name, const char *control, struct err *e)
+{
+	autofree char *dir = machine_dir(name), *path = xasprintf("%s/control", dir);
+
+	unlink(path);
+	return symlink(control, path) < 0 ? err_set(e, -errno, "make %s", path) : 0;
+}
+
+void machine_unpublish(const char *name)
+{
+	autofree char *dir = machine_dir(name), *path = xasprintf("%s/control", dir);
+
+	unlink(path);
+}
+
+int machine_connect(const char *name, struct err *e)
+{
+	autofree char *dir = machine_dir(name), *path = xasprintf("%s/control", dir);
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ssize_t n = readlink(path, addr.sun_path, sizeof(addr.sun_path) - 1);
+
+	if (fd < 0)
+		return err_set(e, -errno, "socket");
+	if (n < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+		return err_msg(e, -ENOENT, "no machine named '%s' is running", name);
+	return steal_fd(&fd);
 }

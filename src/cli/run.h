@@ -19,9 +19,9 @@
 #define RUN_ESCAPE   0x1d /* Ctrl-] */
 
 struct run_disk {
-	char *path;
+	char *path;         /* NULL: a CD-ROM drive without a disc */
 	const char *format; /* "auto", "raw" or "qcow2" */
-	bool read_only;
+	bool read_only, cdrom, ahci;
 };
 
 struct run_publish {
@@ -37,6 +37,11 @@ struct run_share {
 
 struct run_config {
 	char *engine, *machine, *kernel, *initrd, *append, *name, *workdir;
+	char *firmware;     /* "bios", "uefi", a file; NULL = a kernel is loaded directly */
+	char *boot;         /* order, as --boot says; NULL = the default */
+	char *vnc;          /* "unix:PATH" or "ADDRESS:PORT" */
+	char *vnc_password; /* NULL = none */
+	bool text_screen;   /* --display text */
 	unsigned int cpus;
 	uint64_t memory;
 	bool net, rm, json, verbose, tty, no_tty;
@@ -58,6 +63,13 @@ int run_set_publish(void *config, const char *value, struct err *e);
 int run_set_share(void *config, const char *value, struct err *e);
 int run_set_env(void *config, const char *value, struct err *e);
 int run_set_name(void *config, const char *value, struct err *e);
+int run_set_firmware(void *config, const char *value, struct err *e);
+int run_set_cdrom(void *config, const char *value, struct err *e);
+/* Discs are raw: one that is inserted comes as a descriptor, without a name to tell its format. */
+must_check int run_check_disc(const char *path, struct err *e);
+int run_set_boot(void *config, const char *value, struct err *e);
+int run_set_display(void *config, const char *value, struct err *e);
+int run_set_vnc_password(void *config, const char *value, struct err *e);
 
 /* run_dir.c: a directory for sockets and files of this run, gone with it; those of runs that were
  * killed are swept at the next. */
@@ -75,6 +87,13 @@ must_check int run_find_program(const char *name, char **ret, struct err *e);
  * keeps the name; -EBUSY with EXIT_NAME_IN_USE while another run has it. */
 must_check int machine_claim(const char *name, int *lock, struct err *e);
 must_check int machine_disk(const char *name, const char *base, char **ret, struct err *e);
+/* Where UEFI's variables of machine @name are kept. */
+char *machine_nvram(const char *name);
+/* While machine @name runs, its control socket is found by it. */
+must_check int machine_publish(const char *name, const char *control, struct err *e);
+void machine_unpublish(const char *name);
+/* A connection to its control socket; -ENOENT with words when it does not run. */
+must_check int machine_connect(const char *name, struct err *e);
 
 /* run_vm.c: one insula-vmm. */
 struct vm {
@@ -93,6 +112,7 @@ struct vm_boot {
 	const char *root;  /* disk, NULL = none: a kernel of the user's alone */
 	bool root_private; /* write to @root itself: a named machine's disk */
 	const char *kernel, *initrd;
+	const char *nvram;         /* with firmware uefi; NULL: variables go with the machine */
 	const char *kernel_initrd; /* the modules' part; the agent is added */
 	bool restart;              /* `reboot` starts the guest again instead of ending the run */
 };

@@ -2,12 +2,15 @@
 /*
  * cli/run_parse.c - the values of `insula run`'s options
  */
+#include "base/fd.h"
+#include "block/disk.h"
 #include "cli/cli.h"
 #include "cli/run.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
@@ -72,7 +75,48 @@ int run_set_name(void *config, const char *value, struct err *e)
 	return 0;
 }
 
-/* FILE[,format=raw|qcow2][,readonly] */
+/* A disk that is not there yet. */
+static int create_disk(const char *path, const char *format, uint64_t size, struct err *e)
+{
+	struct qcow2_options o = {.size = ALIGN_UP(size, UINT64_C(4096)), .refcount_order = -1};
+
+	err_exit(e, 0, EXIT_BAD_DISK);
+	return disk_create(path, format, &o, false, e);
+}
+
+static int check_disk(const char *path, struct run_disk *d, struct err *e)
+{
+	struct stat st;
+
+	d->path = realpath(path, NULL);
+	err_exit(e, 0, EXIT_BAD_DISK);
+	if (!d->path || stat(d->path, &st) < 0 ||
+	    access(d->path, d->read_only ? R_OK : R_OK | W_OK))
+		return err_set(e, -errno, "%s", path);
+	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		return err_msg(e, -EINVAL, "%s is neither a file nor a block device", path);
+	return 0;
+}
+
+static int set_disk_option(struct run_disk *d, const char *o, uint64_t *size, struct err *e)
+{
+	if (strncmp(o, "size=", 5) == 0)
+		return cli_parse_size(o + 5, size, e);
+	if (strcmp(o, "readonly") == 0)
+		d->read_only = true;
+	else if (strcmp(o, "format=raw") == 0 || strcmp(o, "format=qcow2") == 0)
+		d->format = o[7] == 'r' ? "raw" : "qcow2";
+	else if (strcmp(o, "bus=ahci") == 0 || strcmp(o, "bus=virtio") == 0)
+		d->ahci = o[4] == 'a';
+	else
+		return err_msg(e, -EINVAL,
+			       "'%s' is not size=SIZE, format=raw, format=qcow2, bus=ahci, "
+			       "bus=virtio or readonly",
+			       o);
+	return 0;
+}
+
+/* FILE[,size=SIZE][,format=raw|qcow2][,bus=virtio|ahci][,readonly] */
 int run_set_disk(void *config, const char *value, struct err *e)
 {
 	struct run_config *cfg = config;
@@ -80,33 +124,124 @@ int run_set_disk(void *config, const char *value, struct err *e)
 	struct run_disk *d = &cfg->disks[cfg->n_disks];
 	char *save = NULL;
 	const char *path = strtok_r(copy, ",", &save);
-	struct stat st;
+	uint64_t size = 0;
+	int r = 0;
 
 	d->format = "auto";
 	if (cfg->n_disks == RUN_MAX_DEVS - 1)
 		return err_msg(e, -EINVAL, "more than %d disks", RUN_MAX_DEVS - 1);
 	if (!path)
 		return err_msg(e, -EINVAL, "a file is missing");
-	for (char *o = strtok_r(NULL, ",", &save); o; o = strtok_r(NULL, ",", &save)) {
-		if (strcmp(o, "readonly") == 0)
-			d->read_only = true;
-		else if (strcmp(o, "format=raw") == 0 || strcmp(o, "format=qcow2") == 0)
-			d->format = o[7] == 'r' ? "raw" : "qcow2";
-		else
-			return err_msg(e, -EINVAL,
-				       "'%s' is not format=raw, format=qcow2 or readonly", o);
+	for (char *o = strtok_r(NULL, ",", &save); o && r == 0; o = strtok_r(NULL, ",", &save))
+		r = set_disk_option(d, o, &size, e);
+	if (r == 0 && size && access(path, F_OK) < 0 && errno == ENOENT)
+		r = create_disk(path, d->format, size, e);
+	if (r == 0)
+		r = check_disk(path, d, e);
+	if (r == 0)
+		cfg->n_disks++;
+	return r;
+}
+
+int run_check_disc(const char *path, struct err *e)
+{
+	if (strcmp(disk_format(path, NULL), "raw") == 0)
+		return 0;
+	err_exit(e, 0, EXIT_BAD_DISK);
+	return err_msg(e, -EINVAL, "%s: a disc must be raw; `insula disk convert` makes it so",
+		       path);
+}
+
+/* FILE, or "none" for a drive without a disc */
+int run_set_cdrom(void *config, const char *value, struct err *e)
+{
+	struct run_config *cfg = config;
+	struct run_disk *d = &cfg->disks[cfg->n_disks];
+	int r = 0;
+
+	if (cfg->n_disks == RUN_MAX_DEVS - 1)
+		return err_msg(e, -EINVAL, "more than %d disks", RUN_MAX_DEVS - 1);
+	d->format = "raw";
+	d->cdrom = d->ahci = d->read_only = true;
+	if (strcmp(value, "none") != 0) {
+		r = run_check_disc(value, e);
+		if (r == 0)
+			r = check_disk(value, d, e);
 	}
-	d->path = realpath(path, NULL);
-	if (!d->path || stat(d->path, &st) < 0 ||
-	    access(d->path, d->read_only ? R_OK : R_OK | W_OK)) {
-		err_exit(e, 0, EXIT_BAD_DISK);
-		return err_set(e, -errno, "%s", path);
+	if (r == 0)
+		cfg->n_disks++;
+	return r;
+}
+
+/* bios, uefi or a file */
+int run_set_firmware(void *config, const char *value, struct err *e)
+{
+	struct run_config *cfg = config;
+
+	free(cfg->firmware);
+	if (strcmp(value, "bios") == 0 || strcmp(value, "uefi") == 0) {
+		cfg->firmware = xstrdup(value);
+		return 0;
 	}
-	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) {
-		err_exit(e, 0, EXIT_BAD_DISK);
-		return err_msg(e, -EINVAL, "%s is neither a file nor a block device", path);
+	cfg->firmware = realpath(value, NULL);
+	err_exit(e, 0, EXIT_BAD_KERNEL);
+	return cfg->firmware ? 0 : err_set(e, -errno, "%s", value);
+}
+
+/* Words of the description's `boot`, and menu. */
+int run_set_boot(void *config, const char *value, struct err *e)
+{
+	static const char *const words[] = {"disk", "cdrom", "network", "menu"};
+	struct run_config *cfg = config;
+	autofree char *copy = xstrdup(value);
+	char *save = NULL;
+
+	for (char *o = strtok_r(copy, ",", &save); o; o = strtok_r(NULL, ",", &save)) {
+		size_t i = 0;
+
+		while (i < ARRAY_SIZE(words) && strcmp(o, words[i]) != 0)
+			i++;
+		if (i == ARRAY_SIZE(words))
+			return err_msg(e, -EINVAL, "'%s' is not disk, cdrom, network or menu", o);
 	}
-	cfg->n_disks++;
+	free(cfg->boot);
+	cfg->boot = xstrdup(value);
+	return 0;
+}
+
+/* none, text, vnc[=ADDRESS:PORT|unix:PATH] */
+int run_set_display(void *config, const char *value, struct err *e)
+{
+	struct run_config *cfg = config;
+
+	free(cfg->vnc);
+	cfg->vnc = NULL;
+	cfg->text_screen = strcmp(value, "text") == 0;
+	if (cfg->text_screen || strcmp(value, "none") == 0)
+		return 0;
+	if (strcmp(value, "vnc") == 0)
+		cfg->vnc = xstrdup("127.0.0.1:5900");
+	else if (strncmp(value, "vnc=", 4) == 0 && value[4])
+		cfg->vnc = xstrdup(value + 4);
+	else
+		return err_msg(e, -EINVAL, "'%s' is not none, text or vnc[=ADDRESS]", value);
+	return 0;
+}
+
+/* The first line of a file: a password on the command line would be seen by all. */
+int run_set_vnc_password(void *config, const char *value, struct err *e)
+{
+	struct run_config *cfg = config;
+	autostrbuf struct strbuf text = {0};
+	int r = read_file(value, 4096, &text);
+
+	if (r < 0)
+		return err_set(e, r, "%s", value);
+	free(cfg->vnc_password);
+	cfg->vnc_password = xstrdup(text.data ? text.data : "");
+	cfg->vnc_password[strcspn(cfg->vnc_password, "\r\n")] = '\0';
+	if (!cfg->vnc_password[0] || strlen(cfg->vnc_password) > 8)
+		return err_msg(e, -EINVAL, "%s: a VNC password has 1 to 8 bytes", value);
 	return 0;
 }
 

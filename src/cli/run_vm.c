@@ -45,11 +45,12 @@ static json_t *describe_disks(const struct run_config *cfg, const struct vm_boot
 	for (size_t i = 0; i < cfg->n_disks; i++) {
 		const struct run_disk *d = &cfg->disks[i];
 		autofree char *serial = xasprintf("disk%zu", i);
+		json_t *o = json_pack("{s:s, s:s, s:b, s:b, s:s}", "format", d->format, "bus",
+				      d->ahci ? "ahci" : "virtio", "readonly", d->read_only,
+				      "cdrom", d->cdrom, "serial", serial);
 
-		json_array_append_new(disks,
-				      json_pack("{s:s, s:s, s:b, s:b, s:s}", "path", d->path,
-						"format", d->format, "readonly", d->read_only,
-						"overlay", 0, "serial", serial));
+		set_optional(o, "path", d->path);
+		json_array_append_new(disks, o);
 	}
 	return disks;
 }
@@ -86,6 +87,39 @@ static json_t *describe_shares(const struct run_config *cfg)
 	return shares;
 }
 
+static void describe_boot(json_t *d, const struct run_config *cfg)
+{
+	autofree char *copy = xstrdup(cfg->boot);
+	json_t *order = json_array();
+	char *save = NULL;
+
+	for (char *o = strtok_r(copy, ",", &save); o; o = strtok_r(NULL, ",", &save)) {
+		if (strcmp(o, "menu") == 0)
+			json_object_set_new(d, "boot_menu", json_true());
+		else
+			json_array_append_new(order, json_string(o));
+	}
+	if (json_array_size(order))
+		json_object_set_new(d, "boot", order);
+	else
+		json_decref(order);
+}
+
+static void describe_display(json_t *d, const struct run_config *cfg)
+{
+	json_t *o;
+
+	if (!cfg->vnc && !cfg->text_screen)
+		return;
+	o = json_pack("{s:b, s:b}", "vga", 1, "text", cfg->text_screen);
+	set_optional(o, "vnc", cfg->vnc);
+	set_optional(o, "password", cfg->vnc_password);
+	json_object_set_new(d, "display", o);
+	/* The terminal is the screen's then. */
+	if (cfg->text_screen)
+		json_object_set_new(d, "serial", json_pack("{s:s}", "type", "none"));
+}
+
 static json_t *describe(const struct run_config *cfg, const struct vm_boot *boot,
 			const struct vm *vm, const char *initrd)
 {
@@ -95,15 +129,25 @@ static json_t *describe(const struct run_config *cfg, const struct vm_boot *boot
 			      cfg->verbose ? "" : " quiet", cfg->append ? " " : "",
 			      cfg->append ? cfg->append : "")
 		  : xstrdup(cfg->append ? cfg->append : "console=ttyS0 panic=-1");
-	json_t *d = json_pack(
-	    "{s:i, s:s, s:s, s:s, s:i, s:I, s:s, s:s, s:o, s:o, s:{s:s}, s:s, s:b, s:b, s:s}",
-	    "version", 1, "name", cfg->name ? cfg->name : "insula", "machine", cfg->machine,
-	    "engine", cfg->engine, "cpus", (int)cfg->cpus, "memory", (json_int_t)cfg->memory,
-	    "kernel", boot->kernel, "append", append, "disks", describe_disks(cfg, boot), "shares",
-	    describe_shares(cfg), "serial", "type", "stdio", "control", vm->control_path, "rng", 1,
-	    "balloon", 1, "on_reboot", boot->restart ? "restart" : "exit");
+	json_t *d =
+	    json_pack("{s:i, s:s, s:s, s:s, s:i, s:I, s:o, s:o, s:{s:s}, s:s, s:b, s:b, s:s}",
+		      "version", 1, "name", cfg->name ? cfg->name : "insula", "machine",
+		      cfg->machine, "engine", cfg->engine, "cpus", (int)cfg->cpus, "memory",
+		      (json_int_t)cfg->memory, "disks", describe_disks(cfg, boot), "shares",
+		      describe_shares(cfg), "serial", "type", "stdio", "control", vm->control_path,
+		      "rng", 1, "balloon", 1, "on_reboot", boot->restart ? "restart" : "exit");
 
-	set_optional(d, "initrd", initrd);
+	if (cfg->firmware) {
+		json_object_set_new(d, "firmware", json_string(cfg->firmware));
+		set_optional(d, "nvram", boot->nvram);
+	} else {
+		json_object_set_new(d, "kernel", json_string(boot->kernel));
+		json_object_set_new(d, "append", json_string(append));
+		set_optional(d, "initrd", initrd);
+	}
+	if (cfg->boot)
+		describe_boot(d, cfg);
+	describe_display(d, cfg);
 	if (cfg->net)
 		json_object_set_new(d, "nets", describe_nets(cfg));
 	if (agent)

@@ -15,6 +15,9 @@
 #define GPE0        0x20
 #define SMI_ENABLE  0x30
 
+/* Set from the start: firmware takes SMM, which there is not, as set up already. */
+#define SMI_APMC_ENABLE 0x20
+
 #define STS_TIMER  0x0001
 #define STS_GLOBAL 0x0020
 #define STS_POWER  0x0100
@@ -271,7 +274,7 @@ static void pm_reset(void *opaque)
 	pm->pm1_status = pm->pm1_enable = pm->pm1_control = 0;
 	memset(pm->gpe_status, 0, sizeof(pm->gpe_status));
 	memset(pm->gpe_enable, 0, sizeof(pm->gpe_enable));
-	pm->smi_enable = 0;
+	pm->smi_enable = SMI_APMC_ENABLE;
 	pm->reset_control = pm->apm_control = pm->apm_status = 0;
 	pm->epoch = now_ns(pm);
 	pm->timer_half = 0;

@@ -280,16 +280,20 @@ static const struct bus_ops command_ops = {.read = command_read, .write = comman
 /* --- input -------------------------------------------------------------------------------------
  */
 
-void i8042_key(struct i8042 *k, const uint8_t *codes, size_t n)
+bool i8042_key(struct i8042 *k, const uint8_t *codes, size_t n)
 {
+	bool taken;
+
 	device_lock(&k->dev);
 	/* A key goes in whole or not at all. */
-	if (k->kbd_scanning && n <= (size_t)(I8042_QUEUE - k->queue[PS2_KBD].n)) {
+	taken = !k->kbd_scanning || n <= (size_t)(I8042_QUEUE - k->queue[PS2_KBD].n);
+	if (k->kbd_scanning && taken) {
 		for (size_t i = 0; i < n; i++)
 			ps2_put(k, PS2_KBD, codes[i]);
 		advance(k);
 	}
 	device_unlock(&k->dev);
+	return taken;
 }
 
 void i8042_mouse(struct i8042 *k, int dx, int dy, int dz, unsigned int buttons)

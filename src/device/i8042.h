@@ -36,7 +36,8 @@ struct i8042 {
 };
 
 must_check int i8042_new(const struct i8042_config *cfg, struct i8042 **ret);
-/* Input from a display: scan codes of set 2; dropped when the queue is full or scanning is off. */
-void i8042_key(struct i8042 *k, const uint8_t *codes, size_t n);
+/* Input from a display: one key's scan codes of set 2.  False: not taken, the queue is full.
+ * Taken and dropped while scanning is off. */
+bool i8042_key(struct i8042 *k, const uint8_t *codes, size_t n);
 /* Relative motion; @buttons bit 0 left, 1 right, 2 middle. */
 void i8042_mouse(struct i8042 *k, int dx, int dy, int dz, unsigned int buttons);

@@ -19,7 +19,11 @@
  * remembers the generation it returns; a write to a marked page counts the generation on and takes
  * the mark off, so that pages which turn into data cost nothing any more.
  *
- * Threads: reads, writes and marks from any thread.  The map changes only while no vCPU runs.
+ * Views show memory that a device owns - shadow RAM or the ROM behind it, a frame buffer - and may
+ * change what and where they show.
+ *
+ * Threads: reads, writes and marks from any thread.  The map changes only while no vCPU runs;
+ * devices' own threads may meanwhile see it as it was or as it will be.
  */
 #pragma once
 
@@ -27,10 +31,12 @@
 
 #define GMEM_PAGE_SHIFT 12
 #define GMEM_PAGE_SIZE  UINT64_C(4096)
-#define GMEM_MAX_SLOTS  16
+#define GMEM_MAX_SLOTS  32
 
 enum gmem_slot_flags {
-	GMEM_ROM = 1 << 0, /* guest writes are dropped */
+	GMEM_ROM = 1 << 0,    /* guest writes are dropped */
+	GMEM_VIEW = 1 << 1,   /* the memory is somebody else's: gmem_add_view */
+	GMEM_HIDDEN = 1 << 2, /* a view that is nowhere now */
 };
 
 #define GMEM_CODE_MARK 0x80000000u
@@ -63,6 +69,22 @@ void gmem_free(struct gmem *m);
 /* Adds a slot of zeroed memory; -EEXIST if it overlaps one. */
 must_check int gmem_add(struct gmem *m, uint64_t gpa, uint64_t size, unsigned int flags,
 			struct err *e);
+
+/* As gmem_new, but without the RAM between 640 KiB and 1 MiB, where a PC has its screen and ROMs.
+ */
+must_check int gmem_new_pc(uint64_t size, uint64_t low_top, struct gmem **ret, struct err *e);
+
+/*
+ * Adds a hidden view of @size bytes; *@slot gets its number.  @hva and later ones are page-aligned,
+ * as long as the view, and outlive the gmem.
+ */
+must_check int gmem_add_view(struct gmem *m, uint64_t size, uint8_t *hva, unsigned int *slot,
+			     struct err *e);
+/* Shows @hva at @gpa (page-aligned, clear of other slots), @flags GMEM_ROM or 0. */
+void gmem_show(struct gmem *m, unsigned int slot, uint64_t gpa, uint8_t *hva, unsigned int flags);
+void gmem_hide(struct gmem *m, unsigned int slot);
+/* Would [gpa, gpa+size) meet a slot that is not hidden? */
+bool gmem_overlaps(const struct gmem *m, uint64_t gpa, uint64_t size);
 
 const struct gmem_slot *gmem_slot(const struct gmem *m, uint64_t gpa);
 

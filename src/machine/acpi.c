@@ -5,6 +5,8 @@
  */
 #include "machine/acpi.h"
 
+#include "machine/acpi_loader.h"
+
 #include <errno.h>
 
 #define HEADER_SIZE 36u
@@ -60,14 +62,34 @@ static size_t table_begin(struct strbuf *b, const char *signature, unsigned int 
 	return at;
 }
 
-static uint32_t table_end(struct strbuf *b, size_t at)
+static uint32_t place(const struct acpi_config *c, size_t at)
 {
-	store_le32(b->data + at + 4, (uint32_t)(b->len - at));
-	b->data[at + 9] = (char)checksum(b->data + at, b->len - at);
-	return ACPI_GPA + (uint32_t)at;
+	return (c->loader ? 0 : ACPI_GPA) + (uint32_t)at;
 }
 
-static uint32_t add_facs(struct strbuf *b)
+static uint32_t table_end(const struct acpi_config *c, struct strbuf *b, size_t at)
+{
+	uint32_t len = (uint32_t)(b->len - at);
+
+	store_le32(b->data + at + 4, len);
+	if (c->loader)
+		acpi_loader_checksum(c->loader, ACPI_LOADER_TABLES, (uint32_t)at + 9, (uint32_t)at,
+				     len);
+	else
+		b->data[at + 9] = (char)checksum(b->data + at, len);
+	return place(c, at);
+}
+
+/* An address of another table, @at in the tables. */
+static void put_table(const struct acpi_config *c, struct strbuf *b, uint32_t table,
+		      unsigned int bytes)
+{
+	if (c->loader)
+		acpi_loader_pointer(c->loader, ACPI_LOADER_TABLES, (uint32_t)b->len, bytes);
+	put(b, table, bytes);
+}
+
+static uint32_t add_facs(const struct acpi_config *c, struct strbuf *b)
 {
 	size_t at = b->len; /* 64-aligned: it is the first */
 
@@ -75,7 +97,7 @@ static uint32_t add_facs(struct strbuf *b)
 	put(b, 64, 4);
 	for (unsigned int i = 8; i < 64; i++)
 		put(b, i == 32 ? 2 : 0, 1); /* version 2, nothing else */
-	return ACPI_GPA + (uint32_t)at;
+	return place(c, at);
 }
 
 static void put_fadt_blocks(const struct acpi_config *c, struct strbuf *b)
@@ -133,8 +155,8 @@ static uint32_t add_fadt(const struct acpi_config *c, struct strbuf *b, uint32_t
 {
 	size_t at = table_begin(b, "FACP", 4);
 
-	put(b, facs, 4);
-	put(b, dsdt, 4);
+	put_table(c, b, facs, 4);
+	put_table(c, b, dsdt, 4);
 	put(b, 0, 1);
 	put(b, 0, 1); /* profile: unspecified */
 	put(b, c->sci, 2);
@@ -148,7 +170,7 @@ static uint32_t add_fadt(const struct acpi_config *c, struct strbuf *b, uint32_t
 	put(b, 0, 2);                 /* day, month alarm */
 	put(b, c->rtc ? 0x32 : 0, 1); /* century */
 	put(b,
-	    BOOT_ARCH_LEGACY | (c->i8042 ? BOOT_ARCH_8042 : 0) | BOOT_ARCH_NO_VGA |
+	    BOOT_ARCH_LEGACY | (c->i8042 ? BOOT_ARCH_8042 : 0) | (c->vga ? 0 : BOOT_ARCH_NO_VGA) |
 		(c->rtc ? 0 : BOOT_ARCH_NO_RTC),
 	    2);
 	put(b, 0, 1);
@@ -161,9 +183,9 @@ static uint32_t add_fadt(const struct acpi_config *c, struct strbuf *b, uint32_t
 	put(b, 0, 2);
 	put(b, 0, 1);
 	put(b, 0, 8); /* FACS and DSDT by their 32-bit fields */
-	put(b, dsdt, 8);
+	put_table(c, b, dsdt, 8);
 	put_fadt_x_blocks(c, b);
-	return table_end(b, at);
+	return table_end(c, b, at);
 }
 
 static void put_override(struct strbuf *b, unsigned int irq, uint32_t gsi, unsigned int flags)
@@ -202,7 +224,7 @@ static uint32_t add_madt(const struct acpi_config *c, struct strbuf *b)
 	put(b, 0xff, 1); /* all processors: NMI on LINT1 */
 	put(b, 0, 2);
 	put(b, 1, 1);
-	return table_end(b, at);
+	return table_end(c, b, at);
 }
 
 static uint32_t add_mcfg(const struct acpi_config *c, struct strbuf *b)
@@ -215,7 +237,7 @@ static uint32_t add_mcfg(const struct acpi_config *c, struct strbuf *b)
 	put(b, 0, 1);
 	put(b, c->ecam_size / (1u << 20) - 1, 1);
 	put(b, 0, 4);
-	return table_end(b, at);
+	return table_end(c, b, at);
 }
 
 static uint32_t add_hpet(const struct acpi_config *c, struct strbuf *b)
@@ -227,7 +249,7 @@ static uint32_t add_hpet(const struct acpi_config *c, struct strbuf *b)
 	put(b, 0, 1);
 	put(b, 100, 2); /* least ticks in periodic mode */
 	put(b, 0, 1);
-	return table_end(b, at);
+	return table_end(c, b, at);
 }
 
 static uint32_t add_spcr(const struct acpi_config *c, struct strbuf *b)
@@ -251,26 +273,47 @@ static uint32_t add_spcr(const struct acpi_config *c, struct strbuf *b)
 	put(b, 0, 4);
 	put(b, 0, 1);
 	put(b, 0, 4);
-	return table_end(b, at);
+	return table_end(c, b, at);
 }
 
 /* Our RTC needs no double read after an interrupt, our PM timer can be read once. */
-static uint32_t add_waet(struct strbuf *b)
+static uint32_t add_waet(const struct acpi_config *c, struct strbuf *b)
 {
 	size_t at = table_begin(b, "WAET", 1);
 
 	put(b, 3, 4);
-	return table_end(b, at);
+	return table_end(c, b, at);
 }
 
-static uint32_t add_root(struct strbuf *b, const char *signature, unsigned int width,
-			 const uint32_t *tables, unsigned int n)
+static uint32_t add_root(const struct acpi_config *c, struct strbuf *b, const char *signature,
+			 unsigned int width, const uint32_t *tables, unsigned int n)
 {
 	size_t at = table_begin(b, signature, 1);
 
 	for (unsigned int i = 0; i < n; i++)
-		put(b, tables[i], width);
-	return table_end(b, at);
+		put_table(c, b, tables[i], width);
+	return table_end(c, b, at);
+}
+
+static void build_rsdp(const struct acpi_config *c, uint32_t rsdt, uint32_t xsdt,
+		       uint8_t rsdp[RSDP_SIZE])
+{
+	memset(rsdp, 0, RSDP_SIZE);
+	memcpy(rsdp, "RSD PTR ", 8);
+	memcpy(rsdp + 9, "INSULA", 6);
+	rsdp[15] = 2;
+	store_le32(rsdp + 16, rsdt);
+	store_le32(rsdp + 20, RSDP_SIZE);
+	store_le64(rsdp + 24, xsdt);
+	if (c->loader) {
+		acpi_loader_pointer(c->loader, ACPI_LOADER_RSDP, 16, 4);
+		acpi_loader_pointer(c->loader, ACPI_LOADER_RSDP, 24, 8);
+		acpi_loader_checksum(c->loader, ACPI_LOADER_RSDP, 8, 0, 20);
+		acpi_loader_checksum(c->loader, ACPI_LOADER_RSDP, 32, 0, RSDP_SIZE);
+		return;
+	}
+	rsdp[8] = checksum(rsdp, 20);
+	rsdp[32] = checksum(rsdp, RSDP_SIZE);
 }
 
 int acpi_build(const struct acpi_config *c, struct strbuf *tables, uint8_t rsdp[RSDP_SIZE],
@@ -280,30 +323,25 @@ int acpi_build(const struct acpi_config *c, struct strbuf *tables, uint8_t rsdp[
 	unsigned int n = 0;
 	size_t at;
 
-	facs = add_facs(tables);
+	if (c->loader)
+		acpi_loader_begin(c->loader);
+	facs = add_facs(c, tables);
 	at = table_begin(tables, "DSDT", 2);
 	acpi_dsdt(c, tables);
-	dsdt = table_end(tables, at);
+	dsdt = table_end(c, tables, at);
 	t[n++] = add_fadt(c, tables, facs, dsdt);
 	t[n++] = add_madt(c, tables);
-	t[n++] = add_mcfg(c, tables);
+	if (c->ecam_size)
+		t[n++] = add_mcfg(c, tables);
 	if (c->hpet_base)
 		t[n++] = add_hpet(c, tables);
 	if (c->serial)
 		t[n++] = add_spcr(c, tables);
-	t[n++] = add_waet(tables);
-	xsdt = add_root(tables, "XSDT", 8, t, n);
-	rsdt = add_root(tables, "RSDT", 4, t, n);
+	t[n++] = add_waet(c, tables);
+	xsdt = add_root(c, tables, "XSDT", 8, t, n);
+	rsdt = add_root(c, tables, "RSDT", 4, t, n);
 	if (tables->len > ACPI_SIZE)
 		return err_msg(e, -E2BIG, "ACPI tables of %zu bytes do not fit", tables->len);
-	memset(rsdp, 0, RSDP_SIZE);
-	memcpy(rsdp, "RSD PTR ", 8);
-	memcpy(rsdp + 9, "INSULA", 6);
-	rsdp[15] = 2;
-	store_le32(rsdp + 16, rsdt);
-	store_le32(rsdp + 20, RSDP_SIZE);
-	store_le64(rsdp + 24, xsdt);
-	rsdp[8] = checksum(rsdp, 20);
-	rsdp[32] = checksum(rsdp, RSDP_SIZE);
+	build_rsdp(c, rsdt, xsdt, rsdp);
 	return 0;
 }

@@ -21,7 +21,8 @@ struct acpi_config {
 	uint32_t lapic_base, ioapic_base, hpet_base;
 	uint32_t hpet_id; /* low half of its capability register */
 	uint64_t ecam_base, ecam_size;
-	uint64_t mmio_base, mmio_end; /* 32-bit PCI window, end exclusive */
+	uint64_t mmio_base, mmio_end;         /* 32-bit PCI window, end exclusive */
+	uint64_t mmio_low_base, mmio_low_end; /* one more below ECAM; empty = none */
 	uint64_t mmio64_base, mmio64_end;
 	uint16_t pm_base; /* ICH9 layout: PM1a +0, PM_TMR +8, GPE0 +0x20 */
 	uint8_t sci;      /* GSI, level, active high */
@@ -29,9 +30,13 @@ struct acpi_config {
 	uint8_t slots;    /* PCI slots with INTx: GSI acpi_intx_gsi() */
 	uint8_t smi_cmd;  /* port to enter and leave ACPI mode; 0 = always in it */
 	uint8_t acpi_enable, acpi_disable;
-	bool i8042, rtc, serial;
+	bool i8042, rtc, serial, vga;
 	uint16_t serial_port, pvpanic_port;
 	uint8_t serial_irq;
+	/* NULL: the tables are for ACPI_GPA.  Else firmware places them: they hold offsets, their
+	 * checksums are open, and this gets the commands that finish them (machine/acpi_loader.h).
+	 */
+	struct strbuf *loader;
 };
 
 /*

@@ -52,11 +52,13 @@ static void add_pci_root(const struct acpi_config *c, struct strbuf *b)
 	aml_name_int(b, "_SEG", 0);
 	aml_name_int(b, "_BBN", 0);
 	res = aml_resources(b);
-	aml_res_bus(b, 0, (uint16_t)(c->ecam_size / (1u << 20) - 1));
+	aml_res_bus(b, 0, c->ecam_size ? (uint16_t)(c->ecam_size / (1u << 20) - 1) : 0xff);
 	aml_res_io(b, 0xcf8, 8);
 	aml_res_io_window(b, 0, 0xcf7);
 	aml_res_io_window(b, 0xd00, 0xffff);
 	aml_res_memory_window(b, 0xa0000, 0xbffff, false);
+	if (c->mmio_low_base < c->mmio_low_end)
+		aml_res_memory_window(b, c->mmio_low_base, c->mmio_low_end - 1, false);
 	aml_res_memory_window(b, c->mmio_base, c->mmio_end - 1, false);
 	aml_res_memory_window(b, c->mmio64_base, c->mmio64_end - 1, true);
 	aml_resources_end(b, res);
@@ -73,7 +75,8 @@ static void add_motherboard(const struct acpi_config *c, struct strbuf *b)
 	aml_name_int(b, "_UID", 0);
 	res = aml_resources(b);
 	aml_res_io(b, c->pm_base, 0x80);
-	aml_res_memory32(b, (uint32_t)c->ecam_base, (uint32_t)c->ecam_size);
+	if (c->ecam_size)
+		aml_res_memory32(b, (uint32_t)c->ecam_base, (uint32_t)c->ecam_size);
 	aml_resources_end(b, res);
 	aml_end(b, dev);
 }

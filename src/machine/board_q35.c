@@ -5,18 +5,21 @@
  *
  *	00:00.0  host bridge      00:01.0 ...  devices of the description      00:1f.0  LPC bridge
  *
- * There is no firmware when a kernel is loaded directly, so power_on does what it would have done:
- * PCIEXBAR, PMBASE, the PIRQ routing.
+ * There is no firmware when a kernel is loaded directly, so firmware() does what it would have
+ *done: PCIEXBAR, PMBASE, the PIRQ routing.
  */
 #include "device/acpi_pm.h"
 #include "device/hpet.h"
 #include "device/ich9_lpc.h"
 #include "device/q35_mch.h"
+#include "device/vga.h"
+#include "machine/firmware.h"
 #include "machine/machine_priv.h"
 
 #include <errno.h>
 
 #define LPC_DEVFN     0xf8
+#define FIXED_CHIPS   UINT64_C(0xfec00000) /* IOAPIC, HPET, local APICs, ROM: up to 4 GiB */
 #define LPC_PMBASE    0x40
 #define LPC_ACPI_CNTL 0x44
 #define LPC_PIRQA     0x60
@@ -45,6 +48,7 @@ static int add_bridges(struct machine *m, struct err *e)
 	    .pm_moved = pm_moved,
 	    .opaque = m,
 	};
+	struct q35_mch_config mch_cfg = {.memory_changed = machine_map_changed, .opaque = m};
 	struct ich9_lpc *lpc;
 	struct q35_mch *mch;
 	int r;
@@ -62,7 +66,7 @@ static int add_bridges(struct machine *m, struct err *e)
 		lpc->pci.ops->free(&lpc->pci);
 		return r;
 	}
-	r = q35_mch_new(&(struct q35_mch_config){0}, &mch);
+	r = q35_mch_new(&mch_cfg, &mch);
 	if (r < 0)
 		return err_set(e, r, "make the host bridge");
 	r = pci_plug(m->pci, &mch->pci, 0, e);
@@ -106,6 +110,36 @@ static void firmware(struct machine *m)
 	}
 }
 
+/* As the guest's memory where nothing else is; elsewhere the device answers each access. */
+static void show_vram(struct machine *m)
+{
+	const struct bus_region *r = &m->vga->bar[0].region;
+	uint64_t gpa;
+	bool ok = vga_vram_place(m->vga, &gpa) && bus_is_alone(m->bus, r) &&
+		  gpa + VGA_VRAM_SIZE <= FIXED_CHIPS;
+
+	if (ok && m->vram_gpa == gpa)
+		return;
+	gmem_hide(m->mem, m->vram_slot);
+	m->vram_gpa = 0;
+	if (!ok || gmem_overlaps(m->mem, gpa, VGA_VRAM_SIZE))
+		return;
+	gmem_show(m->mem, m->vram_slot, gpa, m->vram, 0);
+	m->vram_gpa = gpa;
+}
+
+static void map_memory(struct machine *m)
+{
+	uint8_t pam[7];
+
+	for (unsigned int i = 0; i < sizeof(pam); i++)
+		pam[i] = (uint8_t)pci_config_read(m->pci, 0, Q35_PAM0 + i, 1);
+	if (m->firmware)
+		firmware_show(m, pam);
+	if (m->vga)
+		show_vram(m);
+}
+
 const struct board_ops board_q35 = {
     .name = "q35",
     .acpi =
@@ -116,4 +150,5 @@ const struct board_ops board_q35 = {
 	},
     .build = build,
     .firmware = firmware,
+    .map_memory = map_memory,
 };

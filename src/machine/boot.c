@@ -16,9 +16,10 @@
 
 uint64_t boot_low_ram(const struct boot_config *b)
 {
-	const struct gmem_slot *s = gmem_slot(b->mem, 0);
+	/* Below 1 MiB a machine with a screen has slots of its own. */
+	const struct gmem_slot *s = gmem_slot(b->mem, BOOT_HIGH_START);
 
-	return s ? s->size : 0;
+	return s ? s->gpa + s->size : 0;
 }
 
 static int bad_memory(struct err *e, int r)

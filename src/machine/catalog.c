@@ -8,6 +8,8 @@
  */
 #include "base/exit.h"
 #include "block/block.h"
+#include "device/ahci.h"
+#include "device/vga.h"
 #include "machine/machine_priv.h"
 #include "net/net.h"
 #include "virtio/balloon.h"
@@ -21,37 +23,53 @@
 #include "virtio/vsock.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <sys/mman.h>
 
 struct plugger {
 	struct machine *m;
 	unsigned int slot; /* the next one */
 };
 
-/* Takes @d over, also on failure. */
+/* Both take the device over, also on failure. */
+static int plug_pci(struct plugger *p, struct pci_dev *d, struct err *e)
+{
+	int r;
+
+	if (p->slot >= MACHINE_SLOT_END)
+		r = err_msg(e, -ENOSPC, "too many devices: all PCI slots are taken");
+	else
+		r = pci_plug(p->m->pci, d, p->slot << 3, e);
+	if (r < 0)
+		d->ops->free(d);
+	else
+		p->slot++;
+	return r;
+}
+
 static int plug(struct plugger *p, struct virtio_dev *d, struct err *e)
 {
 	struct pci_dev *pci;
-	int r;
+	int r = virtio_pci_new(d, &pci, e);
 
-	if (p->slot >= MACHINE_SLOT_END) {
-		d->ops->free(d);
-		return err_msg(e, -ENOSPC, "too many devices: all PCI slots are taken");
-	}
-	r = virtio_pci_new(d, &pci, e);
 	if (r < 0) {
 		d->ops->free(d);
 		return r;
 	}
-	r = pci_plug(p->m->pci, pci, p->slot << 3, e);
-	if (r < 0) {
-		pci->ops->free(pci);
-		return r;
-	}
-	p->slot++;
-	return 0;
+	return plug_pci(p, pci, e);
 }
 
-static int plug_disk(struct plugger *p, const struct vm_disk *k, struct err *e)
+/* The function that is plugged in next. */
+static void add_boot_device(struct plugger *p, enum vm_boot kind, const char *type,
+			    const char *unit)
+{
+	autofree char *path = xasprintf("/pci@i0cf8/%s@%x/%s", type, p->slot, unit);
+
+	machine_add_boot_device(p->m, kind, path);
+}
+
+/* blk_open names the disk itself.  A drive without a disc: NULL. */
+static int open_disk(struct machine *m, const struct vm_disk *k, struct blk **ret, struct err *e)
 {
 	struct blk_spec spec = {
 	    .path = k->path,
@@ -59,11 +77,67 @@ static int plug_disk(struct plugger *p, const struct vm_disk *k, struct err *e)
 	    .read_only = k->read_only,
 	    .overlay = k->overlay,
 	};
+
+	*ret = NULL;
+	return k->path ? blk_open(&spec, m->cfg.loop, ret, e) : 0;
+}
+
+static int add_drive(struct machine *m, struct pci_dev *ahci, unsigned int port,
+		     const struct vm_disk *k, struct err *e)
+{
+	struct blk *blk;
+	char path[64];
+	int r;
+
+	if (port == AHCI_PORTS)
+		return err_msg(e, -ENOSPC, "more than %d disks on AHCI", AHCI_PORTS);
+	r = open_disk(m, k, &blk, e);
+	if (r < 0)
+		return r;
+	if (k->cdrom)
+		ahci_add_cdrom(ahci, port, blk);
+	else
+		ahci_add_disk(ahci, port, blk, k->serial[0] ? k->serial : NULL);
+	snprintf(path, sizeof(path), "/pci@i0cf8/pci8086,2922@1f,2/drive@%x/disk@0", port);
+	machine_add_boot_device(m, k->cdrom ? VM_BOOT_CDROM : VM_BOOT_DISK, path);
+	return 0;
+}
+
+/* Disks and CD-ROM drives on the SATA controller, which is there when one of them is. */
+static int plug_ahci(struct plugger *p, struct err *e)
+{
+	const struct vm_desc *desc = p->m->desc;
+	struct pci_dev *ahci = NULL;
+	unsigned int port = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < desc->n_disks && r == 0; i++) {
+		if (desc->disks[i].bus != VM_DISK_AHCI)
+			continue;
+		if (!ahci)
+			r = ahci_new(p->m->mem, p->m->cfg.loop, &ahci);
+		if (r == 0)
+			r = add_drive(p->m, ahci, port++, &desc->disks[i], e);
+	}
+	if (!ahci)
+		return r < 0 ? err_set(e, r, "make the SATA controller") : 0;
+	if (r == 0)
+		r = pci_plug(p->m->pci, ahci, AHCI_DEVFN, e);
+	if (r < 0) {
+		ahci->ops->free(ahci);
+		return err_exit(e, r, e && e->exit_code ? e->exit_code : EXIT_BAD_DISK);
+	}
+	p->m->ahci = ahci;
+	return 0;
+}
+
+static int plug_disk(struct plugger *p, const struct vm_disk *k, struct err *e)
+{
 	struct virtio_dev *d;
 	struct blk *blk;
 	int r;
 
-	r = blk_open(&spec, p->m->cfg.loop, &blk, e);
+	r = open_disk(p->m, k, &blk, e);
 	if (r < 0)
 		return r;
 	r = virtio_blk_new(p->m->mem, blk, k->serial[0] ? k->serial : NULL, &d, e);
@@ -71,17 +145,17 @@ static int plug_disk(struct plugger *p, const struct vm_disk *k, struct err *e)
 		blk_close(blk);
 		return err_wrap(e, r, "disk '%s'", k->path);
 	}
+	add_boot_device(p, VM_BOOT_DISK, "scsi", "disk@0,0");
 	r = plug(p, d, e);
 	return r < 0 ? err_wrap(e, r, "disk '%s'", k->path) : 0;
 }
 
-/* blk_open names the disk itself. */
 static int plug_disks(struct plugger *p, struct err *e)
 {
 	const struct vm_desc *desc = p->m->desc;
 
 	for (size_t i = 0; i < desc->n_disks; i++) {
-		int r = plug_disk(p, &desc->disks[i], e);
+		int r = desc->disks[i].bus == VM_DISK_VIRTIO ? plug_disk(p, &desc->disks[i], e) : 0;
 
 		if (r < 0)
 			return err_exit(e, r, e && e->exit_code ? e->exit_code : EXIT_BAD_DISK);
@@ -133,6 +207,7 @@ static int plug_net(struct plugger *p, size_t index, struct err *e)
 	d = virtio_net_new(p->m->mem, p->m->cfg.loop, net, mac);
 	if (!d)
 		return err_set(e, -ENOMEM, "make a network card");
+	add_boot_device(p, VM_BOOT_NETWORK, "ethernet", "ethernet-phy@0");
 	return plug(p, d, e);
 }
 
@@ -222,13 +297,53 @@ static int plug_balloon(struct plugger *p, struct err *e)
 	return r;
 }
 
+static int plug_vga(struct plugger *p, struct err *e)
+{
+	struct machine *m = p->m;
+	struct vga_config cfg = {
+	    .timers = loop_timers(m->cfg.loop),
+	    .screen = m->cfg.screen,
+	    .moved = machine_map_changed,
+	    .opaque = m,
+	};
+	struct pci_dev *d;
+	int r;
+
+	if (!m->desc->display.vga)
+		return 0;
+	m->vram = mmap(NULL, VGA_VRAM_SIZE, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (m->vram == MAP_FAILED) {
+		m->vram = NULL;
+		return err_set(e, -errno, "video memory");
+	}
+	r = gmem_add_view(m->mem, VGA_VRAM_SIZE, m->vram, &m->vram_slot, e);
+	if (r < 0)
+		return r;
+	cfg.vram = m->vram;
+	r = vga_new(&cfg, &d);
+	if (r < 0)
+		return err_set(e, r, "make the VGA");
+	r = plug_pci(p, d, e);
+	if (r < 0)
+		return r;
+	m->vga = d;
+	vga_attach_legacy(d, m->bus);
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	int (*plug)(struct plugger *p, struct err *e);
 } models[] = {
-    {"virtio-blk", plug_disks},       {"virtio-net", plug_nets},
-    {"virtio-console", plug_console}, {"shares", plug_shares},
-    {"virtio-vsock", plug_vsock},     {"virtio-rng", plug_rng},
+    {"vga", plug_vga},
+    {"ahci", plug_ahci},
+    {"virtio-blk", plug_disks},
+    {"virtio-net", plug_nets},
+    {"virtio-console", plug_console},
+    {"shares", plug_shares},
+    {"virtio-vsock", plug_vsock},
+    {"virtio-rng", plug_rng},
     {"virtio-balloon", plug_balloon},
 };
 

@@ -12,6 +12,7 @@
 #include "device/pit_i8254.h"
 #include "device/rtc_mc146818.h"
 #include "device/uart16550.h"
+#include "display/input.h"
 #include "machine/machine_priv.h"
 
 #include <errno.h>
@@ -87,6 +88,17 @@ int chips_add_serial(struct machine *m, struct err *e)
 	return 0;
 }
 
+static bool key_to_keyboard(void *opaque, const uint8_t *codes, size_t n)
+{
+	return i8042_key(opaque, codes, n);
+}
+
+/* The mouse's y grows upwards, the screen's downwards. */
+static void move_mouse(void *opaque, int dx, int dy, int dz, unsigned int buttons)
+{
+	i8042_mouse(opaque, dx, -dy, dz, buttons);
+}
+
 int chips_add_keyboard(struct machine *m, struct err *e)
 {
 	struct i8042_config cfg = {
@@ -94,6 +106,7 @@ int chips_add_keyboard(struct machine *m, struct err *e)
 	    .mouse = m->isa_irq[12],
 	    .requests = machine_request_sink(m),
 	};
+	static const struct input_ops input_ops = {.key = key_to_keyboard, .mouse = move_mouse};
 	struct device *port92;
 	struct i8042 *k;
 	int r = i8042_new(&cfg, &k);
@@ -101,6 +114,8 @@ int chips_add_keyboard(struct machine *m, struct err *e)
 	if (r < 0)
 		return failed(r, "keyboard controller", e);
 	board_add_chip(m, &k->dev);
+	if (m->cfg.input)
+		input_attach(m->cfg.input, &input_ops, k);
 	r = port92_new(machine_request_sink(m), &port92);
 	if (r < 0)
 		return failed(r, "port 92h", e);
@@ -129,11 +144,15 @@ int chips_add_power(struct machine *m, struct err *e)
 static int add_fw_cfg(struct machine *m, struct err *e)
 {
 	struct fw_cfg *f;
-	int r = fw_cfg_new(m->mem, &f);
+	int r;
 
+	if (!m->firmware && !m->desc->test_devices)
+		return 0;
+	r = fw_cfg_new(m->mem, &f);
 	if (r < 0)
 		return failed(r, "firmware configuration", e);
 	board_add_chip(m, fw_cfg_device(f));
+	m->fw_cfg = f;
 	r = fw_cfg_add_u16(f, FW_CFG_NB_CPUS, (uint16_t)m->n_cpus);
 	if (r == 0)
 		r = fw_cfg_add_u16(f, FW_CFG_MAX_CPUS, (uint16_t)m->n_cpus);
@@ -155,6 +174,15 @@ int chips_add_debug(struct machine *m, struct err *e)
 	if (r < 0)
 		return failed(r, "pvpanic port", e);
 	board_add_chip(m, d);
+	r = add_fw_cfg(m, e);
+	if (r < 0)
+		return r;
+	if (m->cfg.firmware_log) {
+		r = debugcon_new(0x402, m->cfg.firmware_log, &d);
+		if (r < 0)
+			return failed(r, "firmware's debug port", e);
+		board_add_chip(m, d);
+	}
 	if (!m->desc->test_devices)
 		return 0;
 	r = debug_exit_new(0xf4, sink, &d);
@@ -165,5 +193,5 @@ int chips_add_debug(struct machine *m, struct err *e)
 	if (r < 0)
 		return failed(r, "test device", e);
 	board_add_chip(m, d);
-	return add_fw_cfg(m, e);
+	return 0;
 }

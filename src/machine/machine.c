@@ -9,11 +9,15 @@
 #include "device/acpi_pm.h"
 #include "device/ioapic.h"
 #include "device/lapic.h"
+#include "device/vga.h"
+#include "display/input.h"
+#include "machine/firmware.h"
 #include "machine/machine_priv.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
 
@@ -36,7 +40,13 @@ static int make_memory(struct machine *m, struct err *e)
 			    m->desc->memory / MIB, (uint64_t)si.totalram * si.mem_unit / MIB);
 		return err_exit(e, r, EXIT_BAD_MEMORY);
 	}
-	r = gmem_new(m->desc->memory, m->low_top, &m->mem, e);
+	if (m->desc->firmware || m->desc->display.vga)
+		r = gmem_new_pc(m->desc->memory, m->low_top, &m->mem, e);
+	else
+		r = gmem_new(m->desc->memory, m->low_top, &m->mem, e);
+	/* Without firmware, nothing is in the way of the tables but the screen. */
+	if (r == 0 && !m->desc->firmware && m->desc->display.vga)
+		r = gmem_add(m->mem, 0xc0000, 0x40000, 0, e);
 	return r < 0 ? err_exit(e, r, EXIT_BAD_MEMORY) : 0;
 }
 
@@ -126,6 +136,8 @@ static int open_kernel(struct machine *m, struct err *e)
 	b->kernel = m->desc->kernel;
 	b->initrd = m->desc->initrd;
 	b->cmdline = m->desc->append;
+	if (!b->kernel)
+		return 0;
 	r = open_payload(b->kernel, "kernel", &b->kernel_fd, e);
 	if (r == 0 && b->initrd)
 		r = open_payload(b->initrd, "initrd", &b->initrd_fd, e);
@@ -144,7 +156,13 @@ static int on_enter(void *opaque, struct err *e)
 
 static void on_shutdown(void *opaque, struct vcpu_thread *t)
 {
-	machine_want(opaque, WANT_CRASHED, 0, "triple fault");
+	struct machine *m = opaque;
+
+	/* Systems that boot from firmware use it as a way to restart, as a PC does. */
+	if (m->firmware)
+		machine_want(m, WANT_GUEST_RESET, 0, NULL);
+	else
+		machine_want(m, WANT_CRASHED, 0, "triple fault");
 }
 
 static void on_failed(void *opaque, struct vcpu_thread *t, const char *text)
@@ -214,6 +232,7 @@ static void fill_in_board(struct machine *m)
 	a->serial_port = 0x3f8;
 	a->serial_irq = 4;
 	a->pvpanic_port = 0x505;
+	a->vga = m->desc->display.vga;
 }
 
 /* --- life --- */
@@ -226,13 +245,19 @@ static int build(struct machine *m, struct err *e)
 	if (r == 0)
 		r = open_kernel(m, e);
 	if (r == 0)
+		r = firmware_open(m, e);
+	if (r == 0)
 		r = make_engine(m, e);
 	if (r == 0)
 		r = make_cpus(m, e);
 	if (r == 0)
 		r = m->board->build(m, e);
 	if (r == 0)
+		r = firmware_add_chips(m, e);
+	if (r == 0)
 		r = catalog_plug(m, e);
+	if (r == 0)
+		r = firmware_add_files(m, e);
 	if (r == 0)
 		r = machine_power_on(m, e);
 	if (r == 0)
@@ -281,6 +306,8 @@ void machine_free(struct machine *m)
 		return;
 	m->state = STATE_STOPPED;
 	stop_cpus(m);
+	if (m->cfg.input)
+		input_attach(m->cfg.input, NULL, NULL);
 	loop_unpost(m->cfg.loop, &m->work);
 	if (m->pci)
 		pci_bus_free(m->pci);
@@ -301,6 +328,11 @@ void machine_free(struct machine *m)
 		engine_free(m->engine);
 	if (m->mem)
 		gmem_free(m->mem);
+	firmware_free(m->firmware);
+	if (m->vram)
+		munmap(m->vram, VGA_VRAM_SIZE);
+	while (m->n_boot_devices)
+		free(m->boot_devices[--m->n_boot_devices].path);
 	close_p(&m->boot.kernel_fd);
 	close_p(&m->boot.initrd_fd);
 	pthread_mutex_destroy(&m->intx.lock);

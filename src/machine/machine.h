@@ -21,6 +21,8 @@
 #include "model/vm_desc.h"
 
 struct machine;
+struct input;
+struct screen;
 
 enum machine_event {
 	MACHINE_POWEROFF,  /* soft-off; the vCPUs are held */
@@ -36,7 +38,9 @@ enum machine_event {
 struct machine_config {
 	const struct vm_desc *desc; /* must outlive the machine */
 	struct loop *loop;
-	struct chardev *serial, *console; /* NULL = not plugged in */
+	struct chardev *serial, *console, *firmware_log; /* NULL = not plugged in */
+	struct screen *screen; /* NULL = nobody looks; outlives the machine */
+	struct input *input;   /* likewise */
 	/* In the loop's thread. */
 	void (*event)(void *opaque, enum machine_event ev, unsigned int code, const char *text);
 	/* In each vCPU's thread, before it first runs guest code; may be NULL.  A failure keeps the
@@ -59,6 +63,10 @@ void machine_powerdown(struct machine *m);
 void machine_nmi(struct machine *m);
 /* Target of the balloon: how much memory the guest shall keep.  -ENODEV without a balloon. */
 must_check int machine_balloon(struct machine *m, uint64_t bytes, struct err *e);
+
+/* Another disc in the first CD-ROM drive: a file that is open for reading, taken over, also on
+ * failure; -1 = none.  -EBUSY while the guest has locked the drive. */
+must_check int machine_change_disc(struct machine *m, int fd, struct err *e);
 
 /* "running", "paused", "stopped". */
 const char *machine_state(const struct machine *m);

@@ -32,12 +32,23 @@ struct board_ops {
 	int (*build)(struct machine *m, struct err *e);
 	/* After each reset: what firmware programs into the board's registers; may be NULL. */
 	void (*firmware)(struct machine *m);
+	/* Shows memory where the board's registers say; no vCPU runs.  May be NULL. */
+	void (*map_memory)(struct machine *m);
 };
 
 extern const struct board_ops board_q35;
 extern const struct board_ops board_micro;
 
 enum machine_status { STATE_NEW, STATE_RUNNING, STATE_PAUSED, STATE_STOPPED };
+
+struct firmware;
+struct fw_cfg;
+
+/* What firmware may boot from, in the order of plugging. */
+struct boot_device {
+	enum vm_boot kind;
+	char *path; /* Open Firmware's */
+};
 
 struct machine {
 	struct machine_config cfg;
@@ -63,6 +74,14 @@ struct machine {
 	struct pci_dev *host_bridge;
 	struct virtio_dev *balloon;
 	struct boot_config boot;
+	struct firmware *firmware; /* NULL: a kernel is loaded directly */
+	struct fw_cfg *fw_cfg;     /* among the chips; NULL = none */
+	struct boot_device boot_devices[2 * VM_DESC_MAX_DEVS];
+	unsigned int n_boot_devices;
+	struct pci_dev *ahci, *vga; /* NULL = none */
+	uint8_t *vram;
+	unsigned int vram_slot;
+	uint64_t vram_gpa; /* where it is shown; 0 = nowhere */
 	uint64_t start_ns;
 
 	struct lapic *lapics[VM_DESC_MAX_CPUS];
@@ -76,7 +95,7 @@ struct machine {
 	struct loop_work work;
 	/* the loop's */
 	enum machine_status state;
-	bool want_pause;
+	bool want_pause, powering_on;
 	uint32_t pending;
 };
 
@@ -88,8 +107,12 @@ enum machine_want {
 	WANT_GUEST_RESET = 1 << 4,
 	WANT_RESET = 1 << 5,
 	WANT_SETTLE = 1 << 6, /* pause or stop was asked for */
+	WANT_MEMORY = 1 << 7, /* the chipset's registers changed the memory map */
 };
 
+/* A chip's register that the memory map depends on was written, in a vCPU's thread: that vCPU runs
+ * on when board->map_memory has seen it. */
+void machine_map_changed(void *machine);
 /* From any thread: holds every vCPU at once and lets the loop act when they have parked. */
 void machine_want(struct machine *m, enum machine_want what, uint32_t arg, const char *text);
 struct request_sink machine_request_sink(struct machine *m);
@@ -126,6 +149,9 @@ int chips_add_serial(struct machine *m, struct err *e);
 int chips_add_keyboard(struct machine *m, struct err *e);
 int chips_add_power(struct machine *m, struct err *e); /* PM block, reset register */
 int chips_add_debug(struct machine *m, struct err *e); /* ports that tests and panics use */
+
+/* fw_files.c: @path is copied. */
+void machine_add_boot_device(struct machine *m, enum vm_boot kind, const char *path);
 
 /* catalog.c: plugs every device of the description. */
 int catalog_plug(struct machine *m, struct err *e);

@@ -7,6 +7,7 @@
  * all have parked, the loop acts and, unless the machine is paused or over, lets them go.
  */
 #include "base/clock.h"
+#include "device/ahci.h"
 #include "device/lapic.h"
 #include "machine/machine_priv.h"
 #include "virtio/balloon.h"
@@ -36,6 +37,15 @@ void machine_want(struct machine *m, enum machine_want what, uint32_t arg, const
 	atomic_fetch_or(&m->requests, (uint32_t)what);
 	hold_all(m);
 	loop_post(m->cfg.loop, &m->work);
+}
+
+void machine_map_changed(void *machine)
+{
+	struct machine *m = machine;
+
+	/* A reset maps everything by itself. */
+	if (m->board->map_memory && !m->powering_on)
+		machine_want(m, WANT_MEMORY, 0, NULL);
 }
 
 static void on_request(void *opaque, enum machine_request what, uint32_t arg)
@@ -86,12 +96,21 @@ static uint64_t zero_tsc(struct machine *m)
 			 host_tsc_khz());
 }
 
+static int map_memory(struct machine *m, struct err *e)
+{
+	if (!m->board->map_memory)
+		return 0;
+	m->board->map_memory(m);
+	return engine_memory_changed(m->engine, e);
+}
+
 int machine_power_on(struct machine *m, struct err *e)
 {
 	uint64_t tsc_offset = zero_tsc(m);
 	struct cpu bsp = {0};
 	int r;
 
+	m->powering_on = true;
 	for (unsigned int i = 0; i < m->n_chips; i++)
 		device_reset(m->chips[i]);
 	pci_bus_reset(m->pci);
@@ -100,12 +119,17 @@ int machine_power_on(struct machine *m, struct err *e)
 			lapic_reset(m->lapics[i]);
 	if (m->lapics[0])
 		lapic_virtual_wire(m->lapics[0]);
-	if (m->board->firmware)
-		m->board->firmware(m);
-	board_assign_intx(m);
+	m->powering_on = false;
 	cpu_reset(&bsp, 0);
-	r = machine_load_tables(m, e);
-	if (r == 0)
+	if (!m->firmware) {
+		if (m->board->firmware)
+			m->board->firmware(m);
+		board_assign_intx(m);
+	}
+	r = map_memory(m, e);
+	if (r == 0 && !m->firmware)
+		r = machine_load_tables(m, e);
+	if (r == 0 && !m->firmware)
 		r = boot_load(&m->boot, &bsp, e);
 	if (r < 0)
 		return r;
@@ -114,7 +138,8 @@ int machine_power_on(struct machine *m, struct err *e)
 
 		if (i)
 			cpu_reset(&c, i);
-		machine_firmware_state(m, &c);
+		if (!m->firmware)
+			machine_firmware_state(m, &c);
 		c.tsc_offset = tsc_offset;
 		vcpu_set_state(&m->cpus[i], &c);
 	}
@@ -148,6 +173,12 @@ static void restart(struct machine *m, bool by_guest)
 /* The gravest wish wins. */
 static void act(struct machine *m, uint32_t want)
 {
+	struct err e = {0};
+
+	if ((want & WANT_MEMORY) && map_memory(m, &e) < 0) {
+		snprintf(m->text, sizeof(m->text), "memory map: %.200s", e.msg);
+		want |= WANT_FAILED;
+	}
 	if (want & WANT_FAILED)
 		stop_with(m, MACHINE_FAILED, 0);
 	else if (want & WANT_CRASHED)
@@ -162,6 +193,15 @@ static void act(struct machine *m, uint32_t want)
 		restart(m, (want & WANT_GUEST_RESET) != 0);
 }
 
+/* The first of them may ask for a hold before the last is let go. */
+static void let_go(struct machine *m)
+{
+	for (unsigned int i = 0; i < m->n_cpus; i++)
+		vcpu_release(&m->cpus[i]);
+	if (m->requests)
+		hold_all(m);
+}
+
 static void pause_or_go(struct machine *m)
 {
 	enum machine_status was = m->state;
@@ -173,10 +213,7 @@ static void pause_or_go(struct machine *m)
 		return;
 	}
 	m->state = STATE_RUNNING;
-	for (unsigned int i = 0; i < m->n_cpus; i++)
-		vcpu_release(&m->cpus[i]);
-	if (m->requests)
-		hold_all(m);
+	let_go(m);
 	if (was == STATE_PAUSED)
 		report(m, MACHINE_RESUMED, 0, "");
 }
@@ -202,8 +239,7 @@ int machine_start(struct machine *m, struct err *e)
 	m->state = STATE_PAUSED;
 	m->want_pause = false;
 	m->state = STATE_RUNNING;
-	for (unsigned int i = 0; i < m->n_cpus; i++)
-		vcpu_release(&m->cpus[i]);
+	let_go(m);
 	return 0;
 }
 
@@ -239,10 +275,40 @@ int machine_balloon(struct machine *m, uint64_t bytes, struct err *e)
 {
 	if (!m->balloon)
 		return err_msg(e, -ENODEV, "this machine has no balloon");
-	if (bytes > m->mem->ram_size)
+	if (bytes > m->desc->memory)
 		return err_msg(e, -EINVAL, "%" PRIu64 " is more than the machine's memory", bytes);
-	balloon_set_target(m->balloon, m->mem->ram_size - bytes);
+	balloon_set_target(m->balloon, m->desc->memory - bytes);
 	return 0;
+}
+
+static int find_cdrom(const struct machine *m, unsigned int *port, struct err *e)
+{
+	*port = 0;
+	for (size_t i = 0; i < m->desc->n_disks; i++) {
+		if (m->desc->disks[i].bus != VM_DISK_AHCI)
+			continue;
+		if (m->desc->disks[i].cdrom)
+			return 0;
+		++*port;
+	}
+	return err_msg(e, -ENODEV, "this machine has no CD-ROM drive");
+}
+
+int machine_change_disc(struct machine *m, int fd, struct err *e)
+{
+	struct blk *disc = NULL;
+	unsigned int port;
+	int r = 0;
+
+	if (fd >= 0)
+		r = blk_open_fd(fd, "disc", m->cfg.loop, &disc, e);
+	if (r == 0)
+		r = find_cdrom(m, &port, e);
+	if (r == 0)
+		r = ahci_change_disc(m->ahci, port, disc, false, e);
+	if (r < 0 && disc)
+		blk_close(disc);
+	return r;
 }
 
 const char *machine_state(const struct machine *m)

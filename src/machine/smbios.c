@@ -8,7 +8,6 @@
 #include "machine/smbios.h"
 
 #define ENTRY_SIZE 24u
-#define TABLE_OFF  32u
 
 static void put(struct strbuf *b, uint64_t v, unsigned int bytes)
 {
@@ -141,11 +140,11 @@ static void add_memory(struct strbuf *b, uint64_t memory)
 
 void smbios_build(const char *name, unsigned int n_cpus, uint64_t memory, struct strbuf *out)
 {
-	static const uint8_t gap[TABLE_OFF];
+	static const uint8_t gap[SMBIOS_STRUCTURES];
 	uint8_t sum = 0;
 	size_t at;
 
-	strbuf_add(out, gap, TABLE_OFF);
+	strbuf_add(out, gap, SMBIOS_STRUCTURES);
 	add_system(out, name);
 	add_processor(out, n_cpus);
 	add_memory(out, memory);
@@ -156,8 +155,8 @@ void smbios_build(const char *name, unsigned int n_cpus, uint64_t memory, struct
 	out->data[7] = 3;
 	out->data[8] = 4;
 	out->data[10] = 1; /* revision of the entry point */
-	store_le32(out->data + 12, (uint32_t)(out->len - TABLE_OFF));
-	store_le64(out->data + 16, SMBIOS_GPA + TABLE_OFF);
+	store_le32(out->data + 12, (uint32_t)(out->len - SMBIOS_STRUCTURES));
+	store_le64(out->data + 16, SMBIOS_GPA + SMBIOS_STRUCTURES);
 	for (unsigned int i = 0; i < ENTRY_SIZE; i++)
 		sum = (uint8_t)(sum + (uint8_t)out->data[i]);
 	out->data[5] = (char)-sum;

@@ -6,7 +6,8 @@
 
 #include "base/strbuf.h"
 
-#define SMBIOS_GPA 0xf1000u
+#define SMBIOS_GPA        0xf1000u
+#define SMBIOS_STRUCTURES 32u /* where they start, after the entry point */
 
 /* Entry point and structures, to be stored at SMBIOS_GPA. */
 void smbios_build(const char *name, unsigned int n_cpus, uint64_t memory, struct strbuf *out);

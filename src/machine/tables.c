@@ -20,7 +20,7 @@ static void add(struct boot_map *map, uint64_t gpa, uint64_t end, enum boot_rang
 
 static void memory_map(const struct machine *m, struct boot_map *map)
 {
-	uint64_t low = gmem_slot(m->mem, 0)->size;
+	uint64_t low = MIN(m->desc->memory, m->low_top), high = m->desc->memory - low;
 
 	map->n = 0;
 	add(map, 0, BOOT_LOW_END, BOOT_RAM);
@@ -29,7 +29,7 @@ static void memory_map(const struct machine *m, struct boot_map *map)
 	add(map, BOOT_HIGH_START, low, BOOT_RAM);
 	add(map, m->acpi.ecam_base, m->acpi.ecam_base + m->acpi.ecam_size, BOOT_RESERVED);
 	add(map, m->acpi.mmio_end, GIB4, BOOT_RESERVED); /* IOAPIC, HPET, local APICs */
-	add(map, GIB4, GIB4 + m->mem->ram_size - low, BOOT_RAM);
+	add(map, GIB4, GIB4 + high, BOOT_RAM);
 }
 
 int machine_load_tables(struct machine *m, struct err *e)

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/syscall.h>
 
 /* The kick timer's signal finds its vCPU here. */
@@ -33,12 +34,11 @@ void vcpu_wake(void *thread)
 {
 	struct vcpu_thread *t = thread;
 
-	/* In its own thread the loop looks again anyway. */
-	if (t->wake || t == self) {
-		t->wake = true;
+	/* In its own thread the loop looks again anyway.  Whoever finds it set leaves the rest to
+	 * the one who set it: in one step, or the loop could clear it in between and go to sleep.
+	 */
+	if (atomic_exchange(&t->wake, true) || t == self)
 		return;
-	}
-	t->wake = true;
 	pthread_mutex_lock(&t->lock);
 	if (t->sleeping)
 		pthread_cond_broadcast(&t->cond);

@@ -13,6 +13,8 @@ const char *const vm_machine_names[] = {"q35", "micro", NULL};
 const char *const vm_engine_names[] = {"auto", "kvm", "soft", "jit", "interp", NULL};
 const char *const vm_chardev_names[] = {"none", "stdio", "file", "socket", NULL};
 const char *const vm_share_names[] = {"virtiofs", "9p", NULL};
+const char *const vm_disk_bus_names[] = {"virtio", "ahci", NULL};
+const char *const vm_boot_names[] = {"disk", "cdrom", "network", NULL};
 const char *const vm_on_reboot_names[] = {"restart", "exit", NULL};
 
 void vm_desc_fini(struct vm_desc *d)
@@ -23,9 +25,14 @@ void vm_desc_fini(struct vm_desc *d)
 	free(d->kernel);
 	free(d->initrd);
 	free(d->append);
+	free(d->firmware);
+	free(d->nvram);
+	free(d->display.vnc);
+	free(d->display.password);
 	free(d->vsock_socket);
 	free(d->serial.path);
 	free(d->console.path);
+	free(d->firmware_log.path);
 	free(d->control);
 	for (i = 0; i < VM_DESC_MAX_DEVS; i++) {
 		free(d->disks[i].path);
@@ -62,6 +69,8 @@ static json_t *format_disks(const struct vm_desc *d)
 
 		put_string(o, "path", d->disks[i].path);
 		put_string(o, "format", d->disks[i].format);
+		put_string(o, "bus", vm_disk_bus_names[d->disks[i].bus]);
+		json_object_set_new(o, "cdrom", json_boolean(d->disks[i].cdrom));
 		json_object_set_new(o, "readonly", json_boolean(d->disks[i].read_only));
 		json_object_set_new(o, "overlay", json_boolean(d->disks[i].overlay));
 		if (d->disks[i].serial[0])
@@ -126,6 +135,26 @@ static json_t *format_shares(const struct vm_desc *d)
 	return a;
 }
 
+static json_t *format_boot(const struct vm_desc *d)
+{
+	json_t *a = json_array();
+
+	for (unsigned int i = 0; i < d->n_boot; i++)
+		json_array_append_new(a, json_string(vm_boot_names[d->boot[i]]));
+	return a;
+}
+
+static json_t *format_display(const struct vm_display *d)
+{
+	json_t *o = json_object();
+
+	json_object_set_new(o, "vga", json_boolean(d->vga));
+	json_object_set_new(o, "text", json_boolean(d->text));
+	put_string(o, "vnc", d->vnc);
+	put_string(o, "password", d->password);
+	return o;
+}
+
 static json_t *format_chardev(const struct vm_chardev_desc *c)
 {
 	json_t *o = json_object();
@@ -149,6 +178,11 @@ void vm_desc_format(const struct vm_desc *d, struct strbuf *out)
 	put_string(o, "kernel", d->kernel);
 	put_string(o, "initrd", d->initrd);
 	put_string(o, "append", d->append);
+	put_string(o, "firmware", d->firmware);
+	put_string(o, "nvram", d->nvram);
+	json_object_set_new(o, "boot", format_boot(d));
+	json_object_set_new(o, "boot_menu", json_boolean(d->boot_menu));
+	json_object_set_new(o, "display", format_display(&d->display));
 	json_object_set_new(o, "disks", format_disks(d));
 	json_object_set_new(o, "nets", format_nets(d));
 	json_object_set_new(o, "shares", format_shares(d));
@@ -161,6 +195,7 @@ void vm_desc_format(const struct vm_desc *d, struct strbuf *out)
 	}
 	json_object_set_new(o, "serial", format_chardev(&d->serial));
 	json_object_set_new(o, "console", format_chardev(&d->console));
+	json_object_set_new(o, "firmware_log", format_chardev(&d->firmware_log));
 	put_string(o, "control", d->control);
 	json_object_set_new(o, "rng", json_boolean(d->rng));
 	json_object_set_new(o, "balloon", json_boolean(d->balloon));

@@ -29,10 +29,14 @@ enum vm_engine { VM_ENGINE_AUTO, VM_ENGINE_KVM, VM_ENGINE_SOFT, VM_ENGINE_JIT, V
 enum vm_chardev { VM_CHARDEV_NONE, VM_CHARDEV_STDIO, VM_CHARDEV_FILE, VM_CHARDEV_SOCKET };
 enum vm_share_type { VM_SHARE_FS, VM_SHARE_9P };
 enum vm_on_reboot { VM_REBOOT_RESTART, VM_REBOOT_EXIT };
+enum vm_disk_bus { VM_DISK_VIRTIO, VM_DISK_AHCI };
+enum vm_boot { VM_BOOT_DISK, VM_BOOT_CDROM, VM_BOOT_NETWORK, VM_BOOT_KINDS };
 
 struct vm_disk {
-	char *path;
+	char *path;   /* NULL: a CD-ROM drive without a disc */
 	char *format; /* "raw", "qcow2" or "auto": by the name (block/block.h) */
+	enum vm_disk_bus bus;
+	bool cdrom; /* read-only, on AHCI */
 	bool read_only, overlay;
 	char serial[21];
 };
@@ -63,6 +67,13 @@ struct vm_chardev_desc {
 	char *path; /* file, socket */
 };
 
+struct vm_display {
+	bool vga;       /* a screen is plugged in: always with firmware */
+	bool text;      /* its text is shown on standard output, which is a terminal */
+	char *vnc;      /* "unix:PATH" or "ADDRESS:PORT"; NULL = nobody looks */
+	char *password; /* of at most eight bytes; NULL = none */
+};
+
 struct vm_desc {
 	char *name;
 	enum vm_machine machine;
@@ -70,6 +81,13 @@ struct vm_desc {
 	unsigned int cpus;
 	uint64_t memory;                /* bytes */
 	char *kernel, *initrd, *append; /* initrd may be NULL */
+	/* Instead of a kernel: "bios", "uefi" or the path of an image; NULL = none.  @nvram holds
+	 * the variables of UEFI; NULL: they are gone with the machine. */
+	char *firmware, *nvram;
+	enum vm_boot boot[VM_BOOT_KINDS]; /* what firmware tries, in this order */
+	unsigned int n_boot;
+	bool boot_menu; /* firmware offers a choice first */
+	struct vm_display display;
 	struct vm_disk disks[VM_DESC_MAX_DEVS];
 	size_t n_disks;
 	struct vm_net nets[VM_DESC_MAX_DEVS];
@@ -79,7 +97,8 @@ struct vm_desc {
 	uint64_t vsock_cid; /* 0 = no vsock */
 	char *vsock_socket;
 	struct vm_chardev_desc serial, console;
-	char *control; /* socket path; NULL = none */
+	struct vm_chardev_desc firmware_log; /* port 402h: what firmware says to its makers */
+	char *control;                       /* socket path; NULL = none */
 	bool rng, balloon, sandbox;
 	bool test_devices; /* isa-debug-exit, pc-testdev, fw_cfg: what kvm-unit-tests expect */
 	enum vm_on_reboot on_reboot;

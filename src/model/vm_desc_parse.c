@@ -206,11 +206,18 @@ static void read_disk(struct reader *r, struct vm_desc *d, size_t i)
 	struct vm_disk *k = &d->disks[i];
 	autofree char *serial = NULL;
 
-	k->path = read_string(r, "path", MAX_PATH, true, false);
+	k->cdrom = read_bool(r, "cdrom", false);
+	k->path = read_string(r, "path", MAX_PATH, !k->cdrom, false);
 	k->format = read_string(r, "format", 32, false, false);
 	if (!k->format)
 		k->format = xstrdup("auto");
-	k->read_only = read_bool(r, "readonly", false);
+	k->bus = (enum vm_disk_bus)read_word(r, "bus", vm_disk_bus_names,
+					     k->cdrom ? VM_DISK_AHCI : VM_DISK_VIRTIO);
+	if (k->cdrom && k->bus != VM_DISK_AHCI)
+		fail(r, "bus", "must be ahci for a CD-ROM drive");
+	k->read_only = read_bool(r, "readonly", k->cdrom);
+	if (k->cdrom && !k->read_only)
+		fail(r, "readonly", "must be true for a CD-ROM drive");
 	k->overlay = read_bool(r, "overlay", false);
 	if (k->read_only && k->overlay)
 		fail(r, "overlay", "cannot be true on a read-only disk");
@@ -309,6 +316,108 @@ static void read_chardev(struct reader *r, const char *key, struct vm_chardev_de
 	close_object(r, &sub);
 }
 
+static bool boots_from(const struct vm_desc *d, unsigned int kind)
+{
+	for (unsigned int i = 0; i < d->n_boot; i++)
+		if (d->boot[i] == kind)
+			return true;
+	return false;
+}
+
+/* An array of different words; absent: cdrom, disk, network. */
+static void read_boot(struct reader *r, struct vm_desc *d)
+{
+	static const enum vm_boot preset[] = {VM_BOOT_CDROM, VM_BOOT_DISK, VM_BOOT_NETWORK};
+	json_t *v = take(r, "boot"), *word;
+	size_t i;
+
+	if (!v) {
+		memcpy(d->boot, preset, sizeof(preset));
+		d->n_boot = VM_BOOT_KINDS;
+		return;
+	}
+	if (!json_is_array(v))
+		fail(r, "boot", "must be an array");
+	json_array_foreach(v, i, word)
+	{
+		unsigned int k = 0;
+
+		while (vm_boot_names[k] &&
+		       (!json_is_string(word) || strcmp(json_string_value(word), vm_boot_names[k])))
+			k++;
+		if (!vm_boot_names[k] || boots_from(d, k)) {
+			fail(r, "boot", "entry %zu is not one of disk, cdrom, network, or is twice",
+			     i);
+			break;
+		}
+		d->boot[d->n_boot++] = (enum vm_boot)k;
+	}
+	json_decref(v);
+}
+
+/* "unix:PATH" or "ADDRESS:PORT", as display/rfb_server.h takes it. */
+static void check_vnc(struct reader *r, const char *vnc)
+{
+	const char *colon = strrchr(vnc, ':');
+	char *end;
+	unsigned long port;
+
+	if (strncmp(vnc, "unix:", 5) == 0) {
+		if (!vnc[5] || strlen(vnc + 5) > 107)
+			fail(r, "vnc", "'%.200s': a socket's path has 1 to 107 bytes", vnc);
+		return;
+	}
+	port = colon ? strtoul(colon + 1, &end, 10) : 0;
+	if (port < 1 || port > 65535 || *end || colon == vnc)
+		fail(r, "vnc", "'%.200s' is neither unix:PATH nor ADDRESS:PORT", vnc);
+}
+
+static void read_display(struct reader *r, struct vm_desc *d)
+{
+	struct reader sub;
+	char path[64];
+
+	d->display.vga = d->firmware != NULL;
+	if (!open_object(r, "display", &sub, path, sizeof(path)))
+		return;
+	d->display.vga = read_bool(&sub, "vga", true);
+	if (d->firmware && !d->display.vga)
+		fail(&sub, "vga", "must be true with firmware");
+	if (d->machine == VM_MACHINE_MICRO && d->display.vga)
+		fail(&sub, "vga", "needs machine q35");
+	d->display.text = read_bool(&sub, "text", false);
+	if (d->display.text && !d->display.vga)
+		fail(&sub, "text", "needs vga");
+	d->display.vnc = read_string(&sub, "vnc", 200, false, false);
+	if (d->display.vnc)
+		check_vnc(&sub, d->display.vnc);
+	if (d->display.vnc && !d->display.vga)
+		fail(&sub, "vnc", "needs vga");
+	d->display.password = read_string(&sub, "password", 8, false, false);
+	close_object(r, &sub);
+}
+
+/* A kernel, or firmware that finds one. */
+static void read_start(struct reader *r, struct vm_desc *d)
+{
+	d->firmware = read_string(r, "firmware", MAX_PATH, false, false);
+	d->nvram = read_string(r, "nvram", MAX_PATH, false, false);
+	d->kernel = read_string(r, "kernel", MAX_PATH, !d->firmware, false);
+	d->initrd = read_string(r, "initrd", MAX_PATH, false, false);
+	d->append = read_string(r, "append", VM_DESC_MAX_APPEND, false, true);
+	if (d->firmware && (d->kernel || d->initrd || d->append))
+		fail(r, "firmware", "and kernel, initrd or append exclude each other");
+	if (d->firmware && d->machine != VM_MACHINE_Q35)
+		fail(r, "firmware", "needs machine q35");
+	if (d->nvram && !d->firmware)
+		fail(r, "nvram", "needs firmware");
+	if (!d->append && !d->firmware)
+		d->append = xstrdup("");
+	read_boot(r, d);
+	d->boot_menu = read_bool(r, "boot_menu", false);
+	read_display(r, d);
+}
+
 static void read_vsock(struct reader *r, struct vm_desc *d)
 {
 	struct reader sub;
@@ -354,19 +463,21 @@ static void read_machine(struct reader *r, struct vm_desc *d)
 	d->engine = (enum vm_engine)read_word(r, "engine", vm_engine_names, VM_ENGINE_AUTO);
 	d->cpus = (unsigned int)read_int(r, "cpus", 1, VM_DESC_MAX_CPUS, 1);
 	read_memory(r, d);
-	d->kernel = read_string(r, "kernel", MAX_PATH, true, false);
-	d->initrd = read_string(r, "initrd", MAX_PATH, false, false);
-	d->append = read_string(r, "append", VM_DESC_MAX_APPEND, false, true);
-	if (!d->append)
-		d->append = xstrdup("");
+	read_start(r, d);
 	d->n_disks = read_array(r, d, "disks", VM_DESC_MAX_DEVS, read_disk);
 	d->n_nets = read_array(r, d, "nets", VM_DESC_MAX_DEVS, read_net);
 	d->n_shares = read_array(r, d, "shares", VM_DESC_MAX_DEVS, read_share);
 	read_vsock(r, d);
 	read_chardev(r, "serial", &d->serial);
 	read_chardev(r, "console", &d->console);
+	read_chardev(r, "firmware_log", &d->firmware_log);
+	if (d->firmware_log.type == VM_CHARDEV_STDIO)
+		fail(r, "firmware_log", "cannot be stdio");
 	if (d->serial.type == VM_CHARDEV_STDIO && d->console.type == VM_CHARDEV_STDIO)
 		fail(r, "console", "serial uses stdio already");
+	if (d->display.text &&
+	    (d->serial.type == VM_CHARDEV_STDIO || d->console.type == VM_CHARDEV_STDIO))
+		fail(r, "display", "text needs stdio, which serial or console uses");
 	d->control = read_string(r, "control", 107, false, false);
 	d->rng = read_bool(r, "rng", true);
 	d->balloon = read_bool(r, "balloon", true);

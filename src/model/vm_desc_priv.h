@@ -10,3 +10,5 @@ extern const char *const vm_engine_names[];
 extern const char *const vm_chardev_names[];
 extern const char *const vm_share_names[];
 extern const char *const vm_on_reboot_names[];
+extern const char *const vm_disk_bus_names[];
+extern const char *const vm_boot_names[];

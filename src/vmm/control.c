@@ -15,7 +15,7 @@
 
 #define CLIENTS_MAX 16
 #define LINE_BYTES  65536u
-#define OUT_BYTES   (1u << 20)
+#define OUT_BYTES   (24u << 20) /* a picture of the largest screen */
 
 struct client {
 	struct list node;
@@ -23,6 +23,7 @@ struct client {
 	struct loop_fd watch;
 	int fd;
 	struct strbuf in, out;
+	int passed; /* a descriptor that came, for the next request; -1 = none */
 	bool dead;
 };
 
@@ -43,6 +44,7 @@ static void client_free(struct client *k)
 	list_remove(&k->node);
 	k->c->n_clients--;
 	close(k->fd);
+	close_p(&k->passed);
 	strbuf_fini(&k->in);
 	strbuf_fini(&k->out);
 	free(k);
@@ -145,7 +147,7 @@ static int run_request(struct client *k, json_t *request, json_t **ret, struct e
 		return err_msg(e, -EINVAL, "arguments: must be an object");
 	if (!args)
 		args = empty = json_object();
-	r = k->c->ops->run(k->c->opaque, command, args, ret, e);
+	r = k->c->ops->run(k->c->opaque, command, args, &k->passed, ret, e);
 	json_decref(empty);
 	return r;
 }
@@ -170,6 +172,9 @@ static void handle_line(struct client *k, const char *line, size_t len)
 	else
 		reply(k, id, "return", ret ? ret : json_object());
 	json_decref(request);
+	/* It was for this request, whatever became of that. */
+	close_p(&k->passed);
+	k->passed = -1;
 }
 
 static void handle_lines(struct client *k)
@@ -193,6 +198,26 @@ static void handle_lines(struct client *k)
 		k->dead = true;
 }
 
+/* Bytes, and perhaps a descriptor with them; the kernel closes what has no room. */
+static ssize_t receive(struct client *k, char *buf, size_t len)
+{
+	char control[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8)));
+	struct iovec iov = {buf, len};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = control,
+			     .msg_controllen = sizeof(control)};
+	ssize_t n = recvmsg(k->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	const struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&msg);
+
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
+	    c->cmsg_len == CMSG_LEN(sizeof(int))) {
+		close_p(&k->passed);
+		memcpy(&k->passed, CMSG_DATA(c), sizeof(int));
+	}
+	return n;
+}
+
 static void on_client(void *opaque, uint32_t events)
 {
 	struct client *k = opaque;
@@ -202,7 +227,7 @@ static void on_client(void *opaque, uint32_t events)
 	if (events & EPOLLOUT)
 		client_flush(k);
 	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
-		n = recv(k->fd, buf, sizeof(buf), MSG_DONTWAIT);
+		n = receive(k, buf, sizeof(buf));
 		if (n > 0) {
 			strbuf_add(&k->in, buf, (size_t)n);
 			handle_lines(k);
@@ -229,6 +254,7 @@ static void on_connect(void *opaque, uint32_t events)
 	k = xnew(struct client);
 	k->c = c;
 	k->fd = fd;
+	k->passed = -1;
 	list_append(&c->clients, &k->node);
 	c->n_clients++;
 	if (loop_add(c->loop, &k->watch, fd, EPOLLIN, on_client, k) < 0)

@@ -17,9 +17,11 @@
 struct control;
 
 struct control_ops {
-	/* @args is an object (empty if absent).  0 with *ret = a new object, NULL for {}; or -errno
-	 * with a message. */
-	int (*run)(void *opaque, const char *command, json_t *args, json_t **ret, struct err *e);
+	/* @args is an object (empty if absent); *@fd a descriptor that came with the request (by
+	 * SCM_RIGHTS), -1 if none did: steal_fd takes it over.  0 with *ret = a new object, NULL
+	 * for {}; or -errno with a message. */
+	int (*run)(void *opaque, const char *command, json_t *args, int *fd, json_t **ret,
+		   struct err *e);
 };
 
 must_check int control_new(struct loop *l, const char *path, const struct control_ops *ops,

@@ -172,6 +172,8 @@ int jail_enter(const struct vm_desc *d, struct err *e)
 		add_place(&j, sandbox_resolver_files()[i]);
 	add_dir_of(&j, d->control, cwd);
 	add_dir_of(&j, d->vsock_socket, cwd);
+	if (d->display.vnc && strncmp(d->display.vnc, "unix:", 5) == 0)
+		add_dir_of(&j, d->display.vnc + 5, cwd);
 	if (d->serial.type == VM_CHARDEV_SOCKET)
 		add_dir_of(&j, d->serial.path, cwd);
 	if (d->console.type == VM_CHARDEV_SOCKET)

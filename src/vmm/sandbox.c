@@ -107,6 +107,8 @@ static int add_rules(const struct landlock *l, const struct vm_desc *d, struct e
 		r = allow_dir_of(l, d->control, e);
 	if (r == 0)
 		r = allow_dir_of(l, d->vsock_socket, e);
+	if (r == 0 && d->display.vnc && strncmp(d->display.vnc, "unix:", 5) == 0)
+		r = allow_dir_of(l, d->display.vnc + 5, e);
 	if (r == 0 && d->serial.type == VM_CHARDEV_SOCKET)
 		r = allow_dir_of(l, d->serial.path, e);
 	if (r == 0 && d->console.type == VM_CHARDEV_SOCKET)

@@ -8,10 +8,16 @@
 #include "base/exit.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "codec/base64.h"
+#include "display/input.h"
+#include "display/rfb_server.h"
+#include "display/screen.h"
 #include "machine/machine.h"
 #include "vmm/chardev.h"
 #include "vmm/control.h"
+#include "vmm/listen.h"
 #include "vmm/sandbox.h"
+#include "vmm/text_view.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -27,8 +33,14 @@ struct vmm {
 	const struct vmm_options *options;
 	struct loop *loop;
 	struct machine *machine;
-	struct chardev_backend *serial, *console;
+	struct chardev_backend *serial, *console, *firmware_log;
 	struct control *control;
+	struct screen *screen; /* NULL without a VGA */
+	struct input *input;
+	struct chardev_backend *terminal; /* of the text view */
+	struct text_view *text_view;
+	struct rfb_server *vnc;
+	int *passed; /* descriptor of the request being run */
 	int signal_fd;
 	struct loop_fd signal_watch, parent_watch;
 	struct timer patience;
@@ -170,31 +182,112 @@ static int run_balloon(struct vmm *v, json_t *args, json_t **ret, struct err *e)
 	return machine_balloon(v->machine, (uint64_t)json_integer_value(memory), e);
 }
 
+/* --- the screen and the keyboard --- */
+
+static int need_screen(const struct vmm *v, struct err *e)
+{
+	return v->screen ? 0 : err_msg(e, -ENODEV, "this machine has no screen");
+}
+
+static int run_screenshot(struct vmm *v, json_t *args, json_t **ret, struct err *e)
+{
+	autostrbuf struct strbuf png = {0}, text = {0};
+	int r = need_screen(v, e);
+
+	if (r < 0)
+		return r;
+	screen_refresh(v->screen);
+	r = screen_png(v->screen, &png, e);
+	if (r < 0)
+		return r;
+	base64_encode(png.data, png.len, &text);
+	*ret = json_pack("{si si ss}", "width", (int)v->screen->width, "height",
+			 (int)v->screen->height, "png", text.data);
+	return 0;
+}
+
+static int run_screen_text(struct vmm *v, json_t *args, json_t **ret, struct err *e)
+{
+	autostrbuf struct strbuf text = {0};
+	int r = need_screen(v, e);
+
+	if (r == 0 && screen_text(v->screen, &text) < 0)
+		r = err_msg(e, -EBUSY, "the screen shows graphics");
+	if (r == 0)
+		*ret = json_pack("{ss}", "text", text.data ? text.data : "");
+	return r;
+}
+
+static const char *one_string(json_t *args, const char *key, struct err *e)
+{
+	const char *s = json_string_value(json_object_get(args, key));
+
+	if (!s || json_object_size(args) != 1)
+		err_msg(e, -EINVAL, "%s: a string is needed", key);
+	return json_object_size(args) == 1 ? s : NULL;
+}
+
+static int run_type(struct vmm *v, json_t *args, json_t **ret, struct err *e)
+{
+	const char *text = one_string(args, "text", e);
+
+	return text ? input_type(v->input, text, e) : -EINVAL;
+}
+
+static int run_keys(struct vmm *v, json_t *args, json_t **ret, struct err *e)
+{
+	const char *keys = one_string(args, "keys", e);
+
+	return keys ? input_chord(v->input, keys, e) : -EINVAL;
+}
+
+static int run_eject(struct vmm *v, json_t *args, json_t **ret, struct err *e)
+{
+	return machine_change_disc(v->machine, -1, e);
+}
+
+static int run_insert(struct vmm *v, json_t *args, json_t **ret, struct err *e)
+{
+	if (*v->passed < 0)
+		return err_msg(e, -EINVAL, "the disc is to be passed as an open descriptor");
+	return machine_change_disc(v->machine, steal_fd(v->passed), e);
+}
+
 static const struct command {
 	const char *name;
 	int (*run)(struct vmm *v, json_t *args, json_t **ret, struct err *e);
 	bool has_args;
 } commands[] = {
     {"balloon", run_balloon, true},
+    {"eject", run_eject, false},
+    {"insert", run_insert, false},
+    {"keys", run_keys, true},
     {"nmi", run_nmi, false},
     {"pause", run_pause, false},
     {"powerdown", run_powerdown, false},
     {"query-stats", run_statistics, false},
     {"reset", run_reset, false},
     {"resume", run_resume, false},
+    {"screen-text", run_screen_text, false},
+    {"screenshot", run_screenshot, false},
     {"status", run_status, false},
     {"stop", run_stop, false},
+    {"type", run_type, true},
 };
 
-static int run_command(void *opaque, const char *command, json_t *args, json_t **ret, struct err *e)
+static int run_command(void *opaque, const char *command, json_t *args, int *fd, json_t **ret,
+		       struct err *e)
 {
+	struct vmm *v = opaque;
+
+	v->passed = fd;
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
 		int r;
 
 		if (strcmp(commands[i].name, command) != 0)
 			continue;
 		r = commands[i].has_args ? 0 : no_arguments(args, e);
-		return r < 0 ? r : commands[i].run(opaque, args, ret, e);
+		return r < 0 ? r : commands[i].run(v, args, ret, e);
 	}
 	return err_msg(e, -ENOSYS, "unknown command '%.64s'", command);
 }
@@ -266,24 +359,60 @@ static int watch_signals(struct vmm *v, struct err *e)
 
 /* --- life --- */
 
+static int open_vnc(struct vmm *v, struct err *e)
+{
+	struct rfb_config cfg = {
+	    .screen = v->screen,
+	    .input = v->input,
+	    .password = v->desc->display.password,
+	    .name = v->desc->name,
+	};
+	int fd = listen_any(v->desc->display.vnc, e);
+
+	return fd < 0 ? err_wrap(e, fd, "VNC") : rfb_server_new(v->loop, fd, &cfg, &v->vnc, e);
+}
+
+static int open_text_view(struct vmm *v, struct err *e)
+{
+	static const struct vm_chardev_desc stdio = {.type = VM_CHARDEV_STDIO};
+	struct chardev_config cfg = {
+	    .desc = &stdio, .loop = v->loop, .on_escape = on_escape, .opaque = v};
+	int r = chardev_backend_open(&cfg, &v->terminal, e);
+
+	if (r == 0)
+		v->text_view =
+		    text_view_new(v->loop, chardev_backend_front(v->terminal), v->screen, v->input);
+	return r;
+}
+
 static int open_ends(struct vmm *v, struct err *e)
 {
 	struct chardev_config serial = {
 	    .desc = &v->desc->serial, .loop = v->loop, .on_escape = on_escape, .opaque = v};
 	struct chardev_config console = {
 	    .desc = &v->desc->console, .loop = v->loop, .on_escape = on_escape, .opaque = v};
+	struct chardev_config firmware_log = {.desc = &v->desc->firmware_log};
 	int r;
 
 	r = loop_new(&v->loop, e);
 	if (r < 0)
 		return r;
 	timer_init(&v->patience, loop_timers(v->loop), on_patience, v);
-	serial.loop = console.loop = v->loop;
+	serial.loop = console.loop = firmware_log.loop = v->loop;
+	v->input = input_new(loop_timers(v->loop));
+	if (v->desc->display.vga)
+		v->screen = screen_new();
 	r = watch_signals(v, e);
 	if (r == 0)
 		r = chardev_backend_open(&serial, &v->serial, e);
 	if (r == 0)
 		r = chardev_backend_open(&console, &v->console, e);
+	if (r == 0)
+		r = chardev_backend_open(&firmware_log, &v->firmware_log, e);
+	if (r == 0 && v->desc->display.vnc)
+		r = open_vnc(v, e);
+	if (r == 0 && v->desc->display.text)
+		r = open_text_view(v, e);
 	if (r == 0 && v->desc->control)
 		r = control_new(v->loop, v->desc->control, &control_ops, v, &v->control, e);
 	return r;
@@ -296,6 +425,9 @@ static int make_machine(struct vmm *v, struct err *e)
 	    .loop = v->loop,
 	    .serial = chardev_backend_front(v->serial),
 	    .console = chardev_backend_front(v->console),
+	    .firmware_log = chardev_backend_front(v->firmware_log),
+	    .screen = v->screen,
+	    .input = v->input,
 	    .event = on_machine,
 	    .vcpu_enter = v->desc->sandbox ? on_vcpu_enter : NULL,
 	    .opaque = v,
@@ -347,7 +479,15 @@ static void release(struct vmm *v)
 	machine_free(v->machine);
 	chardev_backend_close(v->serial);
 	chardev_backend_close(v->console);
+	chardev_backend_close(v->firmware_log);
+	text_view_free(v->text_view);
+	if (v->vnc && strncmp(v->desc->display.vnc, "unix:", 5) == 0)
+		unlink(v->desc->display.vnc + 5);
+	rfb_server_free(v->vnc);
+	chardev_backend_close(v->terminal);
 	control_free(v->control);
+	screen_free(v->screen);
+	input_free(v->input);
 	if (v->loop) {
 		timer_cancel(&v->patience);
 		loop_free(v->loop);

@@ -50,33 +50,57 @@ static void engine_destroy(struct engine *en)
 	free(k);
 }
 
-static int set_slot(struct kvm_engine *k, unsigned int n, struct err *e)
+static int set_slot(struct kvm_engine *k, const struct kvm_userspace_memory_region *want,
+		    struct err *e)
 {
-	const struct gmem_slot *s = &k->en.mem->slots[n];
-	struct kvm_userspace_memory_region r = {
+	struct kvm_userspace_memory_region r = *want;
+
+	if (ioctl(k->vm_fd, KVM_SET_USER_MEMORY_REGION, &r) < 0)
+		return err_set(e, -errno, "KVM: memory at 0x%llx",
+			       (unsigned long long)r.guest_phys_addr);
+	k->told[r.slot] = r;
+	return 0;
+}
+
+static struct kvm_userspace_memory_region wanted_slot(const struct gmem *m, unsigned int n)
+{
+	const struct gmem_slot *s = &m->slots[n];
+
+	if (n >= m->n_slots || (s->flags & GMEM_HIDDEN))
+		return (struct kvm_userspace_memory_region){.slot = n};
+	return (struct kvm_userspace_memory_region){
 	    .slot = n,
 	    .flags = s->flags & GMEM_ROM ? KVM_MEM_READONLY : 0,
 	    .guest_phys_addr = s->gpa,
 	    .memory_size = s->size,
 	    .userspace_addr = (uintptr_t)s->hva,
 	};
-
-	if (ioctl(k->vm_fd, KVM_SET_USER_MEMORY_REGION, &r) < 0)
-		return err_set(e, -errno, "KVM: memory at 0x%llx", (unsigned long long)s->gpa);
-	return 0;
 }
 
+/* What moves goes first: the kernel refuses slots that overlap, and changes of a slot. */
 static int memory_changed(struct engine *en, struct err *e)
 {
 	struct kvm_engine *k = to_kvm(en);
+	int r = 0;
 
-	for (; k->n_slots < en->mem->n_slots; k->n_slots++) {
-		int r = set_slot(k, k->n_slots, e);
+	for (unsigned int i = 0; i < GMEM_MAX_SLOTS && r == 0; i++) {
+		struct kvm_userspace_memory_region want = wanted_slot(en->mem, i),
+						   none = {
+						       .slot = i,
+						       .guest_phys_addr =
+							   k->told[i].guest_phys_addr,
+						   };
 
-		if (r < 0)
-			return r;
+		if (k->told[i].memory_size && memcmp(&want, &k->told[i], sizeof(want)) != 0)
+			r = set_slot(k, &none, e);
 	}
-	return 0;
+	for (unsigned int i = 0; i < GMEM_MAX_SLOTS && r == 0; i++) {
+		struct kvm_userspace_memory_region want = wanted_slot(en->mem, i);
+
+		if (want.memory_size && !k->told[i].memory_size)
+			r = set_slot(k, &want, e);
+	}
+	return r;
 }
 
 static int need_cap(struct kvm_engine *k, int cap, const char *name, struct err *e)

@@ -22,8 +22,9 @@
 struct kvm_engine {
 	struct engine en; /* first */
 	int sys_fd, vm_fd;
-	size_t run_size;           /* bytes of a vCPU's shared page(s) */
-	unsigned int n_slots;      /* memory slots given to the kernel */
+	size_t run_size; /* bytes of a vCPU's shared page(s) */
+	/* Memory slots as the kernel has them; size 0 = it has not. */
+	struct kvm_userspace_memory_region told[GMEM_MAX_SLOTS];
 	struct kvm_msr_list *msrs; /* which MSRs the kernel saves */
 };
 

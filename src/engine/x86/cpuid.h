@@ -13,7 +13,7 @@
 #define CPUID_MAX_LEAVES 64
 
 /* Physical and linear address widths of our own engines; the page walker accepts just these. */
-#define CPU_PHYS_BITS   46
+#define CPU_PHYS_BITS   40 /* more, and UEFI cannot map it all: docs/pc.md */
 #define CPU_LINEAR_BITS 48
 /* Clock of the local APIC's timer, as leaves 15H and 4000_0010H tell it (device/lapic.c). */
 #define CPU_LAPIC_KHZ 1000000

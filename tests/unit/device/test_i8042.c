@@ -134,8 +134,8 @@ static void test_keyboard(void)
 	EXPECT(false, 0x1e);
 	/* Full: whole keys are dropped. */
 	memset(flood, 0x1c, sizeof(flood));
-	i8042_key(k, flood, sizeof(flood));
-	i8042_key(k, flood, sizeof(flood));
+	CHECK(i8042_key(k, flood, sizeof(flood)));
+	CHECK(!i8042_key(k, flood, sizeof(flood)));
 	for (unsigned int i = 0; i < I8042_QUEUE; i++)
 		CHECK_EQ(in8(b, 0x60), 0x1e);
 	CHECK_EQ(in8(b, 0x64) & 1, 0);

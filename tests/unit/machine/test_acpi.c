@@ -177,6 +177,53 @@ static void check_tables(const struct acpi_config *c, bool iasl)
 	}
 }
 
+/* Runs the loader's script as firmware does, and finds the tables as for a fixed place. */
+static void test_loader(void)
+{
+	autostrbuf struct strbuf fixed = {0}, t = {0}, script = {0};
+	uint8_t fixed_rsdp[RSDP_SIZE], rsdp[RSDP_SIZE];
+	struct acpi_config c = q35;
+	unsigned int allocated = 0;
+	struct err e = {0};
+
+	CHECK_EQ(acpi_build(&c, &fixed, fixed_rsdp, &e), 0);
+	c.loader = &script;
+	CHECK_EQ(acpi_build(&c, &t, rsdp, &e), 0);
+	CHECK(t.len == fixed.len && script.len % 128 == 0);
+	for (size_t at = 0; at < script.len; at += 128) {
+		const char *cmd = script.data + at;
+		bool is_rsdp = strcmp(cmd + 4, "etc/acpi/rsdp") == 0;
+		char *file = is_rsdp ? (char *)rsdp : t.data;
+		size_t len = is_rsdp ? RSDP_SIZE : t.len;
+		uint32_t off, n;
+
+		CHECK(is_rsdp || strcmp(cmd + 4, "etc/acpi/tables") == 0);
+		switch (load_le32(cmd)) {
+		case 1:
+			allocated++;
+			break;
+		case 2:
+			off = load_le32(cmd + 116);
+			n = (uint8_t)cmd[120];
+			CHECK(strcmp(cmd + 60, "etc/acpi/tables") == 0 && range_ok(off, n, len));
+			CHECK(n == 4 || n == 8);
+			store_le32(file + off, load_le32(file + off) + ACPI_GPA);
+			break;
+		case 3:
+			off = load_le32(cmd + 60);
+			CHECK(range_ok(load_le32(cmd + 64), load_le32(cmd + 68), len) && off < len);
+			CHECK_EQ(file[off], 0);
+			file[off] = (char)-sum(file + load_le32(cmd + 64), load_le32(cmd + 68));
+			break;
+		default:
+			CHECK(!"a command that is known");
+		}
+	}
+	CHECK_EQ(allocated, 2);
+	CHECK(memcmp(t.data, fixed.data, t.len) == 0);
+	CHECK(memcmp(rsdp, fixed_rsdp, RSDP_SIZE) == 0);
+}
+
 int main(void)
 {
 	bool iasl = system("command -v iasl >/dev/null 2>&1") == 0;
@@ -190,6 +237,7 @@ int main(void)
 	test_nesting();
 	test_lengths();
 	check_tables(&q35, iasl);
+	test_loader();
 	check_tables(&micro, iasl);
 	return 0;
 }

@@ -64,6 +64,12 @@ PROGRAM(sipi,
 	"s5\n"
 	"sipi_ap: .code16\n xor %ax, %ax\n mov %ax, %ds\n mov $0x3f8, %dx\n mov $'A', %al\n"
 	"out %al, %dx\n movb $0x5a, 0x7000\n cli\n 2: hlt\n jmp 2b\n .code32");
+/* The chipset's PAM registers, over and over: each time all CPUs are held and let go. */
+PROGRAM(pam,
+	"mov $0xcf8, %dx\n mov $0x80000090, %eax\n out %eax, %dx\n"
+	"mov $3000, %ecx\n mov $0xcfc, %dx\n"
+	"1: mov %cl, %al\n shl $4, %al\n out %al, %dx\n loop 1b\n"
+	"s5");
 /* clang-format on */
 
 struct run {
@@ -233,6 +239,17 @@ static void test_sipi(void)
 	finish(&r);
 }
 
+/* CPU 0 asks for the first hold while the others are only being let go: they missed it. */
+static void test_memory_map(void)
+{
+	struct run r;
+
+	MAKE(&r, pam, ",\"cpus\":4");
+	spin_until(&r, is_over);
+	CHECK_EQ(r.last, MACHINE_POWEROFF);
+	finish(&r);
+}
+
 static void test_triple_fault(void)
 {
 	struct run r;
@@ -344,6 +361,7 @@ int main(void)
 	test_echo(",\"machine\":\"micro\"");
 	test_timer();
 	test_sipi();
+	test_memory_map();
 	test_triple_fault();
 	test_reset();
 	test_reset_button();

@@ -137,6 +137,45 @@ static void test_refusals(void)
 	    "console: serial uses stdio already");
 }
 
+static void test_firmware(void)
+{
+	struct vm_desc d = {0};
+
+	parse_ok("{\"firmware\":\"uefi\",\"nvram\":\"/n\",\"boot\":[\"network\",\"disk\"],"
+		 "\"disks\":[{\"cdrom\":true},{\"path\":\"/d\",\"bus\":\"ahci\"}],"
+		 "\"display\":{\"vnc\":\"unix:/v\",\"password\":\"12345678\"}}",
+		 &d);
+	CHECK_STR(d.firmware, "uefi");
+	CHECK(!d.kernel && !d.append && d.display.vga && !d.display.text);
+	CHECK(d.n_boot == 2 && d.boot[0] == VM_BOOT_NETWORK && d.boot[1] == VM_BOOT_DISK);
+	CHECK(!d.disks[0].path && d.disks[0].read_only && d.disks[0].bus == VM_DISK_AHCI);
+	CHECK(!d.disks[1].cdrom && d.disks[1].bus == VM_DISK_AHCI);
+	vm_desc_fini(&d);
+	parse_ok("{\"firmware\":\"bios\"}", &d);
+	CHECK(d.n_boot == 3 && d.boot[0] == VM_BOOT_CDROM && !d.boot_menu);
+	vm_desc_fini(&d);
+
+	refused("{\"firmware\":\"bios\",\"kernel\":\"k\"}",
+		"firmware: and kernel, initrd or append exclude each other");
+	refused("{\"firmware\":\"bios\",\"machine\":\"micro\"}", "firmware: needs machine q35");
+	refused("{\"kernel\":\"k\",\"nvram\":\"n\"}", "nvram: needs firmware");
+	refused("{\"firmware\":\"bios\",\"boot\":[\"disk\",\"disk\"]}",
+		"boot: entry 1 is not one of disk, cdrom, network, or is twice");
+	refused("{\"firmware\":\"bios\",\"display\":{\"vga\":false}}",
+		"display.vga: must be true with firmware");
+	refused("{\"firmware\":\"bios\",\"display\":{\"vnc\":\"here\"}}",
+		"display.vnc: 'here' is neither unix:PATH nor ADDRESS:PORT");
+	refused("{\"firmware\":\"bios\",\"display\":{\"password\":\"123456789\"}}",
+		"display.password: is 9 bytes long, at most 8 are allowed");
+	refused("{\"kernel\":\"k\",\"disks\":[{\"cdrom\":true,\"bus\":\"virtio\"}]}",
+		"disks[0].bus: must be ahci for a CD-ROM drive");
+	refused("{\"kernel\":\"k\",\"disks\":[{\"cdrom\":true,\"readonly\":false}]}",
+		"disks[0].readonly: must be true for a CD-ROM drive");
+	refused(
+	    "{\"firmware\":\"bios\",\"display\":{\"text\":true},\"serial\":{\"type\":\"stdio\"}}",
+	    "display: text needs stdio, which serial or console uses");
+}
+
 static void test_memory_status(void)
 {
 	static const char text[] = "{\"kernel\":\"k\",\"memory\":1024}";
@@ -164,6 +203,7 @@ int main(void)
 	test_defaults();
 	test_round_trip();
 	test_refusals();
+	test_firmware();
 	test_memory_status();
 	test_truncated();
 	return 0;

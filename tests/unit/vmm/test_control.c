@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -22,7 +23,8 @@ struct fixture {
 	char dir[32], path[64];
 };
 
-static int run(void *opaque, const char *command, json_t *args, json_t **ret, struct err *e)
+static int run(void *opaque, const char *command, json_t *args, int *fd, json_t **ret,
+	       struct err *e)
 {
 	if (strcmp(command, "echo") == 0) {
 		*ret = json_incref(args);
@@ -30,6 +32,14 @@ static int run(void *opaque, const char *command, json_t *args, json_t **ret, st
 	}
 	if (strcmp(command, "nothing") == 0)
 		return 0;
+	if (strcmp(command, "read") == 0) { /* of what came along */
+		char text[16] = "";
+
+		if (*fd >= 0)
+			CHECK(read(*fd, text, sizeof(text) - 1) >= 0);
+		*ret = json_pack("{ss}", "text", text);
+		return 0;
+	}
 	return err_msg(e, -ENOSYS, "unknown command '%s'", command);
 }
 
@@ -130,6 +140,47 @@ static void test_requests(void)
 	teardown(&f);
 }
 
+static void say_with(int fd, const char *text, int pass)
+{
+	char control[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8))) = {0};
+	struct iovec iov = {(void *)(uintptr_t)text, strlen(text)};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = control,
+			     .msg_controllen = sizeof(control)};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(c), &pass, sizeof(int));
+	CHECK_EQ(sendmsg(fd, &msg, MSG_NOSIGNAL), (ssize_t)strlen(text));
+}
+
+/* A descriptor is its request's, and nobody's afterwards. */
+static void test_descriptor(void)
+{
+	struct fixture f;
+	int fd, pipes[2];
+
+	setup(&f);
+	fd = dial(f.path);
+	CHECK(pipe2(pipes, O_CLOEXEC) == 0 && write(pipes[1], "hello", 5) == 5);
+	say_with(fd, "{\"command\":\"read\"}\n", pipes[0]);
+	CHECK_STR(hear(&f, fd), "{\"return\":{\"text\":\"hello\"}}");
+	say(fd, "{\"command\":\"read\"}\n");
+	CHECK_STR(hear(&f, fd), "{\"return\":{\"text\":\"\"}}");
+	/* Closed there: with our end gone, writing finds no reader. */
+	close(pipes[0]);
+	CHECK(write(pipes[1], "x", 1) < 0 && errno == EPIPE);
+	say_with(fd, "{\"comm", pipes[1]); /* and when its sender goes in between */
+	loop_once(f.loop, 10);
+	close(fd);
+	loop_once(f.loop, 10);
+	close(pipes[1]);
+	teardown(&f);
+}
+
 static void test_events(void)
 {
 	struct fixture f;
@@ -212,6 +263,8 @@ static void test_socket(void)
 int main(void)
 {
 	test_requests();
+	signal(SIGPIPE, SIG_IGN);
+	test_descriptor();
 	test_events();
 	test_hostile();
 	test_socket();

@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * display/rfb.c - one viewer's side of the RFB protocol (RFC 6143)
+ *
+ *	version -> security -> [VNC challenge] -> client init -> messages
+ */
+#include "display/rfb_priv.h"
+
+#include <errno.h>
+#include <nettle/des.h>
+#include <nettle/memops.h>
+#include <sys/random.h>
+
+#define RFB_IN_MAX   8192u
+#define CUT_TEXT_MAX (256u << 10)
+#define CHALLENGE    16u
+
+enum state { WANT_VERSION, WANT_SECURITY, WANT_RESPONSE, WANT_INIT, WANT_MESSAGE, DROPPED };
+enum security { SECURITY_NONE = 1, SECURITY_VNC = 2 };
+enum message {
+	SET_PIXEL_FORMAT = 0,
+	SET_ENCODINGS = 2,
+	UPDATE_REQUEST = 3,
+	KEY_EVENT = 4,
+	POINTER_EVENT = 5,
+	CLIENT_CUT_TEXT = 6,
+};
+enum encoding { ENC_RAW = 0, ENC_ZRLE = 16, ENC_DESKTOP_SIZE = -223 };
+
+struct rfb {
+	struct rfb_config cfg;
+	enum state state;
+	unsigned int minor; /* version 3.x */
+	uint8_t challenge[CHALLENGE];
+	struct strbuf in, out;
+	uint32_t skip; /* bytes of a message that nobody reads */
+	struct rfb_format format;
+	z_stream z;
+	bool zrle, resizes;
+	unsigned int width, height; /* as the viewer knows them */
+	bool wants;
+	uint32_t seen; /* refresh number; tiles that changed later are news */
+};
+
+static const struct rfb_format native = {
+    .bits = 32, .max = {255, 255, 255}, .shift = {16, 8, 0}, .cpixel = 3, .cpixel_at = 0};
+
+struct rfb *rfb_new(const struct rfb_config *cfg)
+{
+	struct rfb *r = xnew(struct rfb);
+
+	r->cfg = *cfg;
+	r->format = native;
+	if (deflateInit(&r->z, 3) != Z_OK)
+		abort(); /* no memory */
+	strbuf_puts(&r->out, "RFB 003.008\n");
+	return r;
+}
+
+void rfb_free(struct rfb *r)
+{
+	if (!r)
+		return;
+	deflateEnd(&r->z);
+	strbuf_fini(&r->in);
+	strbuf_fini(&r->out);
+	free(r);
+}
+
+struct strbuf *rfb_out(struct rfb *r)
+{
+	return &r->out;
+}
+
+static unsigned int get16(const uint8_t *p)
+{
+	return (unsigned int)p[0] << 8 | p[1];
+}
+
+static uint32_t get32(const uint8_t *p)
+{
+	return (uint32_t)get16(p) << 16 | get16(p + 2);
+}
+
+/* --- the beginning --- */
+
+static int refuse(struct rfb *r, const char *why)
+{
+	rfb_put32(&r->out, (uint32_t)strlen(why));
+	strbuf_puts(&r->out, why);
+	return -EPROTO;
+}
+
+static void send_challenge(struct rfb *r)
+{
+	if (getrandom(r->challenge, CHALLENGE, 0) != CHALLENGE)
+		abort();
+	strbuf_add(&r->out, r->challenge, CHALLENGE);
+	r->state = WANT_RESPONSE;
+}
+
+/* "RFB 003.00x\n"; 3.3 has the server choose, and other numbers count as 3.3. */
+static int take_version(struct rfb *r, const uint8_t *p)
+{
+	bool password = r->cfg.password;
+
+	if (memcmp(p, "RFB 003.00", 10) != 0 || p[11] != '\n')
+		return -EPROTO;
+	r->minor = p[10] == '7' || p[10] == '8' ? p[10] - '0' : 3;
+	if (r->minor == 3) {
+		rfb_put32(&r->out, password ? SECURITY_VNC : SECURITY_NONE);
+		if (password)
+			send_challenge(r);
+		else
+			r->state = WANT_INIT;
+		return 0;
+	}
+	strbuf_putc(&r->out, 1);
+	strbuf_putc(&r->out, password ? SECURITY_VNC : SECURITY_NONE);
+	r->state = WANT_SECURITY;
+	return 0;
+}
+
+static int take_security(struct rfb *r, const uint8_t *p)
+{
+	if (*p != (r->cfg.password ? SECURITY_VNC : SECURITY_NONE)) {
+		rfb_put32(&r->out, 1);
+		return r->minor == 8 ? refuse(r, "this security type was not offered") : -EPROTO;
+	}
+	if (r->cfg.password) {
+		send_challenge(r);
+		return 0;
+	}
+	if (r->minor == 8)
+		rfb_put32(&r->out, 0);
+	r->state = WANT_INIT;
+	return 0;
+}
+
+/* The challenge, encrypted with the password; the bits of each of its bytes are mirrored (7.2.2).
+ */
+static int take_response(struct rfb *r, const uint8_t *p)
+{
+	uint8_t key[DES_KEY_SIZE] = {0}, want[CHALLENGE];
+	struct des_ctx des;
+
+	for (size_t i = 0; i < sizeof(key) && r->cfg.password[i]; i++)
+		for (unsigned int bit = 0; bit < 8; bit++)
+			key[i] |= (uint8_t)(((uint8_t)r->cfg.password[i] >> bit & 1) << (7 - bit));
+	des_set_key(&des, key);
+	des_encrypt(&des, CHALLENGE, want, r->challenge);
+	if (!memeql_sec(want, p, CHALLENGE)) {
+		rfb_put32(&r->out, 1);
+		return r->minor == 8 ? refuse(r, "wrong password") : -EPROTO;
+	}
+	rfb_put32(&r->out, 0);
+	r->state = WANT_INIT;
+	return 0;
+}
+
+static void put_format(const struct rfb_format *f, struct strbuf *out)
+{
+	const uint8_t head[4] = {f->bits, 24, f->big_endian, 1};
+
+	strbuf_add(out, head, sizeof(head));
+	for (unsigned int i = 0; i < 3; i++)
+		rfb_put16(out, f->max[i]);
+	strbuf_add(out, f->shift, 3);
+	strbuf_add(out, "\0\0\0", 3);
+}
+
+static int take_init(struct rfb *r, const uint8_t *p)
+{
+	const char *name = r->cfg.name;
+
+	/* Shared or not: all viewers see the same. */
+	screen_refresh(r->cfg.screen);
+	r->width = r->cfg.screen->width;
+	r->height = r->cfg.screen->height;
+	rfb_put16(&r->out, r->width);
+	rfb_put16(&r->out, r->height);
+	put_format(&native, &r->out);
+	rfb_put32(&r->out, (uint32_t)strlen(name));
+	strbuf_puts(&r->out, name);
+	r->state = WANT_MESSAGE;
+	return 0;
+}
+
+/* --- messages --- */
+
+/* Short pixels of ZRLE: the three bytes that hold the colours, when three do (7.7.5). */
+static void find_cpixel(struct rfb_format *f)
+{
+	uint32_t mask = 0;
+
+	f->cpixel = f->bits / 8;
+	f->cpixel_at = 0;
+	if (f->bits != 32)
+		return;
+	for (unsigned int i = 0; i < 3; i++)
+		mask |= (uint32_t)f->max[i] << f->shift[i];
+	if (!(mask & 0xff000000)) {
+		f->cpixel = 3;
+		f->cpixel_at = f->big_endian ? 1 : 0;
+	} else if (!(mask & 0xff)) {
+		f->cpixel = 3;
+		f->cpixel_at = f->big_endian ? 0 : 1;
+	}
+}
+
+static int set_format(struct rfb *r, const uint8_t *p)
+{
+	struct rfb_format f = {.bits = p[4], .big_endian = p[6]};
+
+	/* Colour maps went with the screens that had them. */
+	if ((f.bits != 8 && f.bits != 16 && f.bits != 32) || !p[7])
+		return -EPROTO;
+	for (unsigned int i = 0; i < 3; i++) {
+		f.max[i] = (uint16_t)get16(p + 8 + 2 * i);
+		f.shift[i] = p[14 + i];
+		if (f.shift[i] >= f.bits || (uint64_t)f.max[i] << f.shift[i] >= UINT64_C(1)
+										    << f.bits)
+			return -EPROTO;
+	}
+	find_cpixel(&f);
+	/* A depth above 24 means whole pixels. */
+	if (p[5] > 24) {
+		f.cpixel = f.bits / 8;
+		f.cpixel_at = 0;
+	}
+	r->format = f;
+	r->seen = 0;
+	return 0;
+}
+
+static void set_encodings(struct rfb *r, const uint8_t *p, unsigned int n)
+{
+	r->zrle = r->resizes = false;
+	for (unsigned int i = 0; i < n; i++) {
+		int32_t e = (int32_t)get32(p + 4 * i);
+
+		r->zrle |= e == ENC_ZRLE;
+		r->resizes |= e == ENC_DESKTOP_SIZE;
+	}
+}
+
+/* How many bytes the message at @p has, from the @len that are there; 0 = not known yet. */
+static size_t message_size(const uint8_t *p, size_t len)
+{
+	switch (p[0]) {
+	case SET_PIXEL_FORMAT:
+		return 20;
+	case SET_ENCODINGS:
+		return len < 4 ? 0 : 4 + 4 * (size_t)get16(p + 2);
+	case UPDATE_REQUEST:
+		return 10;
+	case KEY_EVENT:
+		return 8;
+	case POINTER_EVENT:
+		return 6;
+	case CLIENT_CUT_TEXT:
+		return 8;
+	}
+	return SIZE_MAX; /* not a message */
+}
+
+static int take_message(struct rfb *r, const uint8_t *p)
+{
+	switch (p[0]) {
+	case SET_PIXEL_FORMAT:
+		return set_format(r, p);
+	case SET_ENCODINGS:
+		set_encodings(r, p + 4, get16(p + 2));
+		return 0;
+	case UPDATE_REQUEST:
+		r->wants = true;
+		if (!p[1]) /* all of it, whatever was seen */
+			r->seen = 0;
+		return 0;
+	case KEY_EVENT:
+		/* Keys that no keyboard of ours has are nobody's fault. */
+		(void)input_key(r->cfg.input, get32(p + 4), p[1] != 0);
+		return 0;
+	case POINTER_EVENT:
+		input_pointer(r->cfg.input, get16(p + 2), get16(p + 4), p[1]);
+		return 0;
+	}
+	r->skip = get32(p + 4); /* the clipboard */
+	return r->skip > CUT_TEXT_MAX ? -EPROTO : 0;
+}
+
+/* What is complete at the front of r->in; bytes taken, 0 = more are needed. */
+static int take(struct rfb *r, size_t *used)
+{
+	static const struct {
+		size_t size;
+		int (*take)(struct rfb *r, const uint8_t *p);
+	} steps[] = {
+	    [WANT_VERSION] = {12, take_version},
+	    [WANT_SECURITY] = {1, take_security},
+	    [WANT_RESPONSE] = {CHALLENGE, take_response},
+	    [WANT_INIT] = {1, take_init},
+	};
+	const uint8_t *p = (const uint8_t *)r->in.data;
+	size_t size;
+
+	*used = 0;
+	if (r->state == WANT_MESSAGE) {
+		size = message_size(p, r->in.len);
+		if (size > RFB_IN_MAX)
+			return -EPROTO;
+		if (!size || r->in.len < size)
+			return 0;
+		*used = size;
+		return take_message(r, p);
+	}
+	size = steps[r->state].size;
+	if (r->in.len < size)
+		return 0;
+	*used = size;
+	return steps[r->state].take(r, p);
+}
+
+int rfb_receive(struct rfb *r, const void *data, size_t len)
+{
+	const uint8_t *p = data;
+	int ret = 0;
+
+	while (r->state != DROPPED && (len || r->in.len)) {
+		size_t n = MIN((size_t)r->skip, len), used = 0;
+
+		r->skip -= (uint32_t)n;
+		p += n;
+		len -= n;
+		n = r->skip ? 0 : MIN(len, (size_t)RFB_IN_MAX - r->in.len);
+		strbuf_add(&r->in, p, n);
+		p += n;
+		len -= n;
+		if (r->in.len && !r->skip)
+			ret = take(r, &used);
+		if (ret < 0) {
+			r->state = DROPPED;
+			return ret;
+		}
+		if (!used && !len)
+			break;
+		strbuf_consume(&r->in, used);
+		/* Of what came after a clipboard's head, the clipboard is the first. */
+		n = MIN((size_t)r->skip, r->in.len);
+		strbuf_consume(&r->in, n);
+		r->skip -= (uint32_t)n;
+	}
+	return r->state == DROPPED ? -EPROTO : 0;
+}
+
+/* --- updates --- */
+
+bool rfb_wants_update(const struct rfb *r)
+{
+	return r->state == WANT_MESSAGE && r->wants && r->out.len < RFB_OUT_MAX;
+}
+
+static bool is_news(const struct rfb *r, unsigned int tx, unsigned int ty)
+{
+	const struct screen *s = r->cfg.screen;
+
+	return s->tiles[ty * s->tiles_x + tx] > r->seen;
+}
+
+static void put_rect(struct rfb *r, const struct rfb_rect *rect)
+{
+	rfb_put16(&r->out, rect->x);
+	rfb_put16(&r->out, rect->y);
+	rfb_put16(&r->out, rect->width);
+	rfb_put16(&r->out, rect->height);
+	rfb_put32(&r->out, r->zrle ? ENC_ZRLE : ENC_RAW);
+	if (r->zrle)
+		rfb_encode_zrle(r->cfg.screen, &r->format, rect, &r->z, &r->out);
+	else
+		rfb_encode_raw(r->cfg.screen, &r->format, rect, &r->out);
+}
+
+/* Rows of tiles, each in runs of news; returns how many rectangles were put. */
+static unsigned int put_news(struct rfb *r)
+{
+	const struct screen *s = r->cfg.screen;
+	unsigned int width = MIN(r->width, s->width), height = MIN(r->height, s->height), n = 0;
+
+	for (unsigned int y = 0; y < height; y += SCREEN_TILE) {
+		for (unsigned int x = 0; x < width;) {
+			struct rfb_rect rect = {x, y, 0, MIN(SCREEN_TILE, height - y)};
+
+			while (x < width && is_news(r, x / SCREEN_TILE, y / SCREEN_TILE))
+				x += SCREEN_TILE;
+			if (x == rect.x) {
+				x += SCREEN_TILE;
+				continue;
+			}
+			rect.width = MIN(x, width) - rect.x;
+			put_rect(r, &rect);
+			n++;
+		}
+	}
+	return n;
+}
+
+static bool any_news(const struct rfb *r)
+{
+	const struct screen *s = r->cfg.screen;
+
+	for (unsigned int i = 0; i < s->tiles_x * s->tiles_y; i++)
+		if (s->tiles[i] > r->seen)
+			return true;
+	return false;
+}
+
+/* Everything at once, when all of it is news: one rectangle compresses best. */
+static bool all_news(const struct rfb *r)
+{
+	return r->seen == 0 && r->width == r->cfg.screen->width &&
+	       r->height == r->cfg.screen->height;
+}
+
+bool rfb_update(struct rfb *r)
+{
+	const struct screen *s = r->cfg.screen;
+	bool resize = r->resizes && (r->width != s->width || r->height != s->height);
+	size_t head = r->out.len;
+	unsigned int n = 0;
+
+	if (!rfb_wants_update(r) || !s->width || (!resize && !any_news(r)))
+		return false;
+	rfb_put32(&r->out, 0); /* FramebufferUpdate; the count is filled in at the end */
+	if (resize) {
+		r->width = s->width;
+		r->height = s->height;
+		r->seen = 0;
+		rfb_put32(&r->out, 0);
+		rfb_put16(&r->out, r->width);
+		rfb_put16(&r->out, r->height);
+		rfb_put32(&r->out, (uint32_t)ENC_DESKTOP_SIZE);
+		n++;
+	}
+	if (all_news(r)) {
+		put_rect(r, &(struct rfb_rect){0, 0, r->width, r->height});
+		n++;
+	} else {
+		n += put_news(r);
+	}
+	r->out.data[head + 2] = (char)(n >> 8);
+	r->out.data[head + 3] = (char)n;
+	r->seen = s->refresh;
+	r->wants = false;
+	return true;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * display/rfb.h - one viewer's side of the RFB protocol (RFC 6143), bytes in and bytes out
+ *
+ * Versions 3.3, 3.7 and 3.8; security None and VNC (DES); encodings Raw and ZRLE; pseudo-encoding
+ * DesktopSize.  True colour in 8, 16 and 32 bits.  The viewer's words are hostile: all of them are
+ * checked, and nothing is kept beyond RFB_IN_MAX.
+ */
+#pragma once
+
+#include "display/input.h"
+#include "display/screen.h"
+
+#define RFB_PASSWORD 8u         /* bytes of one, at most */
+#define RFB_OUT_MAX  (4u << 20) /* no update is added to more than this */
+
+struct rfb;
+
+struct rfb_config {
+	struct screen *screen;
+	struct input *input;
+	const char *password; /* NULL = none asked for */
+	const char *name;     /* of the desktop */
+};
+
+/* The texts must outlive it. */
+struct rfb *rfb_new(const struct rfb_config *cfg);
+void rfb_free(struct rfb *r);
+/* What the viewer sent; -EPROTO: it is no viewer, or not one that may look: drop it when rfb_out is
+ * sent. */
+must_check int rfb_receive(struct rfb *r, const void *data, size_t len);
+/* The caller takes bytes from its front. */
+struct strbuf *rfb_out(struct rfb *r);
+/* The viewer waits for what changes: after screen_refresh, rfb_update. */
+bool rfb_wants_update(const struct rfb *r);
+/* Adds an update to rfb_out if there is anything new; true if so. */
+bool rfb_update(struct rfb *r);

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/fuzz/fuzz_pc.c - a PC's screen, SATA controller and flash: hostile accesses, commands in
+ * memory that change, discs that come and go, pictures painted in between
+ *
+ * One controller has a disk (port 0), a CD-ROM drive (1) and an empty one (2), all of small sizes
+ * so that chance meets their ends.  Checked besides memory errors: the picture has a size, and
+ * nothing but the guest's memory, the frame buffer and the flash changes: a canary lies behind
+ * each.
+ */
+#include "fuzz.h"
+
+#include "device/ahci.h"
+#include "device/pflash.h"
+#include "device/vga.h"
+#include "test.h"
+
+#include <stdio.h>
+#include <sys/mman.h>
+
+#define RAM       (1u << 20)
+#define AHCI_BAR  0xf0000000u
+#define VGA_MMIO  0xf0010000u
+#define VGA_LFB   0xe0000000u
+#define FLASH     0xffc00000u
+#define FLASH_LEN (4 * PFLASH_BLOCK)
+#define CANARY    4096u
+#define STEPS_MAX 400
+
+static struct {
+	struct loop *loop;
+	struct gmem *mem;
+	struct bus *bus;
+	struct pci_bus *pci;
+	struct pci_dev *vga, *ahci;
+	struct device *flash;
+	struct screen *screen;
+	uint8_t *vram, *flash_data;
+	int disk;
+} m;
+
+static void no_msi(void *opaque, uint64_t addr, uint32_t data)
+{
+}
+
+static void no_line(void *opaque, unsigned int pin, bool level)
+{
+}
+
+static void moved(void *opaque)
+{
+	uint64_t gpa;
+
+	if (m.vga && vga_vram_place(m.vga, &gpa))
+		CHECK_EQ(gpa & (VGA_VRAM_SIZE - 1), 0);
+}
+
+static struct blk *open_disk(bool read_only)
+{
+	autofree char *path = xasprintf("/proc/self/fd/%d", m.disk);
+	struct blk_spec spec = {.path = path, .format = "raw", .read_only = read_only};
+	struct blk *b;
+
+	CHECK_EQ(blk_open(&spec, m.loop, &b, NULL), 0);
+	return b;
+}
+
+static uint8_t *with_canary(size_t len)
+{
+	uint8_t *p =
+	    mmap(NULL, len + CANARY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(p != MAP_FAILED);
+	memset(p + len, 0x5a, CANARY);
+	return p;
+}
+
+static void check_canary(const uint8_t *p, size_t len)
+{
+	for (unsigned int i = 0; i < CANARY; i++)
+		CHECK_EQ(p[len + i], 0x5a);
+}
+
+/* Once: what holds no guest state is kept between inputs. */
+static void build_world(void)
+{
+	struct err e = {0};
+
+	CHECK_EQ(loop_new(&m.loop, &e), 0);
+	m.disk = memfd_create("disk", MFD_CLOEXEC);
+	CHECK(m.disk >= 0 && ftruncate(m.disk, 64 << 10) == 0);
+	m.vram = with_canary(VGA_VRAM_SIZE);
+	m.flash_data = with_canary(FLASH_LEN);
+	m.screen = screen_new();
+}
+
+static void plug(struct pci_dev *d, unsigned int devfn, unsigned int bar, uint32_t base)
+{
+	CHECK_EQ(pci_plug(m.pci, d, devfn, NULL), 0);
+	pci_config_write(m.pci, (uint16_t)devfn, PCI_BAR0 + 4 * bar, 4, base);
+	pci_config_write(m.pci, (uint16_t)devfn, PCI_COMMAND, 2, 7);
+}
+
+static void build(void)
+{
+	struct vga_config vga = {
+	    .vram = m.vram, .timers = loop_timers(m.loop), .screen = m.screen, .moved = moved};
+	struct pflash_config flash = {
+	    .gpa = FLASH, .data = m.flash_data, .size = FLASH_LEN, .fd = -1};
+
+	m.vga = NULL;
+	CHECK_EQ(gmem_new(RAM, UINT64_C(1) << 31, &m.mem, NULL), 0);
+	CHECK_EQ(bus_new(&m.bus), 0);
+	CHECK_EQ(pci_bus_new(m.bus, (struct irq){no_line, NULL, 0}, (struct msi_sink){no_msi, NULL},
+			     &m.pci),
+		 0);
+	CHECK_EQ(ahci_new(m.mem, m.loop, &m.ahci), 0);
+	ahci_add_disk(m.ahci, 0, open_disk(true), NULL);
+	ahci_add_cdrom(m.ahci, 1, open_disk(true));
+	ahci_add_cdrom(m.ahci, 2, NULL);
+	CHECK_EQ(vga_new(&vga, &m.vga), 0);
+	plug(m.ahci, 8, 5, AHCI_BAR);
+	plug(m.vga, 16, 2, VGA_MMIO);
+	pci_config_write(m.pci, 16, PCI_BAR0, 4, VGA_LFB);
+	vga_attach_legacy(m.vga, m.bus);
+	CHECK_EQ(pflash_new(&flash, &m.flash), 0);
+	device_attach(m.flash, m.bus);
+	for (unsigned int p = 0; p < 3; p++) {
+		uint64_t base = AHCI_BAR + 0x100 + 0x80 * p;
+
+		bus_write(m.bus, BUS_MMIO, base, 4, 0x1000 * (p + 1));
+		bus_write(m.bus, BUS_MMIO, base + 8, 4, 0x1000 * (p + 1) + 0x800);
+		bus_write(m.bus, BUS_MMIO, base + 0x18, 4, 0x11);
+	}
+}
+
+static void tear_down(void)
+{
+	pci_bus_free(m.pci);
+	device_free(m.flash);
+	bus_free(m.bus);
+	gmem_free(m.mem);
+	check_canary(m.vram, VGA_VRAM_SIZE);
+	check_canary(m.flash_data, FLASH_LEN);
+}
+
+static uint64_t number(struct fuzz_input *in, unsigned int bytes)
+{
+	uint64_t v = 0;
+
+	fuzz_bytes(in, &v, bytes);
+	return v;
+}
+
+/* --- steps --- */
+
+static void access_at(struct fuzz_input *in, enum bus_space space, uint64_t addr)
+{
+	uint8_t how = fuzz_u8(in);
+	unsigned int size = 1u << (how & 3);
+
+	if (space == BUS_PIO)
+		size = MIN(size, 4u);
+	if (how & 4)
+		bus_write(m.bus, space, addr, size, number(in, how & 8 ? 1 : size));
+	else
+		bus_read(m.bus, space, addr, size);
+}
+
+/* The registers that make modes, with an index that exists. */
+static void vga_register(struct fuzz_input *in)
+{
+	static const uint16_t pairs[] = {0x3c4, 0x3ce, 0x3d4, 0x1ce};
+	uint16_t port = pairs[fuzz_u8(in) % ARRAY_SIZE(pairs)];
+	bool words = port == 0x1ce;
+
+	bus_write(m.bus, BUS_PIO, port, words ? 2 : 1, fuzz_u8(in) % 26);
+	bus_write(m.bus, BUS_PIO, port + 1, words ? 2 : 1, number(in, words ? 2 : 1));
+}
+
+static const uint8_t commands[] = {0x25, 0x35, 0x60, 0x61, 0xc8, 0xca, 0x20, 0x06, 0xec,
+				   0xa0, 0xa1, 0xe7, 0x2f, 0x27, 0xef, 0xc6, 0x08};
+static const uint8_t packets[] = {0x00, 0x03, 0x12, 0x1b, 0x1e, 0x23, 0x25, 0x28,
+				  0x43, 0x46, 0x4a, 0x51, 0x5a, 0xa8, 0xbd, 0xbe};
+
+/* A command in its slot, nearly right, and off it goes. */
+static void ahci_command(struct fuzz_input *in)
+{
+	uint8_t head[32] = {5}, fis[20] = {0x27, 0x80}, cdb[16], prd[16] = {0};
+	uint8_t slot = fuzz_u8(in) & 31, port = fuzz_u8(in) % 3, n_prd = fuzz_u8(in) & 7;
+	uint64_t list = 0x1000 * (port + 1u) + 32u * slot, table = 0x10000 + 0x200u * slot;
+
+	store_le16(head + 2, n_prd);
+	store_le64(head + 8, table);
+	fuzz_bytes(in, fis + 4, 10);
+	fuzz_bytes(in, cdb, 12);
+	fis[2] = commands[fuzz_u8(in) % ARRAY_SIZE(commands)];
+	fis[3] = fuzz_u8(in);
+	cdb[0] = packets[cdb[0] % ARRAY_SIZE(packets)];
+	if (fis[3] & 0x80) { /* within the disk */
+		memset(fis + 5, 0, 2);
+		memset(fis + 8, 0, 3);
+		fis[12] = slot << 3;
+		fis[13] = 0;
+		memset(cdb + 2, 0, 3);
+	}
+	(void)!gmem_write(m.mem, list, head, sizeof(head));
+	(void)!gmem_write(m.mem, table, fis, sizeof(fis));
+	(void)!gmem_write(m.mem, table + 0x40, cdb, sizeof(cdb));
+	for (unsigned int i = 0; i < n_prd; i++) {
+		uint8_t where = fuzz_u8(in);
+
+		store_le64(prd, where < 230 ? 0x20000 + where * 0x200u : number(in, 8));
+		store_le32(prd + 12, where & 1 ? 4095 : (uint32_t)number(in, 3));
+		(void)!gmem_write(m.mem, table + 0x80 + 16u * i, prd, sizeof(prd));
+	}
+	bus_write(m.bus, BUS_MMIO, AHCI_BAR + 0x100 + 0x80u * port + 0x38, 4, 1u << slot);
+}
+
+static void change_disc(bool another, bool force)
+{
+	struct blk *b = another ? open_disk(true) : NULL;
+
+	if (ahci_change_disc(m.ahci, 1, b, force, NULL) < 0 && b)
+		blk_close(b); /* locked: it stays ours */
+}
+
+static void other_step(struct fuzz_input *in)
+{
+	uint8_t how = fuzz_u8(in), bytes[16];
+	struct strbuf t = {0};
+
+	switch (how & 7) {
+	case 0:
+		loop_once(m.loop, 0);
+		break;
+	case 1:
+		screen_refresh(m.screen);
+		CHECK(m.screen->width && m.screen->height);
+		(void)screen_text(m.screen, &t);
+		strbuf_fini(&t);
+		break;
+	case 2: /* a disc that changes under a drive */
+		change_disc(how & 8, how & 16);
+		break;
+	case 3:
+		fuzz_bytes(in, bytes, sizeof(bytes));
+		(void)!gmem_write(m.mem, number(in, 2) * 4, bytes, sizeof(bytes));
+		break;
+	case 4:
+		pci_config_write(m.pci, how & 8 ? 8 : 16, fuzz_u8(in) & 0x3c, 4,
+				 (uint32_t)number(in, 4));
+		break;
+	case 5:
+		if (how & 8)
+			pci_bus_reset(m.pci);
+		else
+			device_reset(m.flash);
+		break;
+	default:
+		access_at(in, BUS_MMIO, VGA_LFB + number(in, 4) % (VGA_VRAM_SIZE + 16));
+		break;
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct fuzz_input in = {data, size};
+	unsigned int steps = 0;
+
+	if (!m.loop)
+		build_world();
+	build();
+	while (in.len && steps++ < STEPS_MAX) {
+		uint8_t what = fuzz_u8(&in);
+
+		if (what < 40)
+			access_at(&in, BUS_PIO, 0x3b0 + fuzz_u8(&in) % 0x30);
+		else if (what < 90)
+			vga_register(&in);
+		else if (what < 110)
+			access_at(&in, BUS_MMIO, 0xa0000 + number(&in, 3) % 0x20010);
+		else if (what < 120)
+			access_at(&in, BUS_MMIO, VGA_MMIO + 0x400 + fuzz_u8(&in) * 2);
+		else if (what < 150)
+			access_at(&in, BUS_MMIO, AHCI_BAR + number(&in, 2) % 0x460);
+		else if (what < 190)
+			ahci_command(&in);
+		else if (what < 220)
+			access_at(&in, BUS_MMIO, FLASH + number(&in, 2) % (FLASH_LEN + 8));
+		else
+			other_step(&in);
+	}
+	tear_down();
+	return 0;
+}

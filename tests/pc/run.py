@@ -1,0 +1,524 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""tests/pc/run.py INSULA [CASE...] - whole PCs: firmware, discs, screen and keyboard, as a person
+sees them
+
+Without CASE the quick ones; --all: the long ones, too, which need KERNELS (the folder that
+tests/kernels/fetch filled), or make a disk with mmdebstrap and keep it in CACHE. Exit status 77: what a
+case needs is not installed.
+"""
+import json, os, re, shutil, signal, socket, struct, subprocess, sys, tempfile, time, zlib
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import vnc
+
+INSULA = os.path.abspath(sys.argv[1])
+KERNELS = os.path.abspath(os.environ.get("KERNELS", "build/kernels"))
+CACHE = os.path.abspath(os.environ.get("CACHE", "build/pc"))  # the Debian disk is kept there
+ENGINE = os.environ.get("ENGINE", "soft")
+PATIENCE = float(os.environ.get("PATIENCE", "240"))
+RESCUE = "/usr/lib/grub-rescue/grub-rescue-cdrom.iso"
+temp = tempfile.mkdtemp(prefix="insula-pc-")
+env = dict(os.environ, XDG_DATA_HOME=temp, LC_ALL="C.UTF-8")
+env["PATH"] += ":/usr/sbin:/sbin"
+
+
+class Failed(Exception):
+    pass
+
+
+class Skipped(Exception):
+    pass
+
+
+def check(good, *what):
+    if not good:
+        raise Failed(" ".join(str(w) for w in what))
+
+
+def need(*paths):
+    for p in paths:
+        if not os.path.exists(p) and not shutil.which(p, path=env["PATH"]):
+            raise Skipped(f"{p} is not there")
+
+
+def tool(*args, **more):
+    r = subprocess.run([str(a) for a in args], env=env, capture_output=True, **more)
+    check(r.returncode == 0, args, "status", r.returncode, r.stderr[-1000:])
+    return r.stdout
+
+
+class Machine:
+    count = 0
+
+    def __init__(self, *options, memory="256M", display=(), name=None):
+        Machine.count += 1
+        self.name = name or f"pc{os.getpid()}x{Machine.count}"
+        self.serial = b""
+        self.p = subprocess.Popen([INSULA, "run", "--engine", ENGINE, "--name", self.name, "--memory",
+                                   memory, *display, *options], env=env, stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        os.set_blocking(self.p.stdout.fileno(), False)
+        end = time.time() + 30
+        while not os.path.islink(f"{temp}/insula/machines/{self.name}/control"):
+            check(self.p.poll() is None, "ended at once:", self.p.stderr.read() if self.p.poll() else "")
+            check(time.time() < end, "no control socket")
+            time.sleep(0.05)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *args):
+        self.p.send_signal(signal.SIGTERM)
+        try:
+            self.p.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.p.kill()
+            self.p.communicate()
+
+    def kill(self):
+        """The machine's process, as a power cut would end it."""
+        children = open(f"/proc/{self.p.pid}/task/{self.p.pid}/children").read().split()
+        check(len(children) == 1, "children", children)
+        os.kill(int(children[0]), signal.SIGKILL)
+        self.p.communicate(timeout=30)
+
+    def insula(self, command, *args):
+        r = subprocess.run([INSULA, command, *args], env=env, capture_output=True, timeout=60)
+        return r.returncode, r.stdout.decode(), r.stderr.decode()
+
+    def text(self):
+        status, out, _ = self.insula("screenshot", "--text", self.name)
+        return out if status == 0 else ""
+
+    def png(self):
+        path = os.path.join(temp, "screen.png")
+        status, _, err = self.insula("screenshot", self.name, path)
+        check(status == 0, "screenshot:", err)
+        return read_png(path)
+
+    def keys(self, *keys):
+        status, _, err = self.insula("keys", self.name, *keys)
+        check(status == 0, "keys:", err)
+
+    def type(self, text):
+        status, _, err = self.insula("type", self.name, text)
+        check(status == 0, "type:", err)
+
+    def read_serial(self):
+        try:
+            self.serial += self.p.stdout.read() or b""
+        except BlockingIOError:
+            pass
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.serial.decode("latin-1"))
+
+    def wait(self, what, pattern, read, patience):
+        end = time.time() + (patience or PATIENCE)
+        while not re.search(pattern, read()):
+            check(self.p.poll() is None, "the machine ended, status", self.p.poll(), "before", pattern,
+                  self.serial[-800:], self.p.stderr.read()[-800:] if self.p.poll() is not None else "")
+            check(time.time() < end, "no", pattern, "on", what, "which has:", read()[-2000:])
+            time.sleep(0.2)
+
+    def wait_text(self, pattern, patience=None):
+        self.wait("the screen", pattern, self.text, patience)
+
+    def wait_serial(self, pattern, patience=None):
+        self.wait("the serial line", pattern, self.read_serial, patience)
+
+    def end(self, patience=60):
+        out, err = self.p.communicate(timeout=patience)
+        self.serial += out
+        return self.p.returncode
+
+
+def read_png(path):
+    """Rows of RGB bytes; the format insula writes: 8 bits, no interlace."""
+    data, at, packed = open(path, "rb").read(), 8, b""
+    check(data[:8] == b"\x89PNG\r\n\x1a\n", "not a PNG")
+    while at < len(data):
+        n, kind = struct.unpack(">I4s", data[at:at + 8])
+        if kind == b"IHDR":
+            width, height, depth, color, _, _, lace = struct.unpack(">IIBBBBB", data[at + 8:at + 8 + n])
+        elif kind == b"IDAT":
+            packed += data[at + 8:at + 8 + n]
+        at += 12 + n
+    check((depth, color, lace) == (8, 2, 0), "PNG of", depth, color, lace)
+    raw, rows, before = zlib.decompress(packed), [], bytes(3 * width)
+    for y in range(height):
+        line = raw[y * (3 * width + 1):(y + 1) * (3 * width + 1)]
+        row = bytearray(line[1:])
+        for i in range(3 * width):
+            a, b, c = row[i - 3] if i >= 3 else 0, before[i], before[i - 3] if i >= 3 else 0
+            if line[0] == 1:
+                row[i] = row[i] + a & 255
+            elif line[0] == 2:
+                row[i] = row[i] + b & 255
+            elif line[0] == 3:
+                row[i] = row[i] + (a + b) // 2 & 255
+            elif line[0] == 4:
+                p = a + b - c
+                pa, pb, pc = abs(p - a), abs(p - b), abs(p - c)
+                row[i] = row[i] + (a if pa <= pb and pa <= pc else b if pb <= pc else c) & 255
+        before = bytes(row)
+        rows.append(before)
+    return rows
+
+
+def case_bios_nothing_to_boot():
+    need("/usr/share/seabios/bios-256k.bin")
+    with Machine("--firmware", "bios", "--net", "none") as m:
+        m.wait_text(r"(?s)SeaBIOS \(version .*No bootable device")
+        rows = m.png()
+        check(len(rows) == 400 and len(rows[0]) == 3 * 640, "picture of", len(rows))
+        check(len(set(rows)) > 10, "the picture is empty")
+
+
+def case_bios_menu():
+    need(RESCUE)
+    with Machine("--cdrom", RESCUE, "--boot", "menu,cdrom", "--net", "none") as m:
+        m.wait_text("Press ESC for boot menu")
+        m.keys("esc")
+        m.wait_text(r"(?s)Select boot device:.*1\. DVD/CD \[AHCI/0: Insula CD-ROM")
+        m.type("1")
+        m.wait_text("GNU GRUB")
+
+
+def case_grub_disc():
+    """Characters of every kind reach GRUB, which reads from the disc."""
+    need(RESCUE)
+    with Machine("--cdrom", RESCUE, "--net", "none") as m:
+        m.wait_text("GNU GRUB")
+        m.keys("c")
+        m.wait_text(r"grub>")
+        m.type("echo 'Caps_AND-small $((!|\"'; ls /boot/grub/i386-pc/\n")
+        m.wait_text(r"\nCaps_AND-small \$\(\(!\|\"")
+        m.wait_text(r"normal\.mod")
+
+
+def case_four_cpus_4g():
+    """The first change of the memory map comes while the other CPUs are only starting."""
+    need(RESCUE)
+    for _ in range(3):
+        with Machine("--cdrom", RESCUE, "--net", "none", "--cpus", "4", memory="4G") as m:
+            m.wait_text("GNU GRUB")
+
+
+def case_disk_virtio_and_ahci():
+    """The same hard disk image on either bus, raw and qcow2."""
+    usb = "/usr/lib/grub-rescue/grub-rescue-usb.img"
+    need(usb)
+    for bus in "virtio", "ahci":
+        for form in "raw", "qcow2":
+            copy = os.path.join(temp, f"disk.{form}")
+            tool(INSULA, "disk", "convert", "--force", "--from", "raw", "--to", form, usb, copy)
+            with Machine("--disk", f"{copy},bus={bus}", "--net", "none") as m:
+                m.wait_text("GNU GRUB")
+
+
+def case_ipxe():
+    iso = "/usr/lib/ipxe/ipxe.iso"
+    need(iso)
+    with Machine("--cdrom", iso) as m:
+        m.wait_text("Ctrl-B for the iPXE command line")
+        m.keys("ctrl-b")
+        m.wait_text("iPXE>")
+        m.type("dhcp net0 && show net0/ip\n")
+        m.wait_text(r"10\.0\.2\.15")
+
+
+def case_text_display():
+    """--display text: the screen on our terminal, our keys in the guest."""
+    need(RESCUE)
+    with Machine("--cdrom", RESCUE, "--net", "none", display=("--display", "text")) as m:
+        m.wait_serial("GNU GRUB")
+        m.p.stdin.write(b"c")
+        m.p.stdin.flush()
+        m.wait_serial("grub>")
+        m.p.stdin.write(b"echo from_here\r")
+        m.p.stdin.flush()
+        m.wait_serial(r"(?s)from_here.*from_here")
+
+
+def same(viewer, rows):
+    got = viewer.rgb()
+    check(len(got) == len(rows), "height", len(got), len(rows))
+    for y, row in enumerate(got):
+        check(row == rows[y], "row", y, "differs")
+
+
+def case_vnc():
+    need("/usr/share/seabios/bios-256k.bin")
+    path = os.path.join(temp, "vnc")
+    with Machine("--firmware", "bios", "--net", "none", display=("--display", f"vnc=unix:{path}")) as m:
+        m.wait_text("No bootable device")
+        rows = m.png()
+        viewers = [vnc.Viewer(path), vnc.Viewer(path, encodings=(vnc.RAW, vnc.DESKTOP_SIZE)),
+                   vnc.Viewer(path, websocket=True)]
+        for v in viewers:
+            check(v.name == m.name, "name", v.name)
+            v.request(0)
+            v.update()
+            same(v, rows)
+        for v in viewers:
+            v.request(1)
+        check(all(v.quiet(1) for v in viewers), "an unchanged screen sends something")
+        check(viewers[0].received < 20000, "a text screen took", viewers[0].received)
+
+
+def case_vnc_password():
+    need("openssl")
+    secret = os.path.join(temp, "secret")
+    open(secret, "w").write("sesame\n")
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    with Machine("--firmware", "bios", "--net", "none", "--vnc-password", secret,
+                 display=("--display", f"vnc=127.0.0.1:{port}")) as m:
+        try:
+            vnc.Viewer(("127.0.0.1", port), password="wrong")
+            raise Failed("a wrong password was taken")
+        except vnc.Closed as e:
+            check("wrong password" in str(e), e)
+        v = vnc.Viewer(("127.0.0.1", port), password="sesame")
+        v.request(0)
+        v.update()
+
+
+def case_kernel_with_screen():
+    """A kernel loaded directly, and a VGA: the machine without firmware has the same map below 1 MiB."""
+    kernel, initrd = f"{KERNELS}/cloud/vmlinuz", f"{KERNELS}/initrd-amd64"
+    need(kernel, initrd)
+    path = os.path.join(temp, "vnc")
+    with Machine("--kernel", kernel, "--initrd", initrd, "--net", "none",
+                 display=("--display", f"vnc=unix:{path}")) as m:
+        check(vnc.Viewer(path).width >= 640, "no screen")
+        m.wait_serial("GUEST-OK")
+        check(m.end() == 0, "it did not switch off")
+
+
+def case_vnc_viewer():
+    """A viewer that others wrote."""
+    need("vncsnapshot", RESCUE)
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    jpeg = os.path.join(temp, "viewer.jpg")
+    with Machine("--cdrom", RESCUE, "--net", "none",
+                 display=("--display", f"vnc=127.0.0.1:{port}")) as m:
+        m.wait_text("GNU GRUB")
+        tool("vncsnapshot", "-quiet", f"127.0.0.1:{port - 5900}", jpeg)
+        check(os.path.getsize(jpeg) > 5000, "a small picture:", os.path.getsize(jpeg))
+
+
+def case_vnc_keyboard_and_resize():
+    """Typed by a viewer; the firmware's mode changes reach it as new sizes."""
+    need(RESCUE)
+    path = os.path.join(temp, "vnc")
+    with Machine("--cdrom", RESCUE, "--net", "none", display=("--display", f"vnc=unix:{path}")) as m:
+        v = vnc.Viewer(path)
+        m.wait_text("GNU GRUB")
+        v.key(ord("c"))
+        m.wait_text("grub>")
+        m.type("insmod all_video; clear\n")
+        m.wait_text(r"^\s*grub>")
+        for c in "terminal_output gfxterm":
+            v.key(ord(c), shift=c == "_")
+            time.sleep(0.05)  # a BIOS keeps 15 keys
+        v.key(0xff0d)
+        end = time.time() + PATIENCE
+        while (v.width, v.height) == (640, 400) or v.height < 400:
+            check(time.time() < end, "the screen stayed", v.width, v.height)
+            v.request(1)
+            v.update()
+        check(v.width >= 640 and v.height >= 480, "size", v.width, v.height)
+        v.pointer(10, 10)
+        v.pointer(20, 30, 1)
+        v.request(0)
+        v.update()
+        rows = m.png()
+        check(len(rows) == v.height, "height", len(rows))
+
+
+def case_uefi_shell():
+    need("/usr/share/OVMF/OVMF_CODE_4M.fd")
+    with Machine("--firmware", "uefi", "--net", "none") as m:
+        m.wait_serial("Shell> ")
+        rows = m.png()
+        check(len(rows) >= 600, "lines", len(rows))
+        m.type("echo Hello-$((\n")
+        m.wait_serial(r"(?s)Shell> .*Hello-")
+        m.type("set insula kept\nset insula\n")
+        m.wait_serial("insula = kept")
+        nvram = f"{temp}/insula/machines/{m.name}/nvram.fd"
+        check("insula".encode("utf-16-le") in open(nvram, "rb").read(), "the variable is not kept")
+
+
+def case_memtest():
+    iso = "/usr/lib/memtest86+/memtest86+x64.iso"
+    need(iso)
+    with Machine("--cdrom", iso, "--net", "none", memory="64M") as m:
+        m.wait_text(r"Memtest86\+ v6")
+        m.wait_text(r"Pass +[1-9][0-9]*%")  # it tests
+
+
+def case_uefi_killed_while_writing():
+    """kill -9 while variables are written: each time, one of the values that were being written is
+    there, and the firmware finds its store whole."""
+    need("/usr/share/OVMF/OVMF_CODE_4M.fd")
+    name, values = f"pc{os.getpid()}k", []
+    for turn in range(4):
+        with Machine("--firmware", "uefi", "--net", "none", name=name) as m:
+            m.wait_serial("Shell> ")
+            m.type("set insula\n")
+            if turn:
+                m.wait_serial(r"insula = (value\d+)")
+                found = re.search(r"insula = (value\d+)", m.read_serial())[1]
+                check(found in values, "turn", turn, "found", found, "among", values)
+            values = [f"value{turn}{i}" for i in range(10)] + values[-1:] * bool(turn)
+            if turn == 3:
+                break
+            for i in range(10):
+                m.type(f"set insula value{turn}{i}\n")
+            m.wait_serial(rf"set insula value{turn}2")
+            time.sleep(0.11 + 0.13 * turn)
+            m.kill()
+            values = values[:10] + ([found] if turn else [])
+
+
+def rescue_disc():
+    """A disc by grub-mkrescue: one of Debian's kernels, an initrd whose init says GUEST-OK."""
+    iso, tree = os.path.join(temp, "rescue.iso"), os.path.join(temp, "rescue")
+    kernel, initrd = f"{KERNELS}/cloud/vmlinuz", f"{KERNELS}/initrd-amd64"
+    need("grub-mkrescue", "xorriso", "mformat", kernel, initrd)
+    if not os.path.exists(iso):
+        os.makedirs(f"{tree}/boot/grub")
+        shutil.copy(kernel, f"{tree}/boot/vmlinuz")
+        shutil.copy(initrd, f"{tree}/boot/initrd")
+        open(f"{tree}/boot/grub/grub.cfg", "w").write(
+            "set timeout=1\nmenuentry rescue {\n\tlinux /boot/vmlinuz console=ttyS0 panic=-1\n"
+            "\tinitrd /boot/initrd\n}\n")
+        tool("grub-mkrescue", "-o", iso, tree)
+    return iso
+
+
+def case_rescue_disc_bios():
+    with Machine("--cdrom", rescue_disc(), "--net", "none", memory="512M") as m:
+        m.wait_serial("GUEST-OK")
+        check(m.end() == 0, "it did not switch off")
+
+
+def case_rescue_disc_uefi():
+    with Machine("--firmware", "uefi", "--cdrom", rescue_disc(), "--net", "none", memory="512M") as m:
+        m.wait_serial("GUEST-OK")
+        check(m.end() == 0, "it did not switch off")
+
+
+def case_rescue_disc_as_disk():
+    """The same image is a hard disk, too."""
+    with Machine("--disk", f"{rescue_disc()},bus=ahci", "--net", "none", memory="512M") as m:
+        m.wait_serial("GUEST-OK")
+
+
+def debian(firmware, bus, *options, form="raw", then=lambda m: None):
+    import disk
+    image, copy = os.path.join(CACHE, "debian.img"), os.path.join(temp, f"debian.{form}")
+    if not os.path.exists(image):
+        need("mmdebstrap", "mke2fs", "sfdisk", "grub-mkimage", "mformat", "debugfs")
+        if os.geteuid():
+            raise Skipped("the disk is made by root")
+        os.makedirs(CACHE, exist_ok=True)
+        disk.make(image)
+    tool(INSULA, "disk", "convert", "--force", "--from", "raw", "--to", form, image, copy)
+    with Machine("--firmware", firmware, "--disk", f"{copy},bus={bus}", *options, memory="1G") as m:
+        m.wait_serial("insula-pc login: ")
+        m.p.stdin.write(b"root\n")
+        m.p.stdin.flush()
+        m.wait_serial("root@insula-pc:~# ")
+        then(m)
+        m.p.stdin.write(b"cat /sys/class/dmi/id/sys_vendor; ls /sys/firmware; poweroff\n")
+        m.p.stdin.flush()
+        check(m.end(PATIENCE) == 0, "it did not switch off")
+        check(b"Insula" in m.serial, "no SMBIOS")
+        check((b" efi" in m.serial or b"efi " in m.serial) == (firmware == "uefi"), "EFI or not")
+    if form == "qcow2":
+        tool(INSULA, "disk", "check", copy)
+
+
+def case_debian_bios():
+    debian("bios", "virtio")
+
+
+def case_debian_uefi():
+    debian("uefi", "virtio")
+
+
+def shell(m, command, pattern):
+    m.p.stdin.write(command.encode() + b"\n")
+    m.p.stdin.flush()
+    m.wait_serial(pattern)
+
+
+def change_discs(m):
+    """An empty drive, a disc, no disc, another one: Linux sees each."""
+    disc = os.path.join(temp, "disc.iso")
+    with open(disc, "wb") as f:
+        f.write(b"another disc".ljust(1 << 20, b"\0"))
+    shell(m, "head -c 1 /dev/sr0; echo empty-$?", "No medium found(?s:.*)empty-1")
+    for name, file in ("rescue", RESCUE), ("other", disc):
+        status, _, err = m.insula("insert", m.name, file)
+        check(status == 0, err)
+        want = "CD001" if name == "rescue" else "another disc"
+        skip = 32769 if name == "rescue" else 0
+        shell(m, f"dd if=/dev/sr0 bs=1 skip={skip} count={len(want)} 2>/dev/null; echo {name}-done",
+              f"{want}{name}-done")
+        # udev locks the drive; asked, it opens the tray.
+        end = time.time() + 60
+        while m.insula("eject", m.name)[0]:
+            check(time.time() < end, "the guest does not open the drive")
+            time.sleep(1)
+        shell(m, f"head -c 1 /dev/sr0; echo {name}-out-$?", f"{name}-out-1")
+
+
+def case_debian_uefi_ahci():
+    """qcow2 on SATA: a disk to start from, one that is made; a drive behind them."""
+    need(RESCUE)
+    new = os.path.join(temp, "new.qcow2")
+
+    def use(m):
+        shell(m, "mkfs.ext4 -q /dev/sdb && mount /dev/sdb /mnt && cp /bin/bash /mnt && umount /mnt && "
+              "mount -r /dev/sdb /mnt && cmp /bin/bash /mnt/bash && umount /mnt; echo made-$?", "made-0")
+        change_discs(m)
+
+    debian("uefi", "ahci", "--disk", f"{new},size=20G,bus=ahci", "--cdrom", "none", form="qcow2", then=use)
+    tool(INSULA, "disk", "check", new)
+    check(json.loads(tool(INSULA, "disk", "info", "--json", new))["format"] == "qcow2", "not qcow2")
+
+
+QUICK = ["bios_nothing_to_boot", "bios_menu", "grub_disc", "four_cpus_4g", "disk_virtio_and_ahci", "ipxe",
+         "text_display", "vnc", "vnc_password", "vnc_viewer", "vnc_keyboard_and_resize", "uefi_shell"]
+LONG = ["memtest", "kernel_with_screen", "uefi_killed_while_writing", "rescue_disc_bios", "rescue_disc_uefi",
+        "rescue_disc_as_disk", "debian_bios", "debian_uefi", "debian_uefi_ahci"]
+
+
+def main():
+    names = sys.argv[2:] or QUICK
+    if names == ["--all"]:
+        names = QUICK + LONG
+    failed = skipped = 0
+    for name in names:
+        start = time.time()
+        try:
+            globals()["case_" + name]()
+            print(f"{name}: ok, {time.time() - start:.1f} s", flush=True)
+        except Skipped as e:
+            skipped += 1
+            print(f"{name}: skipped: {e}", flush=True)
+        except (Failed, vnc.Closed, OSError, AssertionError) as e:
+            failed += 1
+            print(f"{name}: FAILED after {time.time() - start:.1f} s: {type(e).__name__} {e}", flush=True)
+    shutil.rmtree(temp, ignore_errors=True)
+    return 1 if failed else 77 if skipped == len(names) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/unit/display/test_rfb.c - the protocol byte by byte: versions, password, formats, updates,
+ * and what no viewer may say (tests/pc has a viewer that decodes ZRLE)
+ */
+#include "display/rfb.h"
+
+#include "base/clock.h"
+#include "test.h"
+
+#include <errno.h>
+#include <nettle/des.h>
+
+static struct timerq timers;
+static struct input *input;
+static struct screen *screen;
+static uint32_t color = 0x102030;
+static unsigned int width = 32, height = 16;
+
+static void paint(void *opaque, struct screen *s)
+{
+	uint32_t row[64];
+
+	screen_size(s, width, height);
+	for (unsigned int x = 0; x < width; x++)
+		row[x] = x < 16 ? 0x102030 : color;
+	for (unsigned int y = 0; y < height; y++)
+		screen_row(s, y, row);
+}
+
+static int text(void *opaque, struct strbuf *out)
+{
+	return -ENODATA;
+}
+
+static const struct screen_ops ops = {paint, text};
+
+static struct rfb *start(const char *password)
+{
+	struct rfb_config cfg = {screen, input, password, "name"};
+
+	return rfb_new(&cfg);
+}
+
+static void send_ok(struct rfb *r, const void *p, size_t n)
+{
+	CHECK_EQ(rfb_receive(r, p, n), 0);
+}
+
+/* What it said, @n bytes of it, is @want. */
+static void said(struct rfb *r, const void *want, size_t n)
+{
+	struct strbuf *out = rfb_out(r);
+
+	CHECK(out->len >= n);
+	CHECK(memcmp(out->data, want, n) == 0);
+	strbuf_consume(out, n);
+}
+
+static struct rfb *connected(void)
+{
+	struct rfb *r = start(NULL);
+
+	said(r, "RFB 003.008\n", 12);
+	send_ok(r, "RFB 003.008\n", 12);
+	said(r, "\1\1", 2);
+	send_ok(r, "\1", 1);
+	said(r, "\0\0\0\0", 4);
+	send_ok(r, "\1", 1);
+	said(r, "\0\x20\0\x10\x20\x18\0\1\0\xff\0\xff\0\xff\x10\x08\0\0\0\0\0\0\0\4name", 28);
+	CHECK_EQ(rfb_out(r)->len, 0);
+	return r;
+}
+
+static void test_update(void)
+{
+	struct rfb *r = connected();
+
+	CHECK(!rfb_wants_update(r));
+	send_ok(r, "\3\0\0\0\0\0\0\x20\0\x10", 10);
+	CHECK(rfb_wants_update(r));
+	screen_refresh(screen);
+	CHECK(rfb_update(r));
+	said(r, "\0\0\0\1\0\0\0\0\0\x20\0\x10\0\0\0\0", 16);
+	said(r, "\x30\x20\x10\0", 4);
+	CHECK_EQ(rfb_out(r)->len, 32 * 16 * 4 - 4);
+	strbuf_consume(rfb_out(r), rfb_out(r)->len);
+
+	/* Nothing new: silence, until there is. */
+	send_ok(r, "\3\1\0\0\0\0\0\x20\0\x10", 10);
+	screen_refresh(screen);
+	CHECK(!rfb_update(r) && rfb_out(r)->len == 0);
+	color = 0xff8040;
+	screen_refresh(screen);
+	CHECK(rfb_update(r));
+	said(r, "\0\0\0\1\0\x10\0\0\0\x10\0\x10\0\0\0\0\x40\x80\xff\0", 20);
+	CHECK(!rfb_wants_update(r));
+	strbuf_consume(rfb_out(r), rfb_out(r)->len);
+
+	/* 5-6-5 in 16 bits, big-endian. */
+	send_ok(r, "\0\0\0\0\x10\x10\1\1\0\x1f\0\x3f\0\x1f\x0b\5\0\0\0\0", 20);
+	send_ok(r, "\3\0\0\0\0\0\0\x20\0\x10", 10);
+	CHECK(rfb_update(r));
+	said(r, "\0\0\0\1\0\0\0\0\0\x20\0\x10\0\0\0\0\x11\x06", 18);
+	rfb_free(r);
+	color = 0x102030;
+}
+
+/* Viewers that know resizing are told, others see as much as they know of. */
+static void test_resize(void)
+{
+	struct rfb *r = connected(), *old = connected();
+
+	send_ok(r, "\2\0\0\1\xff\xff\xff\x21", 8);
+	send_ok(r, "\3\0\0\0\0\0\0\x20\0\x10", 10);
+	send_ok(old, "\3\0\0\0\0\0\0\x20\0\x10", 10);
+	width = 48;
+	screen_refresh(screen);
+	CHECK(rfb_update(r) && rfb_update(old));
+	said(r, "\0\0\0\2\0\0\0\0\0\x30\0\x10\xff\xff\xff\x21", 16);
+	said(r, "\0\0\0\0\0\x30\0\x10\0\0\0\0", 12);
+	CHECK_EQ(rfb_out(r)->len, 48 * 16 * 4);
+	said(old, "\0\0\0\1\0\0\0\0\0\x20\0\x10\0\0\0\0", 16);
+	CHECK_EQ(rfb_out(old)->len, 32 * 16 * 4);
+	width = 32;
+	screen_refresh(screen);
+	rfb_free(r);
+	rfb_free(old);
+}
+
+static void test_password(void)
+{
+	struct rfb *r = start("secret");
+	/* "secret" with the bits of each byte mirrored. */
+	static const uint8_t key[8] = {0xce, 0xa6, 0xc6, 0x4e, 0xa6, 0x2e};
+	uint8_t answer[16];
+	struct des_ctx des;
+
+	strbuf_consume(rfb_out(r), 12);
+	send_ok(r, "RFB 003.008\n\2", 13);
+	said(r, "\1\2", 2);
+	CHECK_EQ(rfb_out(r)->len, 16);
+	des_set_key(&des, key);
+	des_encrypt(&des, 16, answer, (uint8_t *)rfb_out(r)->data);
+	strbuf_consume(rfb_out(r), 16);
+	send_ok(r, answer, 16);
+	said(r, "\0\0\0\0", 4);
+	rfb_free(r);
+
+	r = start("secret");
+	strbuf_consume(rfb_out(r), 12);
+	send_ok(r, "RFB 003.003\n", 12);
+	said(r, "\0\0\0\2", 4);
+	CHECK_EQ(rfb_receive(r, answer, 16), -EPROTO); /* of another challenge */
+	CHECK_EQ(rfb_receive(r, "\1", 1), -EPROTO);    /* and it stays out */
+	rfb_free(r);
+
+	r = start("secret");
+	strbuf_consume(rfb_out(r), 12);
+	CHECK_EQ(rfb_receive(r, "RFB 003.008\n\1", 13), -EPROTO); /* without a password */
+	rfb_free(r);
+}
+
+static void refused(const void *p, size_t n)
+{
+	struct rfb *r = connected();
+
+	CHECK_EQ(rfb_receive(r, p, n), -EPROTO);
+	CHECK(!rfb_wants_update(r));
+	rfb_free(r);
+}
+
+static void test_refusals(void)
+{
+	struct rfb *r = start(NULL);
+	char cut[8 + 1000] = "\6\0\0\0\0\0\3\xe8";
+
+	CHECK_EQ(rfb_receive(r, "GET / HTTP/1", 12), -EPROTO);
+	rfb_free(r);
+	refused("\7", 1);
+	refused("\0\0\0\0\x18\x18\0\1\0\xff\0\xff\0\xff\x10\x08\0\0\0\0", 20); /* 24 bits */
+	refused("\0\0\0\0\x20\x18\0\0\0\xff\0\xff\0\xff\x10\x08\0\0\0\0", 20); /* colour map */
+	refused("\0\0\0\0\x20\x18\0\1\0\xff\0\xff\0\xff\x10\x20\0\0\0\0", 20); /* shift of 32 */
+	refused("\0\0\0\0\x20\x18\0\1\xff\xff\0\xff\0\xff\x18\x08\0\0\0\0", 20);
+	refused("\2\0\xff\xff", 4);             /* more encodings than there are */
+	refused("\6\0\0\0\x7f\xff\xff\xff", 8); /* a clipboard of 2 GiB */
+
+	/* A clipboard in pieces is passed over, and what follows is heard. */
+	r = connected();
+	for (size_t i = 0; i < sizeof(cut); i++)
+		send_ok(r, cut + i, 1);
+	CHECK(!rfb_wants_update(r));
+	send_ok(r, "\3\1\0\0\0\0\0\x20\0\x10", 10);
+	CHECK(rfb_wants_update(r));
+	rfb_free(r);
+}
+
+int main(void)
+{
+	timerq_init(&timers, NULL, NULL, NULL);
+	input = input_new(&timers);
+	screen = screen_new();
+	screen_attach(screen, &ops, NULL);
+	test_update();
+	test_resize();
+	test_password();
+	test_refusals();
+	screen_free(screen);
+	input_free(input);
+	timerq_fini(&timers);
+	return 0;
+}
