@@ -13,7 +13,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 
-#define META_SIZE (64u << 20) /* address space */
+#define META_SIZE (128u << 20) /* address space */
 
 /* jit_call's answer besides JIT_LEAVE */
 #define GO_ON 0u

@@ -80,7 +80,7 @@ struct jit {
 	} stats;
 };
 
-#define JIT_CODE_SIZE (64u << 20)
+#define JIT_CODE_SIZE (256u << 20)
 
 static inline uint32_t jit_uop_code(const struct jit *j, const struct uop *u)
 {
