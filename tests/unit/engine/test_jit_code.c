@@ -133,14 +133,14 @@ static void test_stores(void)
 }
 
 /*
- * 4 MiB of additions, a call at the end of each page, run twice: several times what block and code
- * caches hold.
+ * 11 MiB of additions, a call at the end of each page, run twice: more than the code memory holds
+ * even once.
  */
 static void test_flush(void)
 {
 	static const uint8_t f[] = {0xff, 0xc2, 0xc3};         /* inc %edx; ret */
 	static const uint8_t end[] = {0x01, 0xd0, 0xe7, 0xf4}; /* add, out */
-	const uint32_t from = 0x400000, to = 0x800000, pages = (to - from) / 4096;
+	const uint32_t from = 0x400000, to = 0xf80000, pages = (to - from) / 4096;
 	struct vm vm;
 	struct cpu c;
 
