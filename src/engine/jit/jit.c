@@ -7,6 +7,8 @@
  */
 #include "engine/jit/jit_priv.h"
 
+#include "base/hugemem.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -231,15 +233,27 @@ static void forget_all(struct ivcpu *v, bool blocks_are_gone)
 	jumps_wipe_all(v);
 }
 
+/* Code is looked for all over its memory. */
+static void back_code(struct jit *j, size_t up_to)
+{
+	while (j->backed < up_to) {
+		huge_now(j->rw + j->backed, HUGE_PAGE);
+		huge_now(j->rx + j->backed, HUGE_PAGE);
+		j->backed += HUGE_PAGE;
+	}
+}
+
 static bool room_for(struct ivcpu *v, const struct block *b)
 {
 	struct jit *j = jit_of(v);
+	size_t room = b->n * 1024u + 65536;
 
-	if (j->used + b->n * 1024u + 65536 > JIT_CODE_SIZE ||
+	if (j->used + room > JIT_CODE_SIZE ||
 	    j->meta_used + sizeof(struct jit_code) + 2 * (b->n + 2u) * sizeof(uint32_t) +
 		    JIT_LINKS * sizeof(struct jit_link) >
 		META_SIZE)
 		forget_all(v, false);
+	back_code(j, j->used + room);
 	if (j->n_codes == j->max_codes) {
 		unsigned int n = j->max_codes ? 2 * j->max_codes : 4096;
 		struct jit_code **p = realloc(j->codes, n * sizeof(struct jit_code *));
@@ -353,6 +367,17 @@ const char *jit_host_lacks(void)
 	return NULL;
 }
 
+static int map_code(uint8_t **ret, int prot, int fd)
+{
+	void *p = huge_reserve(JIT_CODE_SIZE);
+
+	if (!p)
+		return -errno;
+	*ret = p;
+	p = mmap(p, JIT_CODE_SIZE, prot, MAP_SHARED | MAP_FIXED, fd, 0);
+	return p == MAP_FAILED ? -errno : 0;
+}
+
 static int code_memory(struct jit *j, struct err *e)
 {
 	int fd = memfd_create("translated", MFD_CLOEXEC), r = 0;
@@ -361,12 +386,10 @@ static int code_memory(struct jit *j, struct err *e)
 		return err_set(e, -errno, "translator");
 	if (ftruncate(fd, JIT_CODE_SIZE) < 0)
 		r = -errno;
-	if (r == 0) {
-		j->rw = mmap(NULL, JIT_CODE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-		j->rx = mmap(NULL, JIT_CODE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
-		if (j->rw == MAP_FAILED || j->rx == MAP_FAILED)
-			r = -errno;
-	}
+	if (r == 0)
+		r = map_code(&j->rw, PROT_READ | PROT_WRITE, fd);
+	if (r == 0)
+		r = map_code(&j->rx, PROT_READ | PROT_EXEC, fd);
 	close(fd);
 	return r < 0 ? err_set(e, r, "translator: code memory") : 0;
 }
@@ -402,16 +425,15 @@ int jit_new(struct ivcpu *v, struct err *e)
 	struct jit *j = xnew(struct jit);
 	int r;
 
-	j->rw = j->rx = j->meta = j->signal_stack = MAP_FAILED;
+	j->rw = j->rx = j->signal_stack = MAP_FAILED;
 	v->jit = j;
 	r = code_memory(j, e);
 	if (r < 0)
 		return r;
-	j->meta = mmap(NULL, META_SIZE, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	j->meta = huge_table(META_SIZE);
 	j->signal_stack = mmap(NULL, JIT_SIGNAL_STACK, PROT_READ | PROT_WRITE,
 			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (j->meta == MAP_FAILED || j->signal_stack == MAP_FAILED)
+	if (!j->meta || j->signal_stack == MAP_FAILED)
 		return err_set(e, -ENOMEM, "translator");
 	for (unsigned int i = 0; i < ARRAY_SIZE(modes); i++) {
 		ZydisDecoderInit(&j->decoder[i], modes[i].mode, modes[i].width);
@@ -438,7 +460,7 @@ void jit_free(struct ivcpu *v)
 		munmap(j->rw, JIT_CODE_SIZE);
 	if (j->rx != MAP_FAILED)
 		munmap(j->rx, JIT_CODE_SIZE);
-	if (j->meta != MAP_FAILED)
+	if (j->meta)
 		munmap(j->meta, META_SIZE);
 	if (j->signal_stack != MAP_FAILED)
 		munmap(j->signal_stack, JIT_SIGNAL_STACK);

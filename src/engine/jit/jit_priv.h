@@ -59,6 +59,7 @@ typedef uint32_t jit_enter_fn(const void *code, void *gs_base);
 struct jit {
 	uint8_t *rw, *rx; /* the same memory: writable, executable */
 	size_t used;      /* bytes */
+	size_t backed;    /* by the host's memory, from the start */
 	size_t stubs;     /* of those, not for blocks */
 	uint8_t *meta;    /* struct jit_code, one behind the other */
 	size_t meta_used;
