@@ -227,6 +227,7 @@ static void forget_all(struct ivcpu *v, bool blocks_are_gone)
 	}
 	j->n_codes = 0;
 	j->used = j->stubs;
+	j->cold_used = JIT_COLD_START;
 	j->meta_used = 0;
 	j->pending.from = NULL;
 	j->stats.flushes++;
@@ -234,12 +235,11 @@ static void forget_all(struct ivcpu *v, bool blocks_are_gone)
 }
 
 /* Code is looked for all over its memory. */
-static void back_code(struct jit *j, size_t up_to)
+static void back_code(struct jit *j, size_t *backed, size_t up_to)
 {
-	while (j->backed < up_to) {
-		huge_now(j->rw + j->backed, HUGE_PAGE);
-		huge_now(j->rx + j->backed, HUGE_PAGE);
-		j->backed += HUGE_PAGE;
+	for (; *backed < up_to; *backed += HUGE_PAGE) {
+		huge_now(j->rw + *backed, HUGE_PAGE);
+		huge_now(j->rx + *backed, HUGE_PAGE);
 	}
 }
 
@@ -248,12 +248,13 @@ static bool room_for(struct ivcpu *v, const struct block *b)
 	struct jit *j = jit_of(v);
 	size_t room = b->n * 1024u + 65536;
 
-	if (j->used + room > JIT_CODE_SIZE ||
+	if (j->used + room > JIT_COLD_START || j->cold_used + room > JIT_CODE_SIZE ||
 	    j->meta_used + sizeof(struct jit_code) + 2 * (b->n + 2u) * sizeof(uint32_t) +
 		    JIT_LINKS * sizeof(struct jit_link) >
 		META_SIZE)
 		forget_all(v, false);
-	back_code(j, j->used + room);
+	back_code(j, &j->backed, j->used + room);
+	back_code(j, &j->cold_backed, j->cold_used + room);
 	if (j->n_codes == j->max_codes) {
 		unsigned int n = j->max_codes ? 2 * j->max_codes : 4096;
 		struct jit_code **p = realloc(j->codes, n * sizeof(struct jit_code *));
@@ -282,6 +283,7 @@ static const struct uop *op_watch(struct ivcpu *v, const struct uop *u)
 	j->codes[j->n_codes++] = b->code;
 	j->stats.translated++;
 	j->stats.code_bytes += b->code->end - b->code->start;
+	j->stats.cold_bytes += b->code->cold_end - b->code->cold;
 	((struct uop *)u)->fn = op_enter;
 	return op_enter(v, u);
 }
@@ -317,27 +319,36 @@ void jit_flush(struct ivcpu *v)
 
 /* --- host signals --- */
 
-const struct uop *jit_uop_at(const struct jit *j, uintptr_t pc)
+/* The last one that begins at @off or before, in the hot or the cold part; NULL = none. */
+static const struct jit_code *code_before(const struct jit *j, uint32_t off, bool cold)
 {
-	uint32_t off = (uint32_t)(pc - (uintptr_t)j->rx);
-	unsigned int lo = 0, hi = j->n_codes, k;
-	const struct jit_code *c;
-	const uint32_t *at;
+	unsigned int lo = 0, hi = j->n_codes;
 
-	if (pc - (uintptr_t)j->rx >= JIT_CODE_SIZE)
-		return NULL;
 	while (lo < hi) {
 		unsigned int mid = (lo + hi) / 2;
 
-		if (j->codes[mid]->start <= off)
+		if ((cold ? j->codes[mid]->cold : j->codes[mid]->start) <= off)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
-	if (!lo || off >= j->codes[lo - 1]->end)
+	return lo ? j->codes[lo - 1] : NULL;
+}
+
+const struct uop *jit_uop_at(const struct jit *j, uintptr_t pc)
+{
+	uint32_t off = (uint32_t)(pc - (uintptr_t)j->rx);
+	bool cold = off >= JIT_COLD_START;
+	const struct jit_code *c;
+	const uint32_t *at;
+	unsigned int k;
+
+	if (pc - (uintptr_t)j->rx >= JIT_CODE_SIZE)
 		return NULL;
-	c = j->codes[lo - 1];
-	at = off < c->copy && c->first ? c->first : c->at;
+	c = code_before(j, off, cold);
+	if (!c || off >= (cold ? c->cold_end : c->end))
+		return NULL;
+	at = !cold && c->first ? c->first : c->at;
 	for (k = c->b->n; k > 0 && at[k] > off;)
 		k--;
 	return k < c->b->n ? &c->b->u[k] : NULL;
@@ -445,6 +456,7 @@ int jit_new(struct ivcpu *v, struct err *e)
 	j->base = blocks_base(v->blocks);
 	constants(v);
 	jit_make_stubs(v, j);
+	j->cold_used = j->cold_backed = JIT_COLD_START;
 	leave_places(v, j);
 	return 0;
 }
@@ -475,8 +487,9 @@ void jit_stats(const struct ivcpu *v, char *buf, size_t len)
 	const struct jit *j = v->jit;
 
 	snprintf(buf, len,
-		 "%" PRIu64 " blocks translated to %" PRIu64 " KiB, entered %" PRIu64
-		 " times, cache flushed %" PRIu64 " times",
-		 j->stats.translated, j->stats.code_bytes >> 10, j->stats.entries,
-		 j->stats.flushes);
+		 "%" PRIu64 " blocks translated to %" PRIu64 " KiB and %" PRIu64
+		 " KiB of seldom used code, entered %" PRIu64 " times, cache flushed %" PRIu64
+		 " times",
+		 j->stats.translated, j->stats.code_bytes >> 10, j->stats.cold_bytes >> 10,
+		 j->stats.entries, j->stats.flushes);
 }

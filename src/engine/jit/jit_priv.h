@@ -31,18 +31,18 @@ struct jit_link {
 
 /*
  * Host code of one block.  Offsets are from the start of the code memory.  When there are two
- * copies (group.c), the first is the one to enter.
+ * copies (group.c), the first is the one to enter, and the second is cold.
  */
 struct jit_code {
 	struct block *b;
 	uint32_t start; /* entry from other pages: R11 = guest address */
 	uint32_t body;  /* entry inside the page: page_rip is right */
-	uint32_t copy;  /* where the code begins in which every access is checked */
 	uint32_t end;
+	uint32_t cold, cold_end; /* the rest */
 	unsigned int n_links;
 	struct jit_link *link;
 	uint32_t *first; /* of each instruction, in the first copy; NULL = there is one copy only */
-	uint32_t at[];   /* and in the last one */
+	uint32_t at[];   /* and in the last one, in which every access is checked */
 };
 
 /* What code tells when it leaves: an eighth of the uop's offset in the block arena, and a link's
@@ -59,7 +59,8 @@ typedef uint32_t jit_enter_fn(const void *code, void *gs_base);
 struct jit {
 	uint8_t *rw, *rx; /* the same memory: writable, executable */
 	size_t used;      /* bytes */
-	size_t backed;    /* by the host's memory, from the start */
+	size_t cold_used; /* likewise, JIT_COLD_START included */
+	size_t backed, cold_backed; /* up to there by the host's memory */
 	size_t stubs;     /* of those, not for blocks */
 	uint8_t *meta;    /* struct jit_code, one behind the other */
 	size_t meta_used;
@@ -77,11 +78,12 @@ struct jit {
 	} pending; /* a jump that wants to be linked */
 	void *signal_stack;
 	struct {
-		uint64_t translated, code_bytes, flushes, entries;
+		uint64_t translated, code_bytes, cold_bytes, flushes, entries;
 	} stats;
 };
 
-#define JIT_CODE_SIZE (256u << 20)
+#define JIT_CODE_SIZE  (256u << 20)
+#define JIT_COLD_START (112u << 20) /* offset of what seldom runs */
 
 static inline uint32_t jit_uop_code(const struct jit *j, const struct uop *u)
 {

@@ -4,7 +4,11 @@
  *
  *	start:	r11 = guest address    page_rip from it          <- jumps from other pages
  *	body:	instruction after instruction                    <- jumps inside the page
- *	cold:	misses and exits: mov ecx, which uop; jmp stub
+ *
+ * and in another part of the memory, so that what runs is close together:
+ *
+ *	cold:	the second copy, if there is one (group.c)
+ *		misses and exits: mov ecx, which uop; jmp stub
  */
 #include "engine/jit/jit_priv.h"
 
@@ -128,15 +132,32 @@ static bool translate_all(struct tr *t, uint32_t *at)
 	return true;
 }
 
+/* From now on to the cold part. */
+static void go_cold(struct tr *t)
+{
+	struct jit *j = t->j;
+
+	t->c->end = emit_at(&t->e);
+	t->c->cold = j->cold_used;
+	t->e.p = j->rw + j->cold_used;
+	t->e.end = j->rw + JIT_CODE_SIZE;
+}
+
 /* With groups, and once more without; or without only. */
 static bool translate_copies(struct tr *t)
 {
 	t->grouped = t->wide && tr_find_groups(t);
-	if (t->grouped && !translate_all(t, t->at[0]))
+	if (!t->grouped) {
+		if (!translate_all(t, t->at[1]))
+			return false;
+		go_cold(t);
+		return true;
+	}
+	if (!translate_all(t, t->at[0]))
 		return false;
-	t->c->copy = emit_at(&t->e);
-	t->c->first = t->grouped ? t->at[0] : NULL;
+	t->c->first = t->at[0];
 	t->grouped = false;
+	go_cold(t);
 	if (!translate_all(t, t->at[1]))
 		return false;
 	for (unsigned int i = 0; i < t->n_other && !t->e.overflow; i++)
@@ -200,7 +221,7 @@ struct jit_code *jit_translate(struct ivcpu *v, struct block *b)
 	if (!can_translate(v, b))
 		return NULL;
 	t.e = (struct emit){
-	    .start = j->rw, .p = j->rw + ALIGN_UP(j->used, 16u), .end = j->rw + JIT_CODE_SIZE};
+	    .start = j->rw, .p = j->rw + ALIGN_UP(j->used, 16u), .end = j->rw + JIT_COLD_START};
 	*c = (struct jit_code){.b = b, .start = emit_at(&t.e)};
 	emit_op(&t.e, t.wide, 0x8d, HOST_T1, rm_base(HOST_T1, -(int32_t)b->u[0].off));
 	emit_store(&t.e, HOST_T1, rm_gs(GS(page_rip)));
@@ -210,8 +231,9 @@ struct jit_code *jit_translate(struct ivcpu *v, struct block *b)
 	write_cold(&t);
 	if (t.e.overflow || t.full)
 		return NULL;
-	c->end = emit_at(&t.e);
+	c->cold_end = emit_at(&t.e);
 	j->used = c->end;
+	j->cold_used = c->cold_end;
 	j->meta_used += settle(&t);
 	return c;
 }
