@@ -91,20 +91,31 @@ enum tlb_set { TLB_SUPER, TLB_USER, TLB_SUPER_AC /* SMAP off by EFLAGS.AC */, TL
  */
 #define AS_SLOTS 8
 
-/* Translated code by address (engine/jit), where jumps that leave their page look first. */
-#define JUMPS_BITS 16
-#define JUMPS_SIZE (1u << JUMPS_BITS)
-#define JUMPS_USED 4096
+/* Where translated code looks when it leaves its page (engine/jit/jumps.c). */
+#define JUMPS_BITS  16
+#define JUMPS_SIZE  (1u << JUMPS_BITS)
+#define JUMPS_USED  4096
+#define JUMPS_PAGES 4096
+#define JUMPS_RETS  512
 struct jumps {
 	uint64_t rip[JUMPS_SIZE];   /* minus the address; the first is never used */
 	uint64_t code[JUMPS_SIZE];  /* host address */
 	uint32_t frame[JUMPS_SIZE]; /* number of the physical page with the guest's code */
 	uint64_t pages[2048];       /* Bloom filter of the linear pages in it */
+	uint64_t frames[256];       /* and of the physical ones */
 	uint16_t used[JUMPS_USED];  /* places filled since it was empty; too many: all */
 	uint32_t n_used;
 	uint32_t second[64]; /* frames in which instructions that cross a page end; too many: any */
 	uint32_t n_second;
 	uint32_t key; /* of the blocks in it */
+	bool live;    /* something was entered since it was empty */
+	/* By linear page: its code's number (struct jit_page) minus the page; the first is empty. */
+	uint64_t page[JUMPS_PAGES];
+	uint32_t page_frame[JUMPS_PAGES];
+	/* By place on the stack: what a call noted about its return. */
+	uint64_t ret_not[JUMPS_RETS]; /* complement of the guest address */
+	uint64_t ret_code[JUMPS_RETS];
+	uint64_t leave; /* code that leaves at the address in R11 */
 };
 
 struct as_slot {
@@ -227,6 +238,7 @@ struct ivcpu {
 	/* Bits of an address that are its place in struct jumps; 0 while somebody wants us to
 	 * leave: nothing is found then. */
 	_Atomic uint64_t jumps_mask;
+	_Atomic uint64_t pages_mask; /* likewise, in jumps.page */
 	struct jit_state jx;
 	void *vec; /* vec_*.c's own: gadget cache */
 	uint32_t gmem_epoch;

@@ -455,11 +455,9 @@ void *tlb_fill(struct ivcpu *v, uint64_t lin, enum access acc, uint64_t *pa)
 void tlb_init(struct ivcpu *v)
 {
 	set_init(&v->super);
-	jumps_init(&v->kernel_jumps);
 	for (unsigned int k = 0; k < AS_SLOTS; k++) {
 		set_init(&v->as_state[k].slot->user);
 		set_init(&v->as_state[k].slot->ac);
-		jumps_init(&v->as_state[k].slot->jumps);
 	}
 	v->as_slot = v->as_state[0].slot;
 	v->as_state[0].valid = true;

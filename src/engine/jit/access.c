@@ -133,8 +133,8 @@ static void check_zero(struct tr *t, bool write)
 	if (t->two_accesses)
 		tr_cold_exit(t, t->u);
 	else
-		tr_cold(t, t->j->miss, jit_uop_code(t->j, t->u) | (write ? JIT_MISS_WRITE : 0), 0,
-			-1);
+		(void)tr_cold(t, t->j->miss,
+			      jit_uop_code(t->j, t->u) | (write ? JIT_MISS_WRITE : 0), 0, -1);
 	emit_here(&t->e, hit);
 }
 

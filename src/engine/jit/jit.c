@@ -60,6 +60,49 @@ void jit_mode_changed(struct ivcpu *v)
 
 /* --- from C to code and back --- */
 
+/* Number of the code that is in @b's page now; 0 = there is none left. */
+static uint32_t page_number(struct jit *j, const struct block *b)
+{
+	uint32_t frame = (uint32_t)(b->pa >> GMEM_PAGE_SHIFT);
+	struct jit_page *p = &j->pages[frame % JIT_PAGES];
+
+	if (p->number && p->frame == frame && p->gen == b->gen)
+		return p->number;
+	if (j->next_number >= JIT_NUMBERS)
+		return 0;
+	*p = (struct jit_page){.frame = frame, .gen = b->gen, .number = j->next_number};
+	j->next_number += 2;
+	return p->number;
+}
+
+/* The jump @l of @from led to @to. */
+static void link_up(struct ivcpu *v, struct jit_code *from, struct jit_link *l, struct jit_code *to,
+		    uint32_t number)
+{
+	struct jit *j = jit_of(v);
+	bool crosses = to->b->crosses;
+
+	switch (l->kind) {
+	case LINK_NEAR:
+		/* Its second page may change or go: by the jump cache, which knows. */
+		emit_aim(j->rw, l->at, crosses ? jit_detour(v, from, l) : to->body);
+		break;
+	case LINK_FAR:
+		if (crosses || !number)
+			return;
+		number = -number;
+		memcpy(j->rw + l->number_at, &number, sizeof(number));
+		emit_aim(j->rw, l->at, to->body);
+		break;
+	case LINK_RETURN:
+		if (crosses)
+			return;
+		emit_aim(j->rw, l->at, to->start);
+		break;
+	}
+	l->used = true;
+}
+
 static void note_entry(struct ivcpu *v, struct block *b)
 {
 	struct jit *j = jit_of(v);
@@ -67,32 +110,32 @@ static void note_entry(struct ivcpu *v, struct block *b)
 	uint64_t rip = (v->page_rip + b->u[0].off) & v->rip_mask;
 	uint64_t lin = v->mode == MODE_LONG ? rip : (uint32_t)(v->c.seg[SEG_CS].base + rip);
 	struct jit_code *from = j->pending.from;
+	uint32_t number = page_number(j, b);
+	struct jit_link *l;
 
 	if (v->tlb_set == TLB_SUPER)
-		jumps_enter(&v->kernel_jumps, rip, lin, b, j->rx + c->start);
+		jumps_enter(&v->kernel_jumps, rip, lin, b, j->rx + c->start, number);
 	else if (v->tlb_set == TLB_USER)
-		jumps_enter(&v->as_slot->jumps, rip, lin, b, j->rx + c->start);
+		jumps_enter(&v->as_slot->jumps, rip, lin, b, j->rx + c->start, number);
 	if (!from)
 		return;
 	j->pending.from = NULL;
-	if (j->pending.rip == rip && from->link[j->pending.link].to == b->u[0].off &&
-	    from->b->key == b->key && !from->b->dead &&
-	    (from->b->pa ^ b->pa) >> GMEM_PAGE_SHIFT == 0 && *from->b->word == from->b->gen) {
-		struct jit_link *l = &from->link[j->pending.link];
-
-		/* Its second page may change or go: by the jump cache, which knows. */
-		emit_aim(j->rw, l->at, b->crosses ? jit_detour(v, from, l) : c->body);
-		l->used = true;
-	}
+	l = &from->link[j->pending.link];
+	if (j->pending.rip == rip && from->b->key == b->key && !from->b->dead &&
+	    *from->b->word == from->b->gen &&
+	    (l->kind == LINK_FAR || (from->b->pa ^ b->pa) >> GMEM_PAGE_SHIFT == 0) &&
+	    (l->to & 0xfff) == b->u[0].off)
+		link_up(v, from, l, c, number);
 }
 
 /* Puts back what a request for leaving took.  False = there is one. */
 static bool may_enter(struct ivcpu *v)
 {
-	if (unlikely(v->jumps_mask != JUMPS_MASK)) {
+	if (unlikely(v->jumps_mask != JUMPS_MASK || v->pages_mask != PAGES_MASK)) {
 		v->jumps_mask = JUMPS_MASK;
+		v->pages_mask = PAGES_MASK;
 		if (v->kicked)
-			v->jumps_mask = 0;
+			v->jumps_mask = v->pages_mask = 0;
 	}
 	return !v->leave;
 }
@@ -117,7 +160,12 @@ static const struct uop *op_enter(struct ivcpu *v, const struct uop *u)
 
 		j->pending.from = c;
 		j->pending.link = (code >> JIT_LINK_SHIFT) - 1;
-		j->pending.rip = (v->page_rip + c->link[j->pending.link].to) & v->rip_mask;
+		if (c->link[j->pending.link].kind == LINK_RETURN) { /* has returned already */
+			j->pending.rip = v->c.rip;
+			return NULL;
+		}
+		j->pending.rip =
+		    (v->page_rip + (uint64_t)c->link[j->pending.link].to) & v->rip_mask;
 	}
 	return run_uop(v, u);
 }
@@ -230,6 +278,8 @@ static void forget_all(struct ivcpu *v, bool blocks_are_gone)
 	j->cold_used = JIT_COLD_START;
 	j->meta_used = 0;
 	j->pending.from = NULL;
+	memset(j->pages, 0, JIT_PAGES * sizeof(j->pages[0]));
+	j->next_number = 1;
 	j->stats.flushes++;
 	jumps_wipe_all(v);
 }
@@ -248,7 +298,8 @@ static bool room_for(struct ivcpu *v, const struct block *b)
 	struct jit *j = jit_of(v);
 	size_t room = b->n * 1024u + 65536;
 
-	if (j->used + room > JIT_COLD_START || j->cold_used + room > JIT_CODE_SIZE ||
+	if (j->next_number >= JIT_NUMBERS || j->used + room > JIT_COLD_START ||
+	    j->cold_used + room > JIT_CODE_SIZE ||
 	    j->meta_used + sizeof(struct jit_code) + 2 * (b->n + 2u) * sizeof(uint32_t) +
 		    JIT_LINKS * sizeof(struct jit_link) >
 		META_SIZE)
@@ -305,9 +356,14 @@ void jit_unlink(struct ivcpu *v, struct block *b)
 	if (!c)
 		return;
 	for (unsigned int i = 0; i < c->n_links; i++) {
-		if (c->link[i].used)
-			emit_aim(jit_of(v)->rw, c->link[i].at, c->link[i].cold);
-		c->link[i].used = false;
+		struct jit_link *l = &c->link[i];
+		uint32_t none = JIT_NO_NUMBER;
+
+		if (l->used && l->kind == LINK_FAR)
+			memcpy(jit_of(v)->rw + l->number_at, &none, sizeof(none));
+		else if (l->used)
+			emit_aim(jit_of(v)->rw, l->at, l->cold);
+		l->used = false;
 	}
 }
 
@@ -416,13 +472,17 @@ static void constants(struct ivcpu *v)
 	for (unsigned int i = 0; i < ARRAY_SIZE(x->align_mask); i++)
 		x->align_mask[i] = BIT(i) - 1;
 	v->jumps_mask = JUMPS_MASK;
+	v->pages_mask = PAGES_MASK;
+	x->rets_mask = RETS_MASK;
 }
 
 static void leave_places(struct ivcpu *v, const struct jit *j)
 {
-	v->kernel_jumps.code[0] = (uintptr_t)j->rx + j->leave;
+	uint64_t leave = (uintptr_t)j->rx + j->leave;
+
+	jumps_init(&v->kernel_jumps, leave);
 	for (unsigned int k = 0; k < AS_SLOTS; k++)
-		v->as_state[k].slot->jumps.code[0] = (uintptr_t)j->rx + j->leave;
+		jumps_init(&v->as_state[k].slot->jumps, leave);
 }
 
 int jit_new(struct ivcpu *v, struct err *e)
@@ -453,6 +513,8 @@ int jit_new(struct ivcpu *v, struct err *e)
 		ZydisDecoderEnableMode(&j->decoder[i], ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
 	}
 	j->insns = xcalloc(JIT_MAX_INSNS, sizeof(struct tr_insn));
+	j->pages = xcalloc(JIT_PAGES, sizeof(j->pages[0]));
+	j->next_number = 1;
 	j->base = blocks_base(v->blocks);
 	constants(v);
 	jit_make_stubs(v, j);
@@ -478,6 +540,7 @@ void jit_free(struct ivcpu *v)
 		munmap(j->signal_stack, JIT_SIGNAL_STACK);
 	free(j->insns);
 	free(j->codes);
+	free(j->pages);
 	free(j);
 	v->jit = NULL;
 }

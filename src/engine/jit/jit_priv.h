@@ -20,12 +20,33 @@
 
 #include <Zydis/Zydis.h>
 
-/* A jump inside a page: rel32 at @at, aimed at the exit @cold until the target is known. */
+enum jit_link_kind {
+	LINK_NEAR,   /* jump inside the page, aimed at the exit @cold until the target is known */
+	LINK_FAR,    /* jump to another page, if the code there has the number at @number_at */
+	LINK_RETURN, /* where the code behind a call is; @cold as for a near one */
+};
+
+/* A rel32 at @at. */
 struct jit_link {
 	uint32_t at, cold;
-	uint16_t to; /* target's offset in the page */
+	uint32_t number_at;
+	int32_t to; /* target, from the page's start */
+	uint8_t kind;
 	bool used;
 };
+
+/*
+ * What code a physical page holds: a number that is given once for each page and generation of its
+ * contents.  Numbers are odd and small, so that numbers of two pages differ by less than two linear
+ * pages do that have one place in jumps.page.
+ */
+struct jit_page {
+	uint32_t frame, gen, number;
+};
+#define JIT_PAGES     (1u << 17)
+#define JIT_NUMBERS   (1u << 22)
+#define JIT_NO_NUMBER 0x40000001 /* what no page's number can make 0 */
+_Static_assert(JIT_NUMBERS <= JUMPS_PAGES << GMEM_PAGE_SHIFT, "numbers could be taken for pages");
 
 #define JIT_LINKS 32
 
@@ -68,7 +89,9 @@ struct jit {
 	unsigned int n_codes, max_codes;
 	uint8_t *base; /* of the block arena */
 	jit_enter_fn *enter;
-	uint32_t exit, call, call_end, miss, leave, load_sse, load_avx, load_x87; /* stubs */
+	uint32_t exit, call, call_end, miss, leave, returned, load_sse, load_avx, load_x87; /* stubs */
+	struct jit_page *pages; /* by frame, JIT_PAGES */
+	uint32_t next_number;
 	struct tr_insn *insns;   /* of the block that is being translated */
 	ZydisDecoder decoder[3]; /* by enum insn_bits */
 	struct {
@@ -187,6 +210,8 @@ struct tr {
 		int16_t undo; /* to add to RSP first */
 		int16_t link; /* number, -1 = none */
 		struct rm ea; /* R11 = this address first; not mem = no */
+		bool look_up; /* by the jump cache first; then RSP moves by @pop */
+		int32_t pop;
 	} cold[384];
 	unsigned int n_cold;
 	bool full; /* no room for more cold code: give up */
@@ -208,7 +233,7 @@ static inline unsigned int jit_host(unsigned int g)
 
 /* rel32 at the current place (already emitted as the last 4 bytes) to the exit at uop @u. */
 void tr_cold_exit(struct tr *t, const struct uop *u);
-void tr_cold(struct tr *t, uint32_t stub, uint32_t code, int undo, int link);
+struct cold *tr_cold(struct tr *t, uint32_t stub, uint32_t code, int undo, int link);
 
 /* The instruction t->k to t->z, t->ops, t->i; false if it is none. */
 bool tr_decode(struct tr *t);
@@ -260,6 +285,8 @@ struct rm tr_stack_room(struct tr *t);
 
 /* Branches, calls, returns, push, pop, leave.  @ends: nothing of the block follows. */
 bool tr_flow(struct tr *t, bool *ends);
+/* To the address in R11 if the jump cache knows it, while RSP moves by @pop; else goes on. */
+void tr_jump_cached(struct tr *t, int32_t pop);
 /* Code for a link that has to go by the jump cache; its offset. */
 uint32_t jit_detour(struct ivcpu *v, const struct jit_code *from, const struct jit_link *l);
 /* The code goes on at @to, relative to the page; what can't be done is left to @u. */

@@ -12,22 +12,23 @@
  */
 #include "engine/jit/jit_priv.h"
 
-void tr_cold(struct tr *t, uint32_t stub, uint32_t code, int undo, int link)
+struct cold *tr_cold(struct tr *t, uint32_t stub, uint32_t code, int undo, int link)
 {
 	if (t->n_cold == ARRAY_SIZE(t->cold)) {
 		t->full = true;
 		t->n_cold--;
 	}
-	t->cold[t->n_cold++] = (struct cold){.at = emit_at(&t->e) - 4,
-					     .to = stub,
-					     .code = code,
-					     .undo = (int16_t)undo,
-					     .link = (int16_t)link};
+	t->cold[t->n_cold] = (struct cold){.at = emit_at(&t->e) - 4,
+					   .to = stub,
+					   .code = code,
+					   .undo = (int16_t)undo,
+					   .link = (int16_t)link};
+	return &t->cold[t->n_cold++];
 }
 
 void tr_cold_exit(struct tr *t, const struct uop *u)
 {
-	tr_cold(t, t->j->exit, jit_uop_code(t->j, u), 0, -1);
+	(void)tr_cold(t, t->j->exit, jit_uop_code(t->j, u), 0, -1);
 }
 
 static void write_cold(struct tr *t)
@@ -41,7 +42,9 @@ static void write_cold(struct tr *t)
 		if (c->undo)
 			emit_op(&t->e, t->wide, 0x8d, RSP, rm_base(RSP, c->undo));
 		if (c->ea.mem)
-			emit_lea(&t->e, HOST_T1, c->ea);
+			emit_op(&t->e, t->wide, 0x8d, HOST_T1, c->ea);
+		if (c->look_up)
+			tr_jump_cached(t, c->pop);
 		emit_mov_imm32(&t->e, HOST_T0, c->code);
 		emit_jmp(&t->e, c->to);
 	}
