@@ -234,7 +234,8 @@ void tr_away(struct tr *t, const struct cold *c)
 static struct rm check_home(struct tr *t, struct rm ea, unsigned int size, bool write)
 {
 	struct offsets o = offsets_of(t, write);
-	struct rm sum = {.mem = true, .base = ea.base, .index = HOST_T0, .scale = 1, .disp = ea.disp};
+	struct rm sum = {
+	    .mem = true, .base = ea.base, .index = HOST_T0, .scale = 1, .disp = ea.disp};
 	uint8_t *hit;
 	struct cold *c;
 
@@ -265,8 +266,8 @@ static bool same_page(uint64_t a, uint64_t b)
 	return (a ^ b) >> GMEM_PAGE_SHIFT == 0;
 }
 
-/* Was the instruction's operand in the page of its base lately?  As far as the registers tell, which
- * are those at the start of the block.  What is the index without a scale may be the base. */
+/* Was the instruction's operand in the page of its base lately?  As far as the registers tell,
+ * which are those at the start of the block.  What is the index without a scale may be the base. */
 static bool at_home(const struct tr *t, struct rm *ea, unsigned int size)
 {
 	const uint64_t *g = t->v->c.gpr;

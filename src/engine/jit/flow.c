@@ -5,8 +5,8 @@
  * A jump inside the page goes straight to the target's code, once that is known (jit_link); only a
  * jump backward looks whether somebody wants the vCPU to leave.  A direct jump out of the page does
  * so as well, when the code there is what it was linked for, and an indirect one looks in the jump
- * cache: in both places nothing is found while somebody wants the vCPU to leave.  A call notes where
- * the code behind it is, for the return (jumps.c).
+ * cache: in both places nothing is found while somebody wants the vCPU to leave.  A call notes
+ * where the code behind it is, for the return (jumps.c).
  *
  * Whatever is not known is left to the interpreter, which executes the branch again from its start:
  * so RSP changes last, behind everything that can leave.
@@ -28,6 +28,11 @@ static void page_address(struct tr *t, unsigned int reg, int64_t off)
 	}
 	if (off)
 		emit_op(&t->e, t->wide, 0x8d, reg, rm_base(reg, (int32_t)off));
+}
+
+void tr_page_address(struct tr *t, int64_t off)
+{
+	page_address(t, HOST_T1, off);
 }
 
 /* RCX = 0 if the address in R11 is in the jump cache at @jumps. */
@@ -73,18 +78,18 @@ static void add_rsp(struct tr *t, int32_t n)
 		emit_op(&t->e, t->wide, 0x8d, RSP, rm_base(RSP, n));
 }
 
-void tr_jump_cached(struct tr *t, int32_t pop)
+void tr_jump_cached(struct tr *t, int32_t jumps, int32_t pop)
 {
 	uint8_t *hit, *miss;
 
-	look_up(&t->e, t->jumps);
+	look_up(&t->e, jumps);
 	hit = emit_jrcxz(&t->e);
 	emit8(&t->e, 0xeb);
 	emit8(&t->e, 0);
 	miss = t->e.p - 1;
 	emit_here(&t->e, hit);
 	add_rsp(t, pop);
-	jump_found(&t->e, t->jumps);
+	jump_found(&t->e, jumps);
 	emit_here(&t->e, miss);
 }
 
