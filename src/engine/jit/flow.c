@@ -198,13 +198,13 @@ void tr_goto(struct tr *t, int64_t to, const struct uop *u, bool backward)
 
 static int64_t target(const struct tr *t)
 {
-	return (int64_t)t->u->off + t->u->len + t->z.raw.imm[0].value.s;
+	return (int64_t)t->u->off + t->u->len + t->z->raw.imm[0].value.s;
 }
 
 /* Not taken goes on. */
 static void branch_if(struct tr *t)
 {
-	unsigned int cc = t->z.opcode & 15;
+	unsigned int cc = t->z->opcode & 15;
 	int64_t to = target(t);
 	bool inside = to >= 0 && to < 0x1000;
 	uint32_t over;
@@ -378,8 +378,8 @@ static bool ret(struct tr *t)
 
 	if (!t->jumps)
 		return false;
-	if (t->z.opcode == 0xc2)
-		pop += (int32_t)(t->z.raw.imm[0].value.u & 0xffff);
+	if (t->z->opcode == 0xc2)
+		pop += (int32_t)(t->z->raw.imm[0].value.u & 0xffff);
 	rm = stack_top(t, RSP);
 	emit_op(&t->e, t->wide, 0x8b, HOST_T1, rm);
 	jump_noted(t, pop);
@@ -390,9 +390,9 @@ static bool ret(struct tr *t)
 static bool branch(struct tr *t, bool *ends)
 {
 	*ends = true;
-	switch (t->z.mnemonic) {
+	switch (t->z->mnemonic) {
 	case ZYDIS_MNEMONIC_JMP:
-		if (t->z.opcode != 0xff) {
+		if (t->z->opcode != 0xff) {
 			int64_t to = target(t);
 
 			go(t, to, t->u, to <= t->u->off, 0);
@@ -400,7 +400,7 @@ static bool branch(struct tr *t, bool *ends)
 		}
 		return jump_indirect(t);
 	case ZYDIS_MNEMONIC_CALL:
-		return t->z.opcode == 0xe8 ? call_direct(t) : call_indirect(t);
+		return t->z->opcode == 0xe8 ? call_direct(t) : call_indirect(t);
 	case ZYDIS_MNEMONIC_RET:
 		return ret(t);
 	default:
@@ -483,8 +483,8 @@ static bool leave_insn(struct tr *t)
 /* In 64-bit mode it has a slow handler. */
 static bool is_push_memory(const struct tr *t)
 {
-	return t->u->fn == op_slow && t->wide && t->z.mnemonic == ZYDIS_MNEMONIC_PUSH &&
-	       t->i.has_mem && t->i.stacksize == 8;
+	return t->u->fn == op_slow && t->wide && t->z->mnemonic == ZYDIS_MNEMONIC_PUSH &&
+	       t->i->has_mem && t->i->stacksize == 8;
 }
 
 bool tr_calls_c(const struct tr *t)
@@ -503,7 +503,7 @@ bool tr_flow(struct tr *t, bool *ends)
 		return false;
 	if (!t->wide && !t->u->flat && t->ops[0].type == ZYDIS_OPERAND_TYPE_MEMORY)
 		return false;
-	switch (t->z.meta.category) {
+	switch (t->z->meta.category) {
 	case ZYDIS_CATEGORY_COND_BR:
 	case ZYDIS_CATEGORY_UNCOND_BR:
 	case ZYDIS_CATEGORY_CALL:
@@ -514,6 +514,6 @@ bool tr_flow(struct tr *t, bool *ends)
 	case ZYDIS_CATEGORY_POP:
 		return pop_insn(t);
 	default:
-		return t->z.mnemonic == ZYDIS_MNEMONIC_LEAVE && leave_insn(t);
+		return t->z->mnemonic == ZYDIS_MNEMONIC_LEAVE && leave_insn(t);
 	}
 }

@@ -401,12 +401,6 @@ static void leave_places(struct ivcpu *v, const struct jit *j)
 
 int jit_new(struct ivcpu *v, struct err *e)
 {
-	static const struct {
-		ZydisMachineMode mode;
-		ZydisStackWidth width;
-	} modes[] = {{ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16},
-		     {ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32},
-		     {ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64}};
 	struct jit *j = xnew(struct jit);
 	int r;
 
@@ -420,12 +414,6 @@ int jit_new(struct ivcpu *v, struct err *e)
 			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (!j->meta || j->signal_stack == MAP_FAILED)
 		return err_set(e, -ENOMEM, "translator");
-	for (unsigned int i = 0; i < ARRAY_SIZE(modes); i++) {
-		ZydisDecoderInit(&j->decoder[i], modes[i].mode, modes[i].width);
-		ZydisDecoderEnableMode(&j->decoder[i], ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
-		ZydisDecoderEnableMode(&j->decoder[i], ZYDIS_DECODER_MODE_CET, ZYAN_FALSE);
-		ZydisDecoderEnableMode(&j->decoder[i], ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
-	}
 	j->insns = xcalloc(JIT_MAX_INSNS, sizeof(struct tr_insn));
 	j->pages = xcalloc(JIT_PAGES, sizeof(j->pages[0]));
 	j->next_number = 1;

@@ -17,8 +17,7 @@
 
 #include "engine/jit/emit.h"
 #include "engine/jit/jit.h"
-
-#include <Zydis/Zydis.h>
+#include "engine/x86/insn_zydis.h"
 
 enum jit_link_kind {
 	LINK_NEAR,   /* jump inside the page, aimed at the exit @cold until the target is known */
@@ -93,8 +92,7 @@ struct jit {
 	    load_x87;           /* stubs */
 	struct jit_page *pages; /* by frame, JIT_PAGES */
 	uint32_t next_number;
-	struct tr_insn *insns;   /* of the block that is being translated */
-	ZydisDecoder decoder[3]; /* by enum insn_bits */
+	struct tr_insn *insns; /* of the block that is being translated */
 	struct {
 		struct jit_code *from;
 		unsigned int link;
@@ -203,12 +201,13 @@ struct tr {
 	} other[JIT_GROUPS];
 	unsigned int n_other;
 	uint32_t at[2][JIT_MAX_INSNS + 1];
+	/* The instruction at work, decoded in two ways, and its bytes. */
 	const struct uop *u;
-	ZydisDecodedInstruction z;
-	ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
-	struct x86_insn i;
-	const uint8_t *raw; /* its bytes */
-	bool wide;          /* 64-bit mode */
+	const ZydisDecodedInstruction *z;
+	const ZydisDecodedOperand *ops;
+	const struct x86_insn *i;
+	const uint8_t *raw;
+	bool wide; /* 64-bit mode */
 	bool sse_ready, avx_ready, x87_ready;
 	/* The instruction makes two accesses, which may need the same place in the TLB and drive
 	 * each other out for ever: a miss is the interpreter's. */

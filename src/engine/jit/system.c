@@ -163,7 +163,7 @@ static bool is_kernels(const struct tr *t)
 {
 	uint8_t set = t->v->tlb_set;
 
-	switch (t->z.mnemonic) {
+	switch (t->z->mnemonic) {
 	case ZYDIS_MNEMONIC_CLI:
 	case ZYDIS_MNEMONIC_STI:
 	case ZYDIS_MNEMONIC_SWAPGS:
@@ -181,7 +181,7 @@ static bool is_kernels(const struct tr *t)
 static bool is_rdtsc(const struct tr *t)
 {
 	return t->u->fn == op_slow &&
-	       (t->z.mnemonic == ZYDIS_MNEMONIC_RDTSC || t->z.mnemonic == ZYDIS_MNEMONIC_RDTSCP);
+	       (t->z->mnemonic == ZYDIS_MNEMONIC_RDTSC || t->z->mnemonic == ZYDIS_MNEMONIC_RDTSCP);
 }
 
 bool tr_is_system(const struct tr *t)
@@ -193,7 +193,7 @@ bool tr_system(struct tr *t, bool *ends)
 {
 	if (!tr_is_system(t))
 		return false;
-	switch (t->z.mnemonic) {
+	switch (t->z->mnemonic) {
 	case ZYDIS_MNEMONIC_CLI:
 		rflags_op(t, 4, ~(uint32_t)FL_IF);
 		return true;
@@ -211,7 +211,7 @@ bool tr_system(struct tr *t, bool *ends)
 		*ends = true;
 		return true;
 	default:
-		rdtsc(t, t->z.mnemonic == ZYDIS_MNEMONIC_RDTSCP);
+		rdtsc(t, t->z->mnemonic == ZYDIS_MNEMONIC_RDTSCP);
 		return true;
 	}
 }

@@ -100,16 +100,13 @@ bool tr_decode(struct tr *t)
 	t->u = &b->u[t->k];
 	t->raw = b->raw + (t->u->off - b->u[0].off);
 	if (t->k == t->n_decoded) {
-		ZydisDecoder *d = &t->j->decoder[b->key & 3];
-
-		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(d, t->raw, t->u->len, &i->z, i->ops)) ||
-		    insn_decode(t->raw, t->u->len, b->key & 3, &i->i) < 0)
+		if (insn_decode_zydis(t->raw, t->u->len, b->key & 3, &i->i, &i->z, i->ops) < 0)
 			return false;
 		t->n_decoded++;
 	}
-	t->z = i->z;
-	memcpy(t->ops, i->ops, i->z.operand_count * sizeof(t->ops[0]));
-	t->i = i->i;
+	t->z = &i->z;
+	t->ops = i->ops;
+	t->i = &i->i;
 	return true;
 }
 
