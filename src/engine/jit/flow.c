@@ -78,19 +78,20 @@ static void add_rsp(struct tr *t, int32_t n)
 		emit_op(&t->e, t->wide, 0x8d, RSP, rm_base(RSP, n));
 }
 
-void tr_jump_cached(struct tr *t, int32_t jumps, int32_t pop)
+void jit_jump_cached(struct emit *e, int32_t jumps, bool wide, int32_t pop)
 {
 	uint8_t *hit, *miss;
 
-	look_up(&t->e, jumps);
-	hit = emit_jrcxz(&t->e);
-	emit8(&t->e, 0xeb);
-	emit8(&t->e, 0);
-	miss = t->e.p - 1;
-	emit_here(&t->e, hit);
-	add_rsp(t, pop);
-	jump_found(&t->e, jumps);
-	emit_here(&t->e, miss);
+	look_up(e, jumps);
+	hit = emit_jrcxz(e);
+	emit8(e, 0xeb);
+	emit8(e, 0);
+	miss = e->p - 1;
+	emit_here(e, hit);
+	if (pop)
+		emit_op(e, wide, 0x8d, RSP, rm_base(RSP, pop));
+	jump_found(e, jumps);
+	emit_here(e, miss);
 }
 
 /* To the address in R11, found in the jump cache; then RSP moves by @pop. */

@@ -390,6 +390,9 @@ static void constants(struct ivcpu *v)
 	v->pages_mask = PAGES_MASK;
 	x->rets_mask = RETS_MASK;
 	x->df_mask = FL_DF;
+	x->sce_mask = EFER_SCE;
+	x->ac_tf_mask = FL_AC | FL_TF;
+	x->upper_mask = ~(BIT(47) - 1); /* of addresses */
 }
 
 static void leave_places(struct ivcpu *v, const struct jit *j)

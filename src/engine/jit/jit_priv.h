@@ -88,8 +88,9 @@ struct jit {
 	unsigned int n_codes, max_codes;
 	uint8_t *base; /* of the block arena */
 	jit_enter_fn *enter;
-	uint32_t exit, call, call_end, miss, leave, returned, load_sse, load_avx,
-	    load_x87;           /* stubs */
+	/* Stubs. */
+	uint32_t exit, call, call_end, miss, leave, returned, load_sse, load_avx, load_x87;
+	uint32_t syscall, sysret;
 	struct jit_page *pages; /* by frame, JIT_PAGES */
 	uint32_t next_number;
 	struct tr_insn *insns; /* of the block that is being translated */
@@ -306,6 +307,13 @@ bool tr_is_system(const struct tr *t);
 /* REP MOVS and REP STOS. */
 bool tr_string(struct tr *t);
 
+/* --- syscall.c --- */
+
+/* The stubs for SYSCALL and SYSRET, for blocks with that key. */
+void jit_make_syscall(struct emit *e, struct ivcpu *v, const struct jit *j);
+void jit_make_sysret(struct emit *e, struct ivcpu *v, const struct jit *j);
+bool jit_has_long_key(const struct block *b);
+
 /* --- flow.c --- */
 
 /* A new stack element, checked for writing; uses R11 and RCX. */
@@ -313,9 +321,9 @@ struct rm tr_stack_room(struct tr *t);
 
 /* Branches, calls, returns, push, pop, leave.  @ends: nothing of the block follows. */
 bool tr_flow(struct tr *t, bool *ends);
-/* To the address in R11 if the jump cache at @jumps knows it, while RSP moves by @pop; else goes
- * on. */
-void tr_jump_cached(struct tr *t, int32_t jumps, int32_t pop);
+/* To the address in R11 if the jump cache at @jumps knows it, while RSP (@wide or ESP) moves by
+ * @pop; else goes on. */
+void jit_jump_cached(struct emit *e, int32_t jumps, bool wide, int32_t pop);
 /* R11 = guest address @off bytes from the page's start. */
 void tr_page_address(struct tr *t, int64_t off);
 /* Code for a link that has to go by the jump cache; its offset. */
