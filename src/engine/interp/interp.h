@@ -145,6 +145,7 @@ struct ivcpu;
 struct uop;
 struct block_cache;
 struct jit;
+struct lockstep;
 
 /* Jump cache: where indirect and cross-page branches look first. */
 #define JUMP_BITS 14
@@ -234,6 +235,7 @@ struct ivcpu {
 	    *link_from; /* same-page branch that wants to know its target block, at link_rip */
 	uint64_t link_rip;
 	struct block_cache *blocks;
+	struct lockstep *lockstep; /* translated code is checked; NULL = it is not */
 	struct jit *jit; /* translated code (engine/jit); NULL = interpret everything */
 	/* Bits of an address that are its place in struct jumps; 0 while somebody wants us to
 	 * leave: nothing is found then. */
@@ -249,7 +251,8 @@ struct interp {
 	struct ivcpu **cpus;  /* n_cpus slots; guarded by cpus_lock */
 	pthread_mutex_t lock; /* code marks and lines */
 	pthread_mutex_t cpus_lock;
-	bool jit;
+	bool jit, lockstep;
+	_Atomic uint64_t code_changes;
 	uint32_t heat;         /* runs of a block before it is translated */
 	pthread_mutex_t split; /* held for atomics that the host can't do in one instruction */
 	/* By slot and page: which 64-byte lines hold decoded code, when the page is marked. */

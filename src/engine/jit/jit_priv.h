@@ -138,6 +138,9 @@ uint64_t jit_call_end(struct ivcpu *v, uint32_t code);
 /* An access of this uop to jx.address missed: where to go on, or 0 and the same. */
 uint64_t jit_miss(struct ivcpu *v, uint32_t code);
 
+/* Code told where it left: the micro-op to go on with, NULL = c.rip is right. */
+const struct uop *jit_left(struct ivcpu *v, uint32_t told);
+
 /* --- translate.c --- */
 
 /* Host code for @b; NULL when nothing of it can be translated or there is no room. */
@@ -239,6 +242,13 @@ struct cold *tr_cold(struct tr *t, uint32_t stub, uint32_t code, int undo, int l
 bool tr_decode(struct tr *t);
 /* Does its code call C, which may change the TLB? */
 bool tr_calls_c(const struct tr *t);
+
+/* --- lockstep.c: none of it matters without lock-step --- */
+
+/* Code that counts a jump, and lets it and all that follow leave when there were enough. */
+void lockstep_spend(const struct ivcpu *v, struct emit *e);
+/* An instruction that gives other results each time, so that code has to leave it: RDRAND. */
+bool lockstep_is_chance(const struct tr *t);
 
 /* --- group.c --- */
 

@@ -16,6 +16,7 @@ struct jit_state {
 	uint8_t sse_block, avx_block, x87_block;
 	uint32_t host_mxcsr;
 	uint64_t host_rsp;
+	uint64_t budget;           /* jumps until code leaves: lock-step only */
 	uint64_t resume;           /* where code goes on after a call; where to enter it */
 	uint64_t address;          /* linear address that missed in the TLB */
 	uint64_t saved;            /* RCX of a stub */
