@@ -56,19 +56,13 @@ enum access {
  * that hits, address + size - 1 + tag is below 4096: one test for page and page crossing.  Pages
  * that need the slow path (MMIO, marked code for writes, data breakpoints) are not entered.
  *
- * An empty entry holds 0, as fresh memory does: page 0 belongs to the first entry only.  That one,
- * and the last, from whose page an access may reach page 0, hold what is minus no page.
+ * An empty entry's is minus no page, and only addresses that are not canonical come near it.
  */
 #define TLB_NONE (BIT(63) | 0x800)
 
 /* Addends are multiples of the page size; with this they are also what SHRX shifts a page offset
  * out by, when translated code compares. */
 #define TLB_BIAS 12
-
-static inline uint64_t tlb_empty(unsigned int i)
-{
-	return i == 0 || i == TLB_SIZE - 1 ? TLB_NONE : 0;
-}
 
 struct tlb {
 	uint64_t tag[3][TLB_SIZE]; /* by enum access */
@@ -225,6 +219,7 @@ struct ivcpu {
 		void *alias; /* this struct again, with the slot behind it */
 		uint16_t pcid;
 		bool valid;
+		bool begun;     /* the slot's memory is not fresh any more */
 		uint64_t stamp; /* of last use */
 	} as_state[AS_SLOTS];
 	uint64_t as_clock;

@@ -22,13 +22,13 @@
 
 static void entry_drop(struct tlb *t, unsigned int i)
 {
-	t->tag[ACC_READ][i] = t->tag[ACC_WRITE][i] = t->tag[ACC_EXEC][i] = tlb_empty(i);
+	t->tag[ACC_READ][i] = t->tag[ACC_WRITE][i] = t->tag[ACC_EXEC][i] = TLB_NONE;
 }
 
-static void set_init(struct tlb *t)
+static void set_fill(struct tlb *t)
 {
-	entry_drop(t, 0);
-	entry_drop(t, TLB_SIZE - 1);
+	for (unsigned int i = 0; i < TLB_SIZE; i++)
+		entry_drop(t, i);
 }
 
 static void set_wipe(struct tlb *t)
@@ -37,8 +37,7 @@ static void set_wipe(struct tlb *t)
 		for (unsigned int k = 0; k < t->n_used; k++)
 			entry_drop(t, t->used[k]);
 	} else {
-		memset(t->tag, 0, sizeof(t->tag));
-		set_init(t);
+		set_fill(t);
 	}
 	t->n_used = 0;
 	t->n_large = 0;
@@ -48,7 +47,7 @@ static void set_wipe(struct tlb *t)
 static uint64_t entry_page(const struct tlb *t, unsigned int i)
 {
 	for (unsigned int acc = 0; acc < 3; acc++) {
-		if (t->tag[acc][i] != tlb_empty(i))
+		if (t->tag[acc][i] != TLB_NONE)
 			return -t->tag[acc][i];
 	}
 	return TLB_NONE;
@@ -131,10 +130,24 @@ static void serve_first(struct ivcpu *v)
 		serve_requests(v);
 }
 
+/* A slot that was never used costs no memory. */
+static void slot_begin(struct ivcpu *v, unsigned int k)
+{
+	struct as_slot *s = v->as_state[k].slot;
+
+	if (!v->as_state[k].begun) {
+		set_fill(&s->user);
+		set_fill(&s->ac);
+	}
+	v->as_state[k].begun = true;
+}
+
 static void slot_wipe(struct ivcpu *v, unsigned int k)
 {
 	struct as_slot *s = v->as_state[k].slot;
 
+	if (!v->as_state[k].begun)
+		return;
 	set_wipe(&s->user);
 	set_wipe(&s->ac);
 	jumps_wipe(&s->jumps);
@@ -208,6 +221,8 @@ static void drop_page(struct ivcpu *v, unsigned int k, uint64_t lin)
 {
 	struct as_slot *s = v->as_state[k].slot;
 
+	if (!v->as_state[k].begun)
+		return;
 	(void)set_drop_page(&s->ac, lin);
 	if (set_drop_page(&s->user, lin))
 		jumps_wipe(&s->jumps);
@@ -255,6 +270,7 @@ void tlb_switch(struct ivcpu *v, uint16_t pcid, bool keep)
 			if (v->as_state[i].stamp < v->as_state[k].stamp)
 				k = i;
 		}
+		slot_begin(v, k);
 		v->as_state[k].valid = true;
 		v->as_state[k].pcid = pcid;
 		keep = false;
@@ -333,10 +349,10 @@ static void each_write(struct ivcpu *v, bool (*drop)(struct ivcpu *v, uint64_t p
 		for (unsigned int k = 0; k < (all ? TLB_SIZE : t->n_used); k++) {
 			unsigned int i = all ? k : t->used[k];
 
-			if (t->tag[ACC_WRITE][i] == tlb_empty(i))
+			if (t->tag[ACC_WRITE][i] == TLB_NONE)
 				continue;
 			if (drop(v, t->pa[i], arg))
-				t->tag[ACC_WRITE][i] = tlb_empty(i);
+				t->tag[ACC_WRITE][i] = TLB_NONE;
 			else
 				note_written(v, t->pa[i]);
 		}
@@ -457,11 +473,8 @@ void *tlb_fill(struct ivcpu *v, uint64_t lin, enum access acc, uint64_t *pa)
 
 void tlb_init(struct ivcpu *v)
 {
-	set_init(&v->super);
-	for (unsigned int k = 0; k < AS_SLOTS; k++) {
-		set_init(&v->as_state[k].slot->user);
-		set_init(&v->as_state[k].slot->ac);
-	}
+	set_fill(&v->super);
+	slot_begin(v, 0);
 	v->as_slot = v->as_state[0].slot;
 	v->as_state[0].valid = true;
 	tlb_select(v);

@@ -495,6 +495,8 @@ static void constants(struct ivcpu *v)
 	x->page_mask = ~UINT64_C(0xfff);
 	for (unsigned int i = 0; i < ARRAY_SIZE(x->align_mask); i++)
 		x->align_mask[i] = BIT(i) - 1;
+	for (unsigned int i = 0; i < ARRAY_SIZE(x->home_mask); i++)
+		x->home_mask[i] = x->page_mask | x->align_mask[i];
 	v->jumps_mask = JUMPS_MASK;
 	v->pages_mask = PAGES_MASK;
 	x->rets_mask = RETS_MASK;

@@ -215,6 +215,11 @@ struct tr {
 		struct rm ea; /* R11 = this address first; not mem = no */
 		bool look_up; /* by the jump cache first; then RSP moves by @pop */
 		int32_t pop;
+		/* An access to @ea that is not in its base's page: the addend to R11, then back. */
+		uint8_t home_size; /* 0 = no */
+		bool home_write;
+		unsigned int home_k; /* instruction */
+		uint32_t back;
 	} cold[384];
 	unsigned int n_cold;
 	bool full; /* no room for more cold code: give up */
@@ -264,6 +269,9 @@ bool tr_is_based(const struct tr *t);
 void tr_address(struct tr *t, bool agen);
 /* R11 = linear address -> RCX = addend; leaves by the miss stub.  @lock: also if not aligned. */
 void tr_check(struct tr *t, unsigned int size, bool write, bool lock);
+
+/* The whole look-up for an access that check_home() had no luck with. */
+void tr_away(struct tr *t, const struct cold *c);
 
 /* The operand at [@base + @disp], a host register and a constant, checked; uses R11 and RCX. */
 struct rm tr_check_based(struct tr *t, const struct member *m, unsigned int base, int32_t disp,

@@ -26,6 +26,7 @@ struct jit_state {
 	/* Constants, as memory operands of PEXT. */
 	uint64_t tlb_mask, page_mask, rets_mask;
 	uint64_t align_mask[5]; /* by log2 of the size */
+	uint64_t home_mask[5];  /* likewise, with page_mask */
 	/* FXSAVE image: of the x87 state, and of what the host had */
 	uint8_t fx[512] __attribute__((aligned(64)));
 };

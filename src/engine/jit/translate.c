@@ -33,10 +33,15 @@ void tr_cold_exit(struct tr *t, const struct uop *u)
 
 static void write_cold(struct tr *t)
 {
+	/* Some adds to the list. */
 	for (unsigned int i = 0; i < t->n_cold && !t->e.overflow; i++) {
 		const struct cold *c = &t->cold[i];
 
 		emit_aim(t->e.start, c->at, emit_at(&t->e));
+		if (c->home_size) {
+			tr_away(t, c);
+			continue;
+		}
 		if (c->link >= 0)
 			t->link[c->link].cold = emit_at(&t->e);
 		if (c->undo)
