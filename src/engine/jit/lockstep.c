@@ -52,8 +52,8 @@ static void forget_data(struct ivcpu *v)
 	for (unsigned int k = 0; k < t->n_used; k++) {
 		unsigned int i = t->used[k];
 
-		t->tag[ACC_READ][i] = t->tag[ACC_WRITE][i] = tlb_empty(i);
-		if (t->tag[ACC_EXEC][i] != tlb_empty(i))
+		t->tag[ACC_READ][i] = t->tag[ACC_WRITE][i] = TLB_NONE;
+		if (t->tag[ACC_EXEC][i] != TLB_NONE)
 			t->used[n++] = (uint16_t)i;
 	}
 	t->n_used = n;
@@ -100,7 +100,7 @@ uint8_t *lockstep_page(struct ivcpu *v, enum tlb_set set, uint64_t lin, enum acc
 	pa &= PAGE_MASK;
 	p = find_page(l, pa);
 	if (!p && l->side == SIDE_CODE && l->n_pages == LOCKSTEP_PAGES) {
-		t->tag[ACC_READ][i] = t->tag[ACC_WRITE][i] = tlb_empty(i);
+		t->tag[ACC_READ][i] = t->tag[ACC_WRITE][i] = TLB_NONE;
 		return host;
 	}
 	if (!p && l->side == SIDE_INTERP && !l->stray) {
@@ -112,7 +112,7 @@ uint8_t *lockstep_page(struct ivcpu *v, enum tlb_set set, uint64_t lin, enum acc
 	copy = l->side == SIDE_CODE ? p->code : p->interp;
 	if (t->tag[ACC_READ][i] == -lin || t->tag[ACC_WRITE][i] == -lin) {
 		t->addend[i] = (uintptr_t)copy - lin + TLB_BIAS;
-		t->tag[ACC_EXEC][i] = tlb_empty(i); /* code is not a copy */
+		t->tag[ACC_EXEC][i] = TLB_NONE; /* code is not a copy */
 	}
 	return copy;
 }
