@@ -313,10 +313,14 @@ static inline _Noreturn void raise_gp(struct ivcpu *v, uint32_t error)
 
 /*
  * Offset in a segment -> linear address, with all checks for [off, off+size): null and limit, type,
- * canonical form.  #GP or #SS.  @off is already truncated to the address size.
+ * canonical form.  #GP or #SS, and #AC before them if only the operand's end is not canonical.
+ * @off is already truncated to the address size.
  */
 uint64_t seg_linear(struct ivcpu *v, unsigned int seg, uint64_t off, unsigned int size,
 		    enum access acc);
+/* Likewise, never #AC. */
+uint64_t seg_linear_any(struct ivcpu *v, unsigned int seg, uint64_t off, unsigned int size,
+			enum access acc);
 
 /* By linear address with the current CPL's rights; any alignment, page crossing and MMIO included.
  */
