@@ -263,6 +263,18 @@ static void remember(struct ivcpu *v, struct uop *from, uint32_t flushes, struct
 		from->link = b;
 }
 
+struct block *interp_step_block(struct ivcpu *v)
+{
+	struct block *b = jump_cache_find(v, v->c.rip);
+
+	if (b)
+		return b;
+	b = block_find(v);
+	if (!b->crosses && (b->key & KEY_CS_FLAT))
+		jump_cache_enter(v, v->c.rip, b);
+	return b;
+}
+
 /* One instruction, with all that is to be looked at around it. */
 static bool run_step(struct ivcpu *v)
 {
@@ -282,7 +294,7 @@ static bool run_step(struct ivcpu *v)
 	v->no_step = false;
 	c->int_shadow = 0;
 	c->rflags &= ~(uint64_t)FL_RF;
-	interp_run_block(v, block_find(v));
+	interp_run_block(v, interp_step_block(v));
 	v->stepping = false;
 	replay_commit(v);
 	if (tf || c->pending_dbg)

@@ -315,7 +315,7 @@ static bool step(struct ivcpu *v)
 	v->no_step = false;
 	v->c.int_shadow = 0;
 	v->c.rflags &= ~(uint64_t)FL_RF;
-	b = block_find(v);
+	b = interp_step_block(v);
 	i->rip = v->c.rip;
 	i->len = b->u[0].len;
 	memcpy(i->raw, b->raw, MIN(b->bytes, (uint16_t)INSN_MAX_LEN));
