@@ -15,9 +15,10 @@
  * and to be unmapped by munmap.  NULL = none left, errno says why. */
 void *huge_reserve(size_t size);
 
-/* @size bytes of zeroes, sparse, in huge pages as it is touched where the host gives them; likewise. */
+/* @size bytes of zeroes, sparse, in huge pages as it is touched where the host gives them;
+ * likewise. */
 void *huge_table(size_t size);
 
-/* Gives [@p, @p + @size) of any readable mapping, shared ones too, huge pages now: zeroed ones where there
- * were none.  Best effort: hosts before Linux 6.1 do nothing. */
+/* Gives [@p, @p + @size) of any readable mapping, shared ones too, huge pages now: zeroed ones
+ * where there were none.  Best effort: hosts before Linux 6.1 do nothing. */
 void huge_now(void *p, size_t size);

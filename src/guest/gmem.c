@@ -10,9 +10,9 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 
-#define FOUR_GIB  BIT(32)
-#define ONE_MIB   BIT(20)
-#define LOW_RAM   UINT64_C(0xa0000)
+#define FOUR_GIB BIT(32)
+#define ONE_MIB  BIT(20)
+#define LOW_RAM  UINT64_C(0xa0000)
 
 static uint64_t slot_pages(const struct gmem_slot *s)
 {

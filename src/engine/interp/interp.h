@@ -103,7 +103,7 @@ struct jumps {
 	uint32_t n_second;
 	uint32_t key; /* of the blocks in it */
 	bool live;    /* something was entered since it was empty */
-	/* By linear page: its code's number (struct jit_page) minus the page; the first is empty. */
+	/* By linear page: number of its code (struct jit_page) minus page; the first is empty. */
 	uint64_t page[JUMPS_PAGES];
 	uint32_t page_frame[JUMPS_PAGES];
 	/* By place on the stack: what a call noted about its return. */
@@ -203,6 +203,7 @@ struct ivcpu {
 	struct tlb *tlb; /* current set */
 	struct tlb super;
 	struct jumps kernel_jumps; /* as as_slot.jumps, below CPL 3 */
+	struct jumps ac_jumps;     /* the same code with EFLAGS.AC, translated for that TLB set */
 	uint16_t local[64];        /* its entries that are not global; too many: all may be */
 	unsigned int n_local;
 	bool local_code;         /* there is code among them */

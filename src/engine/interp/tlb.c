@@ -153,10 +153,16 @@ static void slot_wipe(struct ivcpu *v, unsigned int k)
 	jumps_wipe(&s->jumps);
 }
 
+static void kernel_jumps_wipe(struct ivcpu *v)
+{
+	jumps_wipe(&v->kernel_jumps);
+	jumps_wipe(&v->ac_jumps);
+}
+
 static void super_wipe(struct ivcpu *v)
 {
 	set_wipe(&v->super);
-	jumps_wipe(&v->kernel_jumps);
+	kernel_jumps_wipe(v);
 	v->n_local = 0;
 	v->local_code = false;
 }
@@ -171,7 +177,7 @@ static void super_wipe_local(struct ivcpu *v)
 	for (unsigned int k = 0; k < v->n_local; k++)
 		entry_drop(&v->super, v->local[k]);
 	if (v->local_code)
-		jumps_wipe(&v->kernel_jumps);
+		kernel_jumps_wipe(v);
 	v->n_local = 0;
 	v->local_code = false;
 }
@@ -232,10 +238,12 @@ static void drop_page(struct ivcpu *v, unsigned int k, uint64_t lin)
 
 static void super_drop_page(struct ivcpu *v, uint64_t lin)
 {
-	if (set_drop_page(&v->super, lin))
-		jumps_wipe(&v->kernel_jumps);
-	else
-		jumps_drop_page(&v->kernel_jumps, lin);
+	if (set_drop_page(&v->super, lin)) {
+		kernel_jumps_wipe(v);
+		return;
+	}
+	jumps_drop_page(&v->kernel_jumps, lin);
+	jumps_drop_page(&v->ac_jumps, lin);
 }
 
 void tlb_flush_page(struct ivcpu *v, uint64_t lin)

@@ -62,7 +62,7 @@ static struct rm with_disp(struct tr *t, struct rm rm, int64_t disp)
 /* insn.h's view of the operand: Zydis 4.0 takes R13 for the base where there is none. */
 static struct rm based(struct tr *t)
 {
-	const struct x86_insn *i = &t->i;
+	const struct x86_insn *i = t->i;
 	struct rm rm = {.mem = true, .base = RM_NONE, .index = RM_NONE, .scale = 1};
 
 	if (i->base == REG_RIP) {
@@ -100,7 +100,7 @@ static int32_t base_of(unsigned int seg)
 
 void tr_address(struct tr *t, bool agen)
 {
-	const struct x86_insn *i = &t->i;
+	const struct x86_insn *i = t->i;
 	bool w = i->addrsize == 8;
 	struct rm rm;
 
@@ -234,7 +234,8 @@ void tr_away(struct tr *t, const struct cold *c)
 static struct rm check_home(struct tr *t, struct rm ea, unsigned int size, bool write)
 {
 	struct offsets o = offsets_of(t, write);
-	struct rm sum = {.mem = true, .base = ea.base, .index = HOST_T0, .scale = 1, .disp = ea.disp};
+	struct rm sum = {
+	    .mem = true, .base = ea.base, .index = HOST_T0, .scale = 1, .disp = ea.disp};
 	uint8_t *hit;
 	struct cold *c;
 
@@ -265,19 +266,19 @@ static bool same_page(uint64_t a, uint64_t b)
 	return (a ^ b) >> GMEM_PAGE_SHIFT == 0;
 }
 
-/* Was the instruction's operand in the page of its base lately?  As far as the registers tell, which
- * are those at the start of the block.  What is the index without a scale may be the base. */
+/* Was the instruction's operand in the page of its base lately?  As far as the registers tell,
+ * which are those at the start of the block.  What is the index without a scale may be the base. */
 static bool at_home(const struct tr *t, struct rm *ea, unsigned int size)
 {
 	const uint64_t *g = t->v->c.gpr;
-	uint64_t base = g[t->i.base], index = g[t->i.index];
-	uint64_t at = base + index * t->i.scale + (uint64_t)t->i.disp;
+	uint64_t base = g[t->i->base], index = g[t->i->index];
+	uint64_t at = base + index * t->i->scale + (uint64_t)t->i->disp;
 
 	if (size > 16 || (size & (size - 1)) || t->two_accesses)
 		return false;
 	if (same_page(base, at))
 		return true;
-	if (t->i.scale != 1 || !same_page(index, at) || ea->base == RSP)
+	if (t->i->scale != 1 || !same_page(index, at) || ea->base == RSP)
 		return false;
 	*ea = rm_index(ea->index, ea->base, ea->disp);
 	return true;
@@ -336,7 +337,7 @@ static bool is_resident(uint8_t g)
 
 bool tr_is_based(const struct tr *t)
 {
-	const struct x86_insn *i = &t->i;
+	const struct x86_insn *i = t->i;
 
 	return t->wide && i->has_mem && i->addrsize == 8 && i->seg < SEG_FS &&
 	       is_resident(i->base) && i->disp > INT32_MIN + 64 && i->disp < INT32_MAX - 64;
@@ -344,7 +345,7 @@ bool tr_is_based(const struct tr *t)
 
 struct rm tr_operand(struct tr *t, unsigned int size, bool write, bool lock)
 {
-	const struct x86_insn *i = &t->i;
+	const struct x86_insn *i = t->i;
 	struct rm ea;
 
 	if (!lock && tr_is_based(t) && i->index == REG_NONE)

@@ -5,8 +5,8 @@
  * A jump inside the page goes straight to the target's code, once that is known (jit_link); only a
  * jump backward looks whether somebody wants the vCPU to leave.  A direct jump out of the page does
  * so as well, when the code there is what it was linked for, and an indirect one looks in the jump
- * cache: in both places nothing is found while somebody wants the vCPU to leave.  A call notes where
- * the code behind it is, for the return (jumps.c).
+ * cache: in both places nothing is found while somebody wants the vCPU to leave.  A call notes
+ * where the code behind it is, for the return (jumps.c).
  *
  * Whatever is not known is left to the interpreter, which executes the branch again from its start:
  * so RSP changes last, behind everything that can leave.
@@ -28,6 +28,11 @@ static void page_address(struct tr *t, unsigned int reg, int64_t off)
 	}
 	if (off)
 		emit_op(&t->e, t->wide, 0x8d, reg, rm_base(reg, (int32_t)off));
+}
+
+void tr_page_address(struct tr *t, int64_t off)
+{
+	page_address(t, HOST_T1, off);
 }
 
 /* RCX = 0 if the address in R11 is in the jump cache at @jumps. */
@@ -74,18 +79,18 @@ static void add_rsp(struct tr *t, int32_t n)
 		emit_op(&t->e, t->wide, 0x8d, RSP, rm_base(RSP, n));
 }
 
-void tr_jump_cached(struct tr *t, int32_t pop)
+void tr_jump_cached(struct tr *t, int32_t jumps, int32_t pop)
 {
 	uint8_t *hit, *miss;
 
-	look_up(t->v, &t->e, t->jumps);
+	look_up(t->v, &t->e, jumps);
 	hit = emit_jrcxz(&t->e);
 	emit8(&t->e, 0xeb);
 	emit8(&t->e, 0);
 	miss = t->e.p - 1;
 	emit_here(&t->e, hit);
 	add_rsp(t, pop);
-	jump_found(&t->e, t->jumps);
+	jump_found(&t->e, jumps);
 	emit_here(&t->e, miss);
 }
 
@@ -197,13 +202,13 @@ void tr_goto(struct tr *t, int64_t to, const struct uop *u, bool backward)
 
 static int64_t target(const struct tr *t)
 {
-	return (int64_t)t->u->off + t->u->len + t->z.raw.imm[0].value.s;
+	return (int64_t)t->u->off + t->u->len + t->z->raw.imm[0].value.s;
 }
 
 /* Not taken goes on. */
 static void branch_if(struct tr *t)
 {
-	unsigned int cc = t->z.opcode & 15;
+	unsigned int cc = t->z->opcode & 15;
 	int64_t to = target(t);
 	bool inside = to >= 0 && to < 0x1000;
 	uint32_t over;
@@ -377,8 +382,8 @@ static bool ret(struct tr *t)
 
 	if (!t->jumps)
 		return false;
-	if (t->z.opcode == 0xc2)
-		pop += (int32_t)(t->z.raw.imm[0].value.u & 0xffff);
+	if (t->z->opcode == 0xc2)
+		pop += (int32_t)(t->z->raw.imm[0].value.u & 0xffff);
 	rm = stack_top(t, RSP);
 	emit_op(&t->e, t->wide, 0x8b, HOST_T1, rm);
 	jump_noted(t, pop);
@@ -389,9 +394,9 @@ static bool ret(struct tr *t)
 static bool branch(struct tr *t, bool *ends)
 {
 	*ends = true;
-	switch (t->z.mnemonic) {
+	switch (t->z->mnemonic) {
 	case ZYDIS_MNEMONIC_JMP:
-		if (t->z.opcode != 0xff) {
+		if (t->z->opcode != 0xff) {
 			int64_t to = target(t);
 
 			go(t, to, t->u, to <= t->u->off, 0);
@@ -399,7 +404,7 @@ static bool branch(struct tr *t, bool *ends)
 		}
 		return jump_indirect(t);
 	case ZYDIS_MNEMONIC_CALL:
-		return t->z.opcode == 0xe8 ? call_direct(t) : call_indirect(t);
+		return t->z->opcode == 0xe8 ? call_direct(t) : call_indirect(t);
 	case ZYDIS_MNEMONIC_RET:
 		return ret(t);
 	default:
@@ -482,8 +487,8 @@ static bool leave_insn(struct tr *t)
 /* In 64-bit mode it has a slow handler. */
 static bool is_push_memory(const struct tr *t)
 {
-	return t->u->fn == op_slow && t->wide && t->z.mnemonic == ZYDIS_MNEMONIC_PUSH &&
-	       t->i.has_mem && t->i.stacksize == 8;
+	return t->u->fn == op_slow && t->wide && t->z->mnemonic == ZYDIS_MNEMONIC_PUSH &&
+	       t->i->has_mem && t->i->stacksize == 8;
 }
 
 bool tr_calls_c(const struct tr *t)
@@ -502,7 +507,7 @@ bool tr_flow(struct tr *t, bool *ends)
 		return false;
 	if (!t->wide && !t->u->flat && t->ops[0].type == ZYDIS_OPERAND_TYPE_MEMORY)
 		return false;
-	switch (t->z.meta.category) {
+	switch (t->z->meta.category) {
 	case ZYDIS_CATEGORY_COND_BR:
 	case ZYDIS_CATEGORY_UNCOND_BR:
 	case ZYDIS_CATEGORY_CALL:
@@ -513,6 +518,6 @@ bool tr_flow(struct tr *t, bool *ends)
 	case ZYDIS_CATEGORY_POP:
 		return pop_insn(t);
 	default:
-		return t->z.mnemonic == ZYDIS_MNEMONIC_LEAVE && leave_insn(t);
+		return t->z->mnemonic == ZYDIS_MNEMONIC_LEAVE && leave_insn(t);
 	}
 }

@@ -21,11 +21,6 @@
 /* jit_call's answer besides JIT_LEAVE */
 #define GO_ON 0u
 
-static struct jit *jit_of(const struct ivcpu *v)
-{
-	return v->jit;
-}
-
 _Static_assert(sizeof(struct uop) % 8 == 0, "uop codes count eights");
 
 static const struct uop *uop_at(const struct jit *j, uint32_t code)
@@ -57,77 +52,11 @@ void jit_mode_changed(struct ivcpu *v)
 	v->jx.avx_block =
 	    v->jx.sse_block || !(c->cr4 & CR4_OSXSAVE) || (~c->xcr0 & (XSTATE_SSE | XSTATE_AVX));
 	v->jx.x87_block = off || !(c->cr0 & CR0_NE);
+	v->jx.tsc_block = (c->cr4 & CR4_TSD) && v->cpl > 0;
+	v->jx.smap_off = !(c->cr4 & CR4_SMAP);
 }
 
 /* --- from C to code and back --- */
-
-/* Number of the code that is in @b's page now; 0 = there is none left. */
-static uint32_t page_number(struct jit *j, const struct block *b)
-{
-	uint32_t frame = (uint32_t)(b->pa >> GMEM_PAGE_SHIFT);
-	struct jit_page *p = &j->pages[frame % JIT_PAGES];
-
-	if (p->number && p->frame == frame && p->gen == b->gen)
-		return p->number;
-	if (j->next_number >= JIT_NUMBERS)
-		return 0;
-	*p = (struct jit_page){.frame = frame, .gen = b->gen, .number = j->next_number};
-	j->next_number += 2;
-	return p->number;
-}
-
-/* The jump @l of @from led to @to. */
-static void link_up(struct ivcpu *v, struct jit_code *from, struct jit_link *l, struct jit_code *to,
-		    uint32_t number)
-{
-	struct jit *j = jit_of(v);
-	bool crosses = to->b->crosses;
-
-	switch (l->kind) {
-	case LINK_NEAR:
-		/* Its second page may change or go: by the jump cache, which knows. */
-		emit_aim(j->rw, l->at, crosses ? jit_detour(v, from, l) : to->body);
-		break;
-	case LINK_FAR:
-		if (crosses || !number)
-			return;
-		number = -number;
-		memcpy(j->rw + l->number_at, &number, sizeof(number));
-		emit_aim(j->rw, l->at, to->body);
-		break;
-	case LINK_RETURN:
-		if (crosses)
-			return;
-		emit_aim(j->rw, l->at, to->start);
-		break;
-	}
-	l->used = true;
-}
-
-static void note_entry(struct ivcpu *v, struct block *b)
-{
-	struct jit *j = jit_of(v);
-	struct jit_code *c = b->code;
-	uint64_t rip = (v->page_rip + b->u[0].off) & v->rip_mask;
-	uint64_t lin = v->mode == MODE_LONG ? rip : (uint32_t)(v->c.seg[SEG_CS].base + rip);
-	struct jit_code *from = j->pending.from;
-	uint32_t number = page_number(j, b);
-	struct jit_link *l;
-
-	if (v->tlb_set == TLB_SUPER)
-		jumps_enter(&v->kernel_jumps, rip, lin, b, j->rx + c->start, number);
-	else if (v->tlb_set == TLB_USER)
-		jumps_enter(&v->as_slot->jumps, rip, lin, b, j->rx + c->start, number);
-	if (!from)
-		return;
-	j->pending.from = NULL;
-	l = &from->link[j->pending.link];
-	if (j->pending.rip == rip && from->b->key == b->key && !from->b->dead &&
-	    *from->b->word == from->b->gen &&
-	    (l->kind == LINK_FAR || (from->b->pa ^ b->pa) >> GMEM_PAGE_SHIFT == 0) &&
-	    (l->to & 0xfff) == b->u[0].off)
-		link_up(v, from, l, c, number);
-}
 
 /* Puts back what a request for leaving took.  False = there is one. */
 static bool may_enter(struct ivcpu *v)
@@ -173,7 +102,7 @@ static const struct uop *op_enter(struct ivcpu *v, const struct uop *u)
 
 	if (unlikely(!may_enter(v)))
 		return b->first(v, u);
-	note_entry(v, b);
+	jit_note_entry(v, b);
 	j->stats.entries++;
 	if (unlikely(v->lockstep))
 		return lockstep_enter(v, b);
@@ -243,7 +172,7 @@ uint64_t jit_call_end(struct ivcpu *v, uint32_t code)
 		v->jx.saved = jit_uop_code(j, b->u);
 		return 0;
 	}
-	note_entry(v, b);
+	jit_note_entry(v, b);
 	return (uintptr_t)j->rx + b->code->body;
 }
 
@@ -371,24 +300,6 @@ void jit_watch(struct ivcpu *v, struct block *b)
 	b->u[0].fn = op_watch;
 }
 
-void jit_unlink(struct ivcpu *v, struct block *b)
-{
-	struct jit_code *c = b->code;
-
-	if (!c)
-		return;
-	for (unsigned int i = 0; i < c->n_links; i++) {
-		struct jit_link *l = &c->link[i];
-		uint32_t none = JIT_NO_NUMBER;
-
-		if (l->used && l->kind == LINK_FAR)
-			memcpy(jit_of(v)->rw + l->number_at, &none, sizeof(none));
-		else if (l->used)
-			emit_aim(jit_of(v)->rw, l->at, l->cold);
-		l->used = false;
-	}
-}
-
 void jit_flush(struct ivcpu *v)
 {
 	if (v->jit)
@@ -507,18 +418,13 @@ static void leave_places(struct ivcpu *v, const struct jit *j)
 	uint64_t leave = (uintptr_t)j->rx + j->leave;
 
 	jumps_init(&v->kernel_jumps, leave);
+	jumps_init(&v->ac_jumps, leave);
 	for (unsigned int k = 0; k < AS_SLOTS; k++)
 		jumps_init(&v->as_state[k].slot->jumps, leave);
 }
 
 int jit_new(struct ivcpu *v, struct err *e)
 {
-	static const struct {
-		ZydisMachineMode mode;
-		ZydisStackWidth width;
-	} modes[] = {{ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16},
-		     {ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32},
-		     {ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64}};
 	struct jit *j = xnew(struct jit);
 	int r;
 
@@ -532,12 +438,6 @@ int jit_new(struct ivcpu *v, struct err *e)
 			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (!j->meta || j->signal_stack == MAP_FAILED)
 		return err_set(e, -ENOMEM, "translator");
-	for (unsigned int i = 0; i < ARRAY_SIZE(modes); i++) {
-		ZydisDecoderInit(&j->decoder[i], modes[i].mode, modes[i].width);
-		ZydisDecoderEnableMode(&j->decoder[i], ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
-		ZydisDecoderEnableMode(&j->decoder[i], ZYDIS_DECODER_MODE_CET, ZYAN_FALSE);
-		ZydisDecoderEnableMode(&j->decoder[i], ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
-	}
 	j->insns = xcalloc(JIT_MAX_INSNS, sizeof(struct tr_insn));
 	j->pages = xcalloc(JIT_PAGES, sizeof(j->pages[0]));
 	j->next_number = 1;

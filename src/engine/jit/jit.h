@@ -64,6 +64,8 @@ void jumps_drop_page(struct jumps *j, uint64_t lin);
  * @number (0 = none); blocks of another key go. */
 void jumps_enter(struct jumps *j, uint64_t rip, uint64_t lin, const struct block *b,
 		 const void *code, uint32_t number);
+/* Is that known already? */
+bool jumps_has(const struct jumps *j, uint64_t rip, const struct block *b, const void *code);
 /* All entries of a vCPU whose code is in the physical page at @pa. */
 void jumps_drop_code(struct ivcpu *v, uint64_t pa);
 /* All of a vCPU's. */

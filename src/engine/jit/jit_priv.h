@@ -17,8 +17,7 @@
 
 #include "engine/jit/emit.h"
 #include "engine/jit/jit.h"
-
-#include <Zydis/Zydis.h>
+#include "engine/x86/insn_zydis.h"
 
 enum jit_link_kind {
 	LINK_NEAR,   /* jump inside the page, aimed at the exit @cold until the target is known */
@@ -78,22 +77,22 @@ struct jit_code {
 typedef uint32_t jit_enter_fn(const void *code, void *gs_base);
 
 struct jit {
-	uint8_t *rw, *rx; /* the same memory: writable, executable */
-	size_t used;      /* bytes */
-	size_t cold_used; /* likewise, JIT_COLD_START included */
+	uint8_t *rw, *rx;           /* the same memory: writable, executable */
+	size_t used;                /* bytes */
+	size_t cold_used;           /* likewise, JIT_COLD_START included */
 	size_t backed, cold_backed; /* up to there by the host's memory */
-	size_t stubs;     /* of those, not for blocks */
-	uint8_t *meta;    /* struct jit_code, one behind the other */
+	size_t stubs;               /* of those, not for blocks */
+	uint8_t *meta;              /* struct jit_code, one behind the other */
 	size_t meta_used;
 	struct jit_code **codes; /* in order of address */
 	unsigned int n_codes, max_codes;
 	uint8_t *base; /* of the block arena */
 	jit_enter_fn *enter;
-	uint32_t exit, call, call_end, miss, leave, returned, load_sse, load_avx, load_x87; /* stubs */
+	uint32_t exit, call, call_end, miss, leave, returned, load_sse, load_avx,
+	    load_x87;           /* stubs */
 	struct jit_page *pages; /* by frame, JIT_PAGES */
 	uint32_t next_number;
-	struct tr_insn *insns;   /* of the block that is being translated */
-	ZydisDecoder decoder[3]; /* by enum insn_bits */
+	struct tr_insn *insns; /* of the block that is being translated */
 	struct {
 		struct jit_code *from;
 		unsigned int link;
@@ -111,6 +110,11 @@ struct jit {
 static inline uint32_t jit_uop_code(const struct jit *j, const struct uop *u)
 {
 	return (uint32_t)(((const uint8_t *)u - j->base) / 8);
+}
+
+static inline struct jit *jit_of(const struct ivcpu *v)
+{
+	return v->jit;
 }
 
 struct block *jit_block_of(const struct uop *u);
@@ -140,6 +144,12 @@ uint64_t jit_miss(struct ivcpu *v, uint32_t code);
 
 /* Code told where it left: the micro-op to go on with, NULL = c.rip is right. */
 const struct uop *jit_left(struct ivcpu *v, uint32_t told);
+
+/* --- link.c --- */
+
+/* @b's code is about to be entered, from C: the jump caches learn it, and so does a jump that
+ * wanted to know. */
+void jit_note_entry(struct ivcpu *v, struct block *b);
 
 /* --- translate.c --- */
 
@@ -194,12 +204,13 @@ struct tr {
 	} other[JIT_GROUPS];
 	unsigned int n_other;
 	uint32_t at[2][JIT_MAX_INSNS + 1];
+	/* The instruction at work, decoded in two ways, and its bytes. */
 	const struct uop *u;
-	ZydisDecodedInstruction z;
-	ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
-	struct x86_insn i;
-	const uint8_t *raw; /* its bytes */
-	bool wide;          /* 64-bit mode */
+	const ZydisDecodedInstruction *z;
+	const ZydisDecodedOperand *ops;
+	const struct x86_insn *i;
+	const uint8_t *raw;
+	bool wide; /* 64-bit mode */
 	bool sse_ready, avx_ready, x87_ready;
 	/* The instruction makes two accesses, which may need the same place in the TLB and drive
 	 * each other out for ever: a miss is the interpreter's. */
@@ -292,8 +303,8 @@ unsigned int tr_gpr_of(ZydisRegister r);
 
 /* --- system.c --- */
 
-/* Frequent system instructions at CPL 0 in 64-bit mode. */
-bool tr_system(struct tr *t);
+/* Frequent system instructions of 64-bit code.  @ends: nothing of the block follows. */
+bool tr_system(struct tr *t, bool *ends);
 bool tr_is_system(const struct tr *t);
 
 /* --- flow.c --- */
@@ -303,8 +314,11 @@ struct rm tr_stack_room(struct tr *t);
 
 /* Branches, calls, returns, push, pop, leave.  @ends: nothing of the block follows. */
 bool tr_flow(struct tr *t, bool *ends);
-/* To the address in R11 if the jump cache knows it, while RSP moves by @pop; else goes on. */
-void tr_jump_cached(struct tr *t, int32_t pop);
+/* To the address in R11 if the jump cache at @jumps knows it, while RSP moves by @pop; else goes
+ * on. */
+void tr_jump_cached(struct tr *t, int32_t jumps, int32_t pop);
+/* R11 = guest address @off bytes from the page's start. */
+void tr_page_address(struct tr *t, int64_t off);
 /* Code for a link that has to go by the jump cache; its offset. */
 uint32_t jit_detour(struct ivcpu *v, const struct jit_code *from, const struct jit_link *l);
 /* The code goes on at @to, relative to the page; what can't be done is left to @u. */

@@ -13,7 +13,8 @@ struct jit_state {
 	 */
 	_Atomic uint8_t sse_out, avx_out, x87_out;
 	/* 1 = using them is not allowed now, or is not for us: the interpreter decides. */
-	uint8_t sse_block, avx_block, x87_block;
+	uint8_t sse_block, avx_block, x87_block, tsc_block;
+	uint8_t smap_off; /* 1 = EFLAGS.AC does not choose the TLB set */
 	uint32_t host_mxcsr;
 	uint64_t host_rsp;
 	uint64_t budget;           /* jumps until code leaves: lock-step only */

@@ -8,13 +8,13 @@
  *	ret_*       place on the stack -> host code behind the call
  *
  * None asks whether the target page is still mapped and unchanged.  So an entry must go before that
- * can matter: with its page's translation (jumps_drop_page, or the whole slot), and with a change of
- * its code (jumps_drop_code).
+ * can matter: with its page's translation (jumps_drop_page, or the whole slot), and with a change
+ *of its code (jumps_drop_code).
  *
  * An address matches only in its own place, so that an empty entry holds an address that belongs
  * elsewhere: 0, and in place 0 the one below it.  Place 0 is never filled: it is where all look
- * while somebody wants the vCPU to leave.  The same goes for pages: numbers are odd, so that 0 is no
- * page's entry.  An empty return matches the last address there is, and leads out.
+ * while somebody wants the vCPU to leave.  The same goes for pages: numbers are odd, so that 0 is
+ *no page's entry.  An empty return matches the last address there is, and leads out.
  */
 #include "engine/jit/jit.h"
 
@@ -125,6 +125,14 @@ static void enter_page(struct jumps *j, uint64_t rip, const struct block *b, uin
 	j->page_frame[place] = (uint32_t)(b->pa >> GMEM_PAGE_SHIFT);
 }
 
+bool jumps_has(const struct jumps *j, uint64_t rip, const struct block *b, const void *code)
+{
+	uint64_t place = rip & JUMPS_MASK;
+
+	return place && j->rip[place] == -rip && j->code[place] == (uintptr_t)code &&
+	       j->key == b->key;
+}
+
 void jumps_enter(struct jumps *j, uint64_t rip, uint64_t lin, const struct block *b,
 		 const void *code, uint32_t number)
 {
@@ -194,6 +202,7 @@ void jumps_drop_code(struct ivcpu *v, uint64_t pa)
 	uint32_t frame = (uint32_t)(pa >> GMEM_PAGE_SHIFT);
 
 	drop_code(&v->kernel_jumps, frame);
+	drop_code(&v->ac_jumps, frame);
 	for (unsigned int k = 0; k < AS_SLOTS; k++)
 		drop_code(&v->as_state[k].slot->jumps, frame);
 }
@@ -201,6 +210,7 @@ void jumps_drop_code(struct ivcpu *v, uint64_t pa)
 void jumps_wipe_all(struct ivcpu *v)
 {
 	jumps_wipe(&v->kernel_jumps);
+	jumps_wipe(&v->ac_jumps);
 	for (unsigned int k = 0; k < AS_SLOTS; k++)
 		jumps_wipe(&v->as_state[k].slot->jumps);
 }

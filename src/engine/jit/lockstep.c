@@ -41,10 +41,8 @@ static struct tlb *set_of(struct ivcpu *v, enum tlb_set set)
 	return set == TLB_SUPER ? &v->super : set == TLB_USER ? &v->as_slot->user : &v->as_slot->ac;
 }
 
-/* Entries for data go, so that each page's next access comes to lockstep_page. */
-static void forget_data(struct ivcpu *v)
+static void forget_data_of(struct ivcpu *v, struct tlb *t)
 {
-	struct tlb *t = v->tlb;
 	unsigned int n = 0;
 
 	if (t->n_used > TLB_USED)
@@ -57,6 +55,14 @@ static void forget_data(struct ivcpu *v)
 			t->used[n++] = (uint16_t)i;
 	}
 	t->n_used = n;
+}
+
+/* Entries for data go, so that each page's next access comes to lockstep_page. */
+static void forget_data(struct ivcpu *v)
+{
+	forget_data_of(v, &v->super);
+	forget_data_of(v, &v->as_slot->user);
+	forget_data_of(v, &v->as_slot->ac);
 }
 
 static struct lockstep_page *find_page(struct lockstep *l, uint64_t pa)
@@ -173,9 +179,13 @@ static bool of_is_undefined(struct ivcpu *v)
 		const struct lockstep_insn *i = &l->path[(l->n_steps - k) % LOCKSTEP_PATH];
 		ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
 		ZydisDecodedInstruction z;
+		ZydisDecoder d;
 
-		if (!ZYAN_SUCCESS(
-			ZydisDecoderDecodeFull(&v->jit->decoder[v->bits], i->raw, i->len, &z, ops)))
+		ZydisDecoderInit(&d,
+				 v->bits == INSN_64 ? ZYDIS_MACHINE_MODE_LONG_64
+						    : ZYDIS_MACHINE_MODE_LEGACY_32,
+				 v->bits == INSN_64 ? ZYDIS_STACK_WIDTH_64 : ZYDIS_STACK_WIDTH_32);
+		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&d, i->raw, i->len, &z, ops)))
 			return false;
 		if (z.mnemonic == ZYDIS_MNEMONIC_ROL || z.mnemonic == ZYDIS_MNEMONIC_ROR ||
 		    z.mnemonic == ZYDIS_MNEMONIC_RCL || z.mnemonic == ZYDIS_MNEMONIC_RCR)
@@ -213,6 +223,7 @@ static void put_back(struct ivcpu *v)
 	v->c = l->start;
 	v->af = flags_to_af(v->c.rflags);
 	v->page_rip = l->page_rip;
+	interp_mode_changed(v); /* STAC, CLAC */
 	v->hot = v->running = v->stop = false;
 }
 
@@ -319,7 +330,8 @@ static bool step(struct ivcpu *v)
 	i->rip = v->c.rip;
 	i->len = b->u[0].len;
 	memcpy(i->raw, b->raw, MIN(b->bytes, (uint16_t)INSN_MAX_LEN));
-	if (b->u[0].fn == op_slow_end) {
+	if (b->u[0].fn == op_slow_end && b->u[0].insn->mnemonic != ZYDIS_MNEMONIC_STAC &&
+	    b->u[0].insn->mnemonic != ZYDIS_MNEMONIC_CLAC) {
 		l->ended = "comes to an instruction that code has to leave";
 		return false;
 	}
@@ -377,7 +389,6 @@ static bool rehearse_interp(struct ivcpu *v)
 	v->stepping = false;
 	replay_commit(v);
 	put_back(v);
-	interp_mode_changed(v);
 	forget_data(v);
 	return same;
 }
@@ -553,8 +564,17 @@ void lockstep_spend(const struct ivcpu *v, struct emit *e)
 
 bool lockstep_is_chance(const struct tr *t)
 {
-	return t->v->lockstep &&
-	       (t->z.mnemonic == ZYDIS_MNEMONIC_RDRAND || t->z.mnemonic == ZYDIS_MNEMONIC_RDSEED);
+	if (!t->v->lockstep)
+		return false;
+	switch (t->z->mnemonic) {
+	case ZYDIS_MNEMONIC_RDRAND:
+	case ZYDIS_MNEMONIC_RDSEED:
+	case ZYDIS_MNEMONIC_RDTSC:
+	case ZYDIS_MNEMONIC_RDTSCP:
+		return true;
+	default:
+		return false;
+	}
 }
 
 /* --- life --- */

@@ -49,7 +49,7 @@ static void write_cold(struct tr *t)
 		if (c->ea.mem)
 			emit_op(&t->e, t->wide, 0x8d, HOST_T1, c->ea);
 		if (c->look_up)
-			tr_jump_cached(t, c->pop);
+			tr_jump_cached(t, t->jumps, c->pop);
 		emit_mov_imm32(&t->e, HOST_T0, c->code);
 		emit_jmp(&t->e, c->to);
 	}
@@ -75,7 +75,7 @@ static bool translate_insn(struct tr *t, bool *ends)
 	if (tr_flow(t, ends))
 		return true;
 	*ends = false;
-	if (tr_system(t) || tr_plain(t))
+	if (tr_system(t, ends) || tr_plain(t))
 		return true;
 	if (t->u->fn == op_slow) {
 		call_handler(t);
@@ -100,16 +100,13 @@ bool tr_decode(struct tr *t)
 	t->u = &b->u[t->k];
 	t->raw = b->raw + (t->u->off - b->u[0].off);
 	if (t->k == t->n_decoded) {
-		ZydisDecoder *d = &t->j->decoder[b->key & 3];
-
-		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(d, t->raw, t->u->len, &i->z, i->ops)) ||
-		    insn_decode(t->raw, t->u->len, b->key & 3, &i->i) < 0)
+		if (insn_decode_zydis(t->raw, t->u->len, b->key & 3, &i->i, &i->z, i->ops) < 0)
 			return false;
 		t->n_decoded++;
 	}
-	t->z = i->z;
-	memcpy(t->ops, i->ops, i->z.operand_count * sizeof(t->ops[0]));
-	t->i = i->i;
+	t->z = &i->z;
+	t->ops = i->ops;
+	t->i = &i->i;
 	return true;
 }
 
@@ -212,7 +209,7 @@ int32_t jit_jumps_offset(const struct ivcpu *v)
 		return GS(kernel_jumps);
 	if (v->tlb_set == TLB_USER)
 		return (int32_t)(ivcpu_slot_offset() + offsetof(struct as_slot, jumps));
-	return 0; /* with EFLAGS.AC: these are short ways */
+	return GS(ac_jumps);
 }
 
 struct jit_code *jit_translate(struct ivcpu *v, struct block *b)

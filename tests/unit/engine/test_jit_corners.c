@@ -181,6 +181,29 @@ GUEST64(home, "mov $0x70000, %ebx\n"
 	      "2: add (%rbx, %rcx), %edx\n"
 	      "ret\n");
 
+/* --- system instructions that are translated --- */
+
+/* User pages only between STAC and CLAC; the #PF behind them ends it. */
+GUEST64(smap, REPEAT("stac\n"
+		     "call smap + 0x15000\n"
+		     "clac\n") "mov 0x26000, %eax\n"
+			       "xor %eax, %eax\n"
+			       "out %eax, $0xf4\n");
+GUEST64(adds, "add 0x26000, %edx\n"
+	      "ret\n");
+GUEST64(page_fault, "mov %edx, %eax\n"
+		    "out %eax, $0xf4\n");
+/* Time goes on, from what was added to it. */
+GUEST64(tsc, "xor %esi, %esi\n" REPEAT("rdtsc\n"
+				       "shl $32, %rdx\n"
+				       "or %rdx, %rax\n"
+				       "cmp %rsi, %rax\n"
+				       "jbe 2f\n"
+				       "mov %rax, %rsi\n") "shr $60, %rax\n"
+							   "out %eax, $0xf4\n"
+							   "2: mov $99, %eax\n"
+							   "out %eax, $0xf4\n");
+
 static void load(struct vm *vm, uint64_t gpa, const unsigned char *from, const unsigned char *end)
 {
 	vm_load(vm, gpa, from, (size_t)(end - from));
@@ -245,6 +268,31 @@ static void set_up_returns(struct vm *vm)
 	load(vm, 0x22000, calls_rdi_too, calls_rdi_too_end);
 }
 
+static void set_up_smap(struct vm *vm)
+{
+	struct cpu c;
+
+	for (uint64_t k = 0; k < 512; k++)
+		vm_put64(vm, GUEST_PT + 8 * k, k << 12 | (k == 0x26 ? 7 : 3));
+	vm_put64(vm, 0x26000, 3);
+	load(vm, 0x25000, adds, adds_end);
+	load(vm, 0x20000, page_fault, page_fault_end);
+	vm_gate64(vm, VEC_PF, 0x20000);
+	vm_regs(vm, &c);
+	c.cr4 |= CR4_SMAP;
+	c.gpr[RDX] = 0;
+	vm_set(vm, 0, &c);
+}
+
+static void set_up_tsc(struct vm *vm)
+{
+	struct cpu c;
+
+	vm_regs(vm, &c);
+	c.tsc_offset = UINT64_C(5) << 60;
+	vm_set(vm, 0, &c);
+}
+
 static void set_up_crossing(struct vm *vm)
 {
 	static const unsigned char code[] = {0x9c, 0x9d, 0xb8, 1, 0, 0, 0, 0xc3};
@@ -301,6 +349,8 @@ static const struct {
     {"return_page", return_page, return_page_end, set_up_returns, 2},
     {"return_code", return_code, return_code_end, set_up_returns, 9},
     {"return_other", return_other, return_other_end, NULL, 7},
+    {"smap", smap, smap_end, set_up_smap, 150},
+    {"tsc", tsc, tsc_end, set_up_tsc, 5},
     {"home", home, home_end, NULL, 17},
 };
 
