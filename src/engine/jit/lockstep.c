@@ -526,9 +526,37 @@ const struct uop *lockstep_enter(struct ivcpu *v, struct block *b)
 	return NULL;
 }
 
+static void touch(struct ivcpu *v, uint64_t lin, enum access acc)
+{
+	uint64_t pa;
+
+	if ((uint64_t)((int64_t)(lin << 16) >> 16) == lin && lockstep_may_access(v, lin, acc))
+		(void)tlb_fill(v, lin, acc, &pa);
+}
+
+/* REP MOVS and STOS call when their pages are not in the TLB, which does not get them by that: so
+ * that code has a chance at its second run. */
 void lockstep_called(struct ivcpu *v, const struct uop *u)
 {
 	v->lockstep->called = u;
+	if (v->mode != MODE_LONG)
+		return;
+	switch (u->insn->mnemonic) {
+	case ZYDIS_MNEMONIC_MOVSB:
+	case ZYDIS_MNEMONIC_MOVSW:
+	case ZYDIS_MNEMONIC_MOVSD:
+	case ZYDIS_MNEMONIC_MOVSQ:
+		touch(v, v->c.gpr[RSI], ACC_READ);
+		/* fall through */
+	case ZYDIS_MNEMONIC_STOSB:
+	case ZYDIS_MNEMONIC_STOSW:
+	case ZYDIS_MNEMONIC_STOSD:
+	case ZYDIS_MNEMONIC_STOSQ:
+		touch(v, v->c.gpr[RDI], ACC_WRITE);
+		break;
+	default:
+		break;
+	}
 }
 
 void lockstep_host_fault(struct ivcpu *v)
