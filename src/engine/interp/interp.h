@@ -232,7 +232,7 @@ struct ivcpu {
 	uint64_t link_rip;
 	struct block_cache *blocks;
 	struct lockstep *lockstep; /* translated code is checked; NULL = it is not */
-	struct jit *jit; /* translated code (engine/jit); NULL = interpret everything */
+	struct jit *jit;           /* translated code (engine/jit); NULL = interpret everything */
 	/* Bits of an address that are its place in struct jumps; 0 while somebody wants us to
 	 * leave: nothing is found then. */
 	_Atomic uint64_t jumps_mask;
