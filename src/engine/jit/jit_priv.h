@@ -143,6 +143,9 @@ uint64_t jit_call_end(struct ivcpu *v, uint32_t code);
 /* An access of this uop to jx.address missed: where to go on, or 0 and the same. */
 uint64_t jit_miss(struct ivcpu *v, uint32_t code);
 
+/* Code told where it left: the micro-op to go on with, NULL = c.rip is right. */
+const struct uop *jit_left(struct ivcpu *v, uint32_t told);
+
 /* --- link.c --- */
 
 /* @b's code is about to be entered, from C: the jump caches learn it, and so does a jump that
@@ -257,6 +260,13 @@ bool tr_decode(struct tr *t);
 /* Does its code call C, which may change the TLB? */
 bool tr_calls_c(const struct tr *t);
 
+/* --- lockstep.c: none of it matters without lock-step --- */
+
+/* Code that counts a jump, and lets it and all that follow leave when there were enough. */
+void lockstep_spend(const struct ivcpu *v, struct emit *e);
+/* An instruction that gives other results each time, so that code has to leave it: RDRAND. */
+bool lockstep_is_chance(const struct tr *t);
+
 /* --- group.c --- */
 
 /* Puts accesses into groups; false if no group has two. */
@@ -323,7 +333,7 @@ struct rm tr_stack_room(struct tr *t);
 bool tr_flow(struct tr *t, bool *ends);
 /* To the address in R11 if the jump cache at @jumps knows it, while RSP (@wide or ESP) moves by
  * @pop; else goes on. */
-void jit_jump_cached(struct emit *e, int32_t jumps, bool wide, int32_t pop);
+void jit_jump_cached(const struct ivcpu *v, struct emit *e, int32_t jumps, bool wide, int32_t pop);
 /* R11 = guest address @off bytes from the page's start. */
 void tr_page_address(struct tr *t, int64_t off);
 /* Code for a link that has to go by the jump cache; its offset. */

@@ -17,6 +17,7 @@ struct jit_state {
 	uint8_t smap_off; /* 1 = EFLAGS.AC does not choose the TLB set */
 	uint32_t host_mxcsr;
 	uint64_t host_rsp;
+	uint64_t budget;           /* jumps until code leaves: lock-step only */
 	uint64_t resume;           /* where code goes on after a call; where to enter it */
 	uint64_t address;          /* linear address that missed in the TLB */
 	uint64_t saved;            /* RCX of a stub */

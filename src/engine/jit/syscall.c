@@ -117,7 +117,7 @@ static void set_level(struct emit *e, struct ivcpu *v, unsigned int cpl)
 }
 
 /* Host flags and c.rflags from ECX, RAX from where it was put; then to the address in R11. */
-static void go_on(struct emit *e, const struct jit *j, int32_t jumps)
+static void go_on(struct emit *e, const struct ivcpu *v, const struct jit *j, int32_t jumps)
 {
 	emit_store(e, RCX, rm_gs(GS(c.rflags)));
 	emit_op(e, false, 0x8b, RAX, rm_reg(RCX));
@@ -129,7 +129,7 @@ static void go_on(struct emit *e, const struct jit *j, int32_t jumps)
 	emit8(e, 0x7f);
 	emit8(e, 0x9e); /* SAHF */
 	emit_load(e, RAX, rm_gs(GS(jx.saved)));
-	jit_jump_cached(e, jumps, true, 0);
+	jit_jump_cached(v, e, jumps, true, 0);
 	emit_jmp(e, j->leave);
 }
 
@@ -167,7 +167,7 @@ void jit_make_syscall(struct emit *e, struct ivcpu *v, const struct jit *j)
 	flat(e, SEG_SS, FLAT_DATA(0u));
 	set_level(e, v, 0);
 	emit_load(e, R11, rm_gs(GS(c.lstar)));
-	go_on(e, j, GS(kernel_jumps));
+	go_on(e, v, j, GS(kernel_jumps));
 }
 
 void jit_make_sysret(struct emit *e, struct ivcpu *v, const struct jit *j)
@@ -198,5 +198,5 @@ void jit_make_sysret(struct emit *e, struct ivcpu *v, const struct jit *j)
 		flat(e, SEG_SS, FLAT_DATA(3u));
 	set_level(e, v, 3);
 	emit_mov(e, R11, jit_host(RCX));
-	go_on(e, j, (int32_t)(ivcpu_slot_offset() + offsetof(struct as_slot, jumps)));
+	go_on(e, v, j, (int32_t)(ivcpu_slot_offset() + offsetof(struct as_slot, jumps)));
 }

@@ -129,7 +129,7 @@ static void switch_set(struct tr *t, enum tlb_set set)
 	}
 	emit_store(&t->e, HOST_T0, rm_gs(GS(tlb)));
 	tr_page_address(t, t->u->off + t->u->len);
-	jit_jump_cached(&t->e, ac ? GS(ac_jumps) : GS(kernel_jumps), true, 0);
+	jit_jump_cached(t->v, &t->e, ac ? GS(ac_jumps) : GS(kernel_jumps), true, 0);
 	emit_jmp(&t->e, t->j->leave);
 }
 
@@ -183,7 +183,7 @@ static bool is_kernels(const struct tr *t)
 
 static bool is_rdtsc(const struct tr *t)
 {
-	return t->u->fn == op_slow &&
+	return t->u->fn == op_slow && !lockstep_is_chance(t) &&
 	       (t->z->mnemonic == ZYDIS_MNEMONIC_RDTSC || t->z->mnemonic == ZYDIS_MNEMONIC_RDTSCP);
 }
 
