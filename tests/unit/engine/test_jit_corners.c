@@ -439,6 +439,8 @@ int main(void)
 		run(ENGINE_INTERP, n);
 		if (jit)
 			run(ENGINE_JIT, n);
+		if (jit)
+			run(ENGINE_LOCKSTEP, n);
 	}
 	return 0;
 }
