@@ -32,6 +32,7 @@ SET_TEXT(kernel)
 SET_TEXT(initrd)
 SET_TEXT(append)
 SET_TEXT(workdir)
+SET_TEXT(vnc_tls)
 SET_FLAG(rm)
 SET_FLAG(json)
 SET_FLAG(verbose)
@@ -108,6 +109,9 @@ static const struct cli_option run_options[] = {
      run_set_display},
     {"vnc-password", "FILE", NULL, "ask viewers for the password in the first line of FILE",
      run_set_vnc_password},
+    {"vnc-tls", "FILE", NULL,
+     "speak TLS with viewers and browsers; FILE has the certificate and its key (PEM)",
+     set_vnc_tls},
     {"kernel", "FILE", NULL,
      "boot this Linux bzImage or PVH vmlinux; without IMAGE, the terminal is its serial console",
      set_kernel},
@@ -163,6 +167,7 @@ static void run_fini(void *config)
 	free(cfg->boot);
 	free(cfg->vnc);
 	free(cfg->vnc_password);
+	free(cfg->vnc_tls);
 	for (size_t i = 0; i < RUN_MAX_DEVS; i++) {
 		free(cfg->disks[i].path);
 		free(cfg->shares[i].host);
@@ -265,6 +270,8 @@ static int check_firmware(const struct run_config *cfg, int argc)
 		return ui_error(EXIT_USAGE, "--firmware and --display need --machine q35");
 	if (cfg->vnc_password && !cfg->vnc)
 		return ui_error(EXIT_USAGE, "--vnc-password needs --display vnc");
+	if (cfg->vnc_tls && !cfg->vnc)
+		return ui_error(EXIT_USAGE, "--vnc-tls needs --display vnc");
 	return EXIT_OK;
 }
 

@@ -41,6 +41,7 @@ struct run_config {
 	char *boot;         /* order, as --boot says; NULL = the default */
 	char *vnc;          /* "unix:PATH" or "ADDRESS:PORT" */
 	char *vnc_password; /* NULL = none */
+	char *vnc_tls;      /* PEM file; NULL = none */
 	bool text_screen;   /* --display text */
 	unsigned int cpus;
 	uint64_t memory;

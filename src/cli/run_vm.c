@@ -114,6 +114,7 @@ static void describe_display(json_t *d, const struct run_config *cfg)
 	o = json_pack("{s:b, s:b}", "vga", 1, "text", cfg->text_screen);
 	set_optional(o, "vnc", cfg->vnc);
 	set_optional(o, "password", cfg->vnc_password);
+	set_optional(o, "tls", cfg->vnc_tls);
 	json_object_set_new(d, "display", o);
 	/* The terminal is the screen's then. */
 	if (cfg->text_screen)

@@ -29,6 +29,7 @@ void vm_desc_fini(struct vm_desc *d)
 	free(d->nvram);
 	free(d->display.vnc);
 	free(d->display.password);
+	free(d->display.tls);
 	free(d->vsock_socket);
 	free(d->serial.path);
 	free(d->console.path);
@@ -152,6 +153,7 @@ static json_t *format_display(const struct vm_display *d)
 	json_object_set_new(o, "text", json_boolean(d->text));
 	put_string(o, "vnc", d->vnc);
 	put_string(o, "password", d->password);
+	put_string(o, "tls", d->tls);
 	return o;
 }
 

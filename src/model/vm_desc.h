@@ -72,6 +72,7 @@ struct vm_display {
 	bool text;      /* its text is shown on standard output, which is a terminal */
 	char *vnc;      /* "unix:PATH" or "ADDRESS:PORT"; NULL = nobody looks */
 	char *password; /* of at most eight bytes; NULL = none */
+	char *tls;      /* PEM file of a certificate and its key; NULL = in the clear */
 };
 
 struct vm_desc {

@@ -394,6 +394,7 @@ static void read_display(struct reader *r, struct vm_desc *d)
 	if (d->display.vnc && !d->display.vga)
 		fail(&sub, "vnc", "needs vga");
 	d->display.password = read_string(&sub, "password", 8, false, false);
+	d->display.tls = read_string(&sub, "tls", MAX_PATH, false, false);
 	close_object(r, &sub);
 }
 

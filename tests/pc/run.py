@@ -132,7 +132,7 @@ class Machine:
 
 
 def read_png(path):
-    """Rows of RGB bytes; the format insula writes: 8 bits, no interlace."""
+    """Rows of RGB bytes; 8 bits, no interlace: what insula and browsers write."""
     data, at, packed = open(path, "rb").read(), 8, b""
     check(data[:8] == b"\x89PNG\r\n\x1a\n", "not a PNG")
     while at < len(data):
@@ -142,13 +142,14 @@ def read_png(path):
         elif kind == b"IDAT":
             packed += data[at + 8:at + 8 + n]
         at += 12 + n
-    check((depth, color, lace) == (8, 2, 0), "PNG of", depth, color, lace)
-    raw, rows, before = zlib.decompress(packed), [], bytes(3 * width)
+    check((depth, color in (2, 6), lace) == (8, True, 0), "PNG of", depth, color, lace)
+    n = 3 if color == 2 else 4
+    raw, rows, before = zlib.decompress(packed), [], bytes(n * width)
     for y in range(height):
-        line = raw[y * (3 * width + 1):(y + 1) * (3 * width + 1)]
+        line = raw[y * (n * width + 1):(y + 1) * (n * width + 1)]
         row = bytearray(line[1:])
-        for i in range(3 * width):
-            a, b, c = row[i - 3] if i >= 3 else 0, before[i], before[i - 3] if i >= 3 else 0
+        for i in range(n * width):
+            a, b, c = row[i - n] if i >= n else 0, before[i], before[i - n] if i >= n else 0
             if line[0] == 1:
                 row[i] = row[i] + a & 255
             elif line[0] == 2:
@@ -161,6 +162,11 @@ def read_png(path):
                 row[i] = row[i] + (a if pa <= pb and pa <= pc else b if pb <= pc else c) & 255
         before = bytes(row)
         rows.append(before)
+    if n == 4:  # a browser's: without the opacity
+        for y, row in enumerate(rows):
+            rgb = bytearray(3 * width)
+            rgb[0::3], rgb[1::3], rgb[2::3] = row[0::4], row[1::4], row[2::4]
+            rows[y] = bytes(rgb)
     return rows
 
 
@@ -253,6 +259,7 @@ def case_vnc():
         m.wait_text("No bootable device")
         rows = m.png()
         viewers = [vnc.Viewer(path), vnc.Viewer(path, encodings=(vnc.RAW, vnc.DESKTOP_SIZE)),
+                   vnc.Viewer(path, encodings=(vnc.HEXTILE, vnc.ZRLE, vnc.RAW)),
                    vnc.Viewer(path, websocket=True)]
         for v in viewers:
             check(v.name == m.name, "name", v.name)
@@ -262,7 +269,8 @@ def case_vnc():
         for v in viewers:
             v.request(1)
         check(all(v.quiet(1) for v in viewers), "an unchanged screen sends something")
-        check(viewers[0].received < 20000, "a text screen took", viewers[0].received)
+        for v in viewers[0], viewers[2]:
+            check(v.received < 50000, "a text screen took", v.received)
 
 
 def case_vnc_password():
@@ -282,6 +290,234 @@ def case_vnc_password():
         v = vnc.Viewer(("127.0.0.1", port), password="sesame")
         v.request(0)
         v.update()
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def certificate():
+    """A certificate for localhost by an authority of its own; the server's file, the authority's."""
+    server, ca = os.path.join(temp, "server.pem"), os.path.join(temp, "ca.pem")
+    if not os.path.exists(server):
+        key = os.path.join(temp, "key.pem")
+        tool("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+             "-keyout", key, "-out", ca, "-days", "2", "-subj", "/CN=localhost", "-addext",
+             "subjectAltName=DNS:localhost,IP:127.0.0.1")
+        open(server, "w").write(open(key).read() + open(ca).read())
+    return server, ca
+
+
+def case_vnc_tls():
+    """VeNCrypt and https, with a password inside; nothing is to be had in the clear."""
+    need("openssl")
+    server, ca = certificate()
+    secret, port = os.path.join(temp, "secret"), free_port()
+    open(secret, "w").write("sesame\n")
+    at = ("127.0.0.1", port)
+    with Machine("--firmware", "bios", "--net", "none", "--vnc-password", secret, "--vnc-tls", server,
+                 display=("--display", f"vnc=127.0.0.1:{port}")) as m:
+        m.wait_text("No bootable device")
+        rows = m.png()
+        for websocket in False, True:
+            v = vnc.Viewer(at, password="sesame", ca=ca, websocket=websocket)
+            v.request(0)
+            v.update()
+            same(v, rows)
+            try:
+                vnc.Viewer(at, password="wrong", ca=ca, websocket=websocket)
+                raise Failed("a wrong password was taken")
+            except vnc.Closed as e:
+                check("wrong password" in str(e), e)
+        for websocket in False, True:
+            try:
+                vnc.Viewer(at, password="sesame", websocket=websocket)
+                raise Failed("in the clear")
+            except (AssertionError, vnc.Closed, IndexError, ConnectionError):
+                pass
+        v = vnc.Viewer(at, password="sesame", ca=ca)
+        v.request(0)
+        v.update()
+
+
+class XServer:
+    """A screen for viewers of others."""
+    def __enter__(self):
+        need("Xvfb", "xwd")
+        read, write = os.pipe()
+        self.p = subprocess.Popen(["Xvfb", "-displayfd", str(write), "-screen", "0", "1024x768x24",
+                                   "-nolisten", "tcp"], pass_fds=[write], stderr=subprocess.DEVNULL)
+        os.close(write)
+        with os.fdopen(read) as f:
+            self.name = ":" + f.readline().strip()
+        check(self.name != ":", "Xvfb did not start")
+        return self
+
+    def __exit__(self, *args):
+        self.p.terminate()
+        self.p.wait()
+
+    def pixels(self):
+        """XWD version 7 (X11/XWDFile.h): rows of RGB bytes."""
+        data = tool("xwd", "-root", "-silent", "-display", self.name)
+        head = struct.unpack(">25I", data[:100])
+        start, width, height, line, colors = head[0] + 12 * head[19], head[4], head[5], head[12], head[19]
+        check(head[1] == 7 and head[11] == 32 and head[7] == 0 and colors < 1000, "XWD", head)
+        rows = []
+        for y in range(height):
+            row = data[start + y * line:start + y * line + 4 * width]
+            rgb = bytearray(3 * width)
+            rgb[0::3], rgb[1::3], rgb[2::3] = row[2::4], row[1::4], row[0::4]
+            rows.append(bytes(rgb))
+        return rows
+
+
+def find_picture(inside, rows):
+    """Where the picture @rows is seen in @inside, or None; one row with writing is looked for first."""
+    probe = max(range(len(rows)), key=lambda y: len(set(rows[y])) * (rows[y].count(rows[y][:3]) > 0))
+    for y, row in enumerate(inside):
+        at = row.find(rows[probe])
+        if at >= 0 and at % 3 == 0 and y >= probe and len(inside) - y >= len(rows) - probe:
+            if all(inside[y - probe + i][at:at + len(r)] == r for i, r in enumerate(rows)):
+                return at // 3, y - probe
+    return None
+
+
+def case_vnc_tigervnc():
+    """TigerVNC's viewer on an X server, three ways: its window shows our screen, pixel by pixel; keys and
+    several viewers at once."""
+    need("xtigervncviewer", "openssl", RESCUE)
+    server, ca = certificate()
+    secret, passwd = os.path.join(temp, "secret"), os.path.join(temp, "passwd")
+    open(secret, "w").write("sesame\n")
+    # A viewer's password file: DES, with a key that everybody knows.
+    key = bytes((23, 82, 107, 6, 35, 78, 88, 7)).decode()
+    open(passwd, "wb").write(vnc.des(key, b"sesame\0\0"))
+    ways = [((), ("-SecurityTypes", "None", "-PreferredEncoding", "Hextile", "-AutoSelect=0")),
+            (("--vnc-password", secret), ("-SecurityTypes", "VncAuth", "-passwd", passwd)),
+            (("--vnc-tls", server, "--vnc-password", secret),
+             ("-SecurityTypes", "X509Vnc", "-X509CA", ca, "-passwd", passwd))]
+    for options, how in ways:
+        port = free_port()
+        with Machine("--cdrom", RESCUE, "--net", "none", *options,
+                     display=("--display", f"vnc=127.0.0.1:{port}")) as m:
+            m.wait_text("GNU GRUB")
+            m.keys("c")
+            m.wait_text(r"grub>\s*$")
+            log = open(os.path.join(temp, "viewer.log"), "w+")
+            with XServer() as one, XServer() as two:
+                viewers = [subprocess.Popen(["xtigervncviewer", "-display", x.name, *how, "-Shared",
+                                             f"localhost::{port}"], stderr=log, stdout=log,
+                                            env=dict(env, HOME=temp)) for x in (one, two)]
+                try:
+                    for text in "", "echo seen_by_both\n":
+                        m.type(text)
+                        m.wait_text(text.strip() or "grub>")
+                        m.wait_text(r"grub>\s*$")
+                        end = time.time() + PATIENCE
+                        while not all(find_picture(x.pixels(), m.png()) for x in (one, two)):
+                            check(all(v.poll() is None for v in viewers), "a viewer ended", how,
+                                  open(log.name).read()[-800:])
+                            check(time.time() < end, "the viewers' pictures differ", how)
+                            time.sleep(0.3)
+                finally:
+                    for v in viewers:
+                        v.terminate()
+                        v.wait()
+
+
+NOVNC = "/usr/share/novnc"
+PAGE = """<!DOCTYPE html><body><div id=screen style="width:800px;height:600px"></div>
+<script type=module>
+import RFB from "/core/rfb.js";
+const tell = (what, body) => fetch("/" + what, {method: "POST", body});
+const rfb = new RFB(document.getElementById("screen"), "ADDRESS", {credentials: {password: "sesame"}});
+const picture = () => tell("picture", document.querySelector("canvas").toDataURL("image/png"));
+rfb.addEventListener("disconnect", e => tell("end", String(e.detail.clean)));
+rfb.addEventListener("securityfailure", e => tell("end", String(e.detail.reason)));
+rfb.addEventListener("connect", () => {
+  tell("name", rfb._fbName);
+  for (const c of "echo from-a-browser") { const k = c.charCodeAt(0); rfb.sendKey(k, null); }
+  rfb.sendKey(0xff0d, "Enter");
+  setInterval(picture, 1000);
+});
+</script>"""
+
+
+def serve_novnc(address, said):
+    """A web server with noVNC and PAGE; what the page tells goes to @said."""
+    import http.server, threading
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        extensions_map = {".js": "text/javascript", "": "application/octet-stream"}
+
+        def __init__(self, *args):
+            super().__init__(*args, directory=NOVNC)
+
+        def do_GET(self):
+            if self.path != "/page":
+                return super().do_GET()
+            body = PAGE.replace("ADDRESS", address).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self):
+            said[self.path[1:]] = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def case_vnc_novnc():
+    """noVNC in a browser, by ws and wss: it types, and its canvas has our screen's pixels."""
+    import base64
+    need("chromium", NOVNC, RESCUE, "openssl")
+    secret = os.path.join(temp, "secret")
+    open(secret, "w").write("sesame\n")
+    for scheme, options in ("ws", ()), ("wss", ("--vnc-tls", certificate()[0])):
+        port, said = free_port(), {}
+        with Machine("--cdrom", RESCUE, "--net", "none", "--vnc-password", secret, *options,
+                     display=("--display", f"vnc=127.0.0.1:{port}")) as m:
+            m.wait_text("GNU GRUB")
+            m.keys("c")
+            m.wait_text(r"grub>\s*$")
+            server = serve_novnc(f"{scheme}://localhost:{port}", said)
+            browser = subprocess.Popen(
+                ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+                 "--ignore-certificate-errors", f"--user-data-dir={temp}/chromium-{scheme}", "--no-first-run",
+                 "--disable-background-networking", "--remote-debugging-port=0",
+                 f"http://127.0.0.1:{server.server_port}/page"],
+                env=dict(env, HOME=temp), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            os.set_blocking(browser.stderr.fileno(), False)
+            try:
+                m.wait_text(r"(?s)echo from-a-browser.*\nfrom-a-browser")
+                check(said["name"] == m.name, "name", said)
+                end = time.time() + PATIENCE
+                picture = os.path.join(temp, "canvas.png")
+                while True:
+                    check("end" not in said and time.time() < end, "noVNC:", said.get("end"))
+                    time.sleep(0.5)
+                    if "picture" not in said:
+                        continue
+                    open(picture, "wb").write(base64.b64decode(said["picture"].split(",")[1]))
+                    if read_png(picture) == m.png():
+                        break
+            except Failed as e:
+                raise Failed(str(e), "browser:", (browser.stderr.read() or b"")[-1500:])
+            finally:
+                browser.terminate()
+                browser.wait()
+                server.shutdown()
 
 
 def case_kernel_with_screen():
@@ -495,8 +731,8 @@ def case_debian_uefi_ahci():
 
 
 QUICK = ["bios_nothing_to_boot", "bios_menu", "grub_disc", "four_cpus_4g", "disk_virtio_and_ahci", "ipxe",
-         "text_display", "vnc", "vnc_password", "vnc_viewer", "vnc_keyboard_and_resize", "uefi_shell"]
-LONG = ["memtest", "kernel_with_screen", "uefi_killed_while_writing", "rescue_disc_bios", "rescue_disc_uefi",
+         "text_display", "vnc", "vnc_password", "vnc_tls", "vnc_viewer", "vnc_keyboard_and_resize", "uefi_shell"]
+LONG = ["vnc_tigervnc", "vnc_novnc", "memtest", "kernel_with_screen", "uefi_killed_while_writing", "rescue_disc_bios", "rescue_disc_uefi",
         "rescue_disc_as_disk", "debian_bios", "debian_uefi", "debian_uefi_ahci"]
 
 
