@@ -89,9 +89,10 @@ static const struct cli_option run_options[] = {
     {"memory", "SIZE", NULL,
      "guest memory, such as 512M or 2G (default 1G; the host gives only what the guest uses)",
      run_set_memory},
-    {"disk", "FILE[,size=SIZE][,format=FORMAT][,bus=ahci][,readonly]", NULL,
+    {"disk", "FILE[,size=SIZE][,format=FORMAT][,bus=ahci|nvme][,readonly]", NULL,
      "one more disk for the guest (/dev/vdb, /dev/vdc...), written to in place; raw, or qcow2 if "
-     "its name ends so; with size= a file that is not there is made; on virtio unless bus=ahci; "
+     "its name ends so; with size= a file that is not there is made; on virtio unless bus= says "
+     "else; "
      "repeatable",
      run_set_disk},
     {"cdrom", "FILE|none", NULL, "a CD-ROM drive with this disc, or without one; repeatable",

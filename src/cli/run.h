@@ -21,7 +21,8 @@
 struct run_disk {
 	char *path;         /* NULL: a CD-ROM drive without a disc */
 	const char *format; /* "auto", "raw" or "qcow2" */
-	bool read_only, cdrom, ahci;
+	const char *bus;    /* "virtio", "ahci" or "nvme" */
+	bool read_only, cdrom;
 };
 
 struct run_publish {

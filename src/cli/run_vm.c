@@ -45,9 +45,9 @@ static json_t *describe_disks(const struct run_config *cfg, const struct vm_boot
 	for (size_t i = 0; i < cfg->n_disks; i++) {
 		const struct run_disk *d = &cfg->disks[i];
 		autofree char *serial = xasprintf("disk%zu", i);
-		json_t *o = json_pack("{s:s, s:s, s:b, s:b, s:s}", "format", d->format, "bus",
-				      d->ahci ? "ahci" : "virtio", "readonly", d->read_only,
-				      "cdrom", d->cdrom, "serial", serial);
+		json_t *o =
+		    json_pack("{s:s, s:s, s:b, s:b, s:s}", "format", d->format, "bus", d->bus,
+			      "readonly", d->read_only, "cdrom", d->cdrom, "serial", serial);
 
 		set_optional(o, "path", d->path);
 		json_array_append_new(disks, o);

@@ -9,6 +9,7 @@
 #include "base/exit.h"
 #include "block/block.h"
 #include "device/ahci.h"
+#include "device/nvme.h"
 #include "device/vga.h"
 #include "machine/machine_priv.h"
 #include "net/net.h"
@@ -150,13 +151,37 @@ static int plug_disk(struct plugger *p, const struct vm_disk *k, struct err *e)
 	return r < 0 ? err_wrap(e, r, "disk '%s'", k->path) : 0;
 }
 
+static int plug_nvme(struct plugger *p, const struct vm_disk *k, struct err *e)
+{
+	autofree char *serial = xasprintf("INSULA%u", p->slot);
+	struct pci_dev *d;
+	struct blk *blk;
+	int r;
+
+	r = open_disk(p->m, k, &blk, e);
+	if (r < 0)
+		return r;
+	r = nvme_new(p->m->mem, p->m->cfg.loop, blk, k->serial[0] ? k->serial : serial, &d, e);
+	if (r < 0) {
+		blk_close(blk);
+		return err_wrap(e, r, "disk '%s'", k->path);
+	}
+	/* Firmware knows NVMe by the name of the first one there was. */
+	add_boot_device(p, VM_BOOT_DISK, "pci8086,5845", "namespace@1,0");
+	r = plug_pci(p, d, e);
+	return r < 0 ? err_wrap(e, r, "disk '%s'", k->path) : 0;
+}
+
 static int plug_disks(struct plugger *p, struct err *e)
 {
 	const struct vm_desc *desc = p->m->desc;
 
 	for (size_t i = 0; i < desc->n_disks; i++) {
-		int r = desc->disks[i].bus == VM_DISK_VIRTIO ? plug_disk(p, &desc->disks[i], e) : 0;
+		const struct vm_disk *k = &desc->disks[i];
+		int r = 0;
 
+		if (k->bus != VM_DISK_AHCI)
+			r = k->bus == VM_DISK_NVME ? plug_nvme(p, k, e) : plug_disk(p, k, e);
 		if (r < 0)
 			return err_exit(e, r, e && e->exit_code ? e->exit_code : EXIT_BAD_DISK);
 	}
@@ -338,7 +363,7 @@ static const struct {
 } models[] = {
     {"vga", plug_vga},
     {"ahci", plug_ahci},
-    {"virtio-blk", plug_disks},
+    {"disks", plug_disks},
     {"virtio-net", plug_nets},
     {"virtio-console", plug_console},
     {"shares", plug_shares},

@@ -13,7 +13,7 @@ const char *const vm_machine_names[] = {"q35", "micro", NULL};
 const char *const vm_engine_names[] = {"auto", "kvm", "soft", "jit", "interp", NULL};
 const char *const vm_chardev_names[] = {"none", "stdio", "file", "socket", NULL};
 const char *const vm_share_names[] = {"virtiofs", "9p", NULL};
-const char *const vm_disk_bus_names[] = {"virtio", "ahci", NULL};
+const char *const vm_disk_bus_names[] = {"virtio", "ahci", "nvme", NULL};
 const char *const vm_boot_names[] = {"disk", "cdrom", "network", NULL};
 const char *const vm_on_reboot_names[] = {"restart", "exit", NULL};
 

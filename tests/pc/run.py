@@ -209,11 +209,11 @@ def case_four_cpus_4g():
             m.wait_text("GNU GRUB")
 
 
-def case_disk_virtio_and_ahci():
-    """The same hard disk image on either bus, raw and qcow2."""
+def case_disk_buses():
+    """The same hard disk image on each bus, raw and qcow2."""
     usb = "/usr/lib/grub-rescue/grub-rescue-usb.img"
     need(usb)
-    for bus in "virtio", "ahci":
+    for bus in "virtio", "ahci", "nvme":
         for form in "raw", "qcow2":
             copy = os.path.join(temp, f"disk.{form}")
             tool(INSULA, "disk", "convert", "--force", "--from", "raw", "--to", form, usb, copy)
@@ -532,6 +532,56 @@ def case_kernel_with_screen():
         check(m.end() == 0, "it did not switch off")
 
 
+NVME_INIT = r"""#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc; mount -t devtmpfs dev /dev; mount -t sysfs sys /sys; mount -t tmpfs tmp /tmp
+cat /sys/class/nvme/nvme0/model
+disk=/dev/nvme0n1; model=/tmp/model; noise=/tmp/noise
+head -c 33554432 /dev/zero > $model; head -c 4194304 /dev/urandom > $noise
+for i in $(seq 300); do
+	sectors=$((RANDOM % 256 + 1)); at=$(((RANDOM * 32768 + RANDOM) % (65536 - sectors)))
+	from=$((RANDOM % (8192 - sectors)))
+	for to in $model $disk; do
+		dd if=$noise of=$to bs=512 skip=$from seek=$at count=$sectors conv=notrunc 2>/dev/null
+	done
+	[ $((i % 10)) = 0 ] && sync && echo 3 > /proc/sys/vm/drop_caches
+done
+sync; echo 3 > /proc/sys/vm/drop_caches
+cmp -n 33554432 $disk $model && echo SAME
+grep nvme0q /proc/interrupts | awk '{ n += $2 + $3 } END { print "INTERRUPTS", NR, (n > 100) }'
+blkdiscard -o 0 -l 8388608 $disk && echo TRIMMED
+echo "SUM $(tail -c 25165824 $model | sha256sum)"
+poweroff -f
+"""
+
+
+def case_nvme():
+    """Linux' driver: random writes of 512 bytes to 128 KiB read back behind the cache, on two CPUs with
+    MSI-X; what it wrote is what the file has."""
+    import hashlib
+    kernel, busybox = f"{KERNELS}/cloud/vmlinuz", f"{KERNELS}/root-amd64/bin/busybox"
+    need(kernel, busybox, "cpio")
+    root, initrd, raw = (os.path.join(temp, n) for n in ("nvme-root", "nvme.cpio", "nvme.raw"))
+    for d in "bin", "proc", "dev", "sys", "tmp":
+        os.makedirs(f"{root}/{d}")
+    shutil.copy(busybox, f"{root}/bin/busybox")
+    open(f"{root}/init", "w").write(NVME_INIT)
+    os.chmod(f"{root}/init", 0o755)
+    open(initrd, "wb").write(tool("sh", "-c", f"cd {root} && find . | cpio -o -H newc --quiet"))
+    with Machine("--kernel", kernel, "--initrd", initrd, "--net", "none", "--cpus", "2", "--disk",
+                 f"{raw},size=32M,bus=nvme", memory="512M") as m:
+        m.wait_serial("Insula NVMe")
+        m.wait_serial("SUM [0-9a-f]{64}")
+        check(m.end() == 0, "it did not switch off")
+        out = m.read_serial() if m.p.returncode is None else m.serial.decode("latin-1")
+        check("SAME" in out and "TRIMMED" in out, out[-1500:])
+        check(re.search("INTERRUPTS [1-9][0-9]* 1", out), "few interrupts:", out[-500:])
+        data = open(raw, "rb").read()
+        check(re.search("SUM ([0-9a-f]{64})", out)[1] == hashlib.sha256(data[8 << 20:]).hexdigest(),
+              "the file has something else")
+        check(not any(data[:8 << 20]), "trimmed, and not zeroes")
+
+
 def case_vnc_viewer():
     """A viewer that others wrote."""
     need("vncsnapshot", RESCUE)
@@ -715,6 +765,41 @@ def change_discs(m):
         shell(m, f"head -c 1 /dev/sr0; echo {name}-out-$?", f"{name}-out-1")
 
 
+# Random writes of 512 bytes to 128 KiB to a disk, past the cache, and to a file; then both are the same.
+WRITES = r"""cat > /tmp/writes <<'E'
+disk=$1; model=/dev/shm/model; noise=/dev/shm/noise
+head -c 32M /dev/zero > $model; head -c 4M /dev/urandom > $noise
+for i in $(seq 300); do
+	sectors=$((RANDOM % 256 + 1)); at=$(((RANDOM * 32768 + RANDOM) % (65536 - sectors)))
+	from=$((RANDOM % (8192 - sectors)))
+	dd if=$noise of=$model bs=512 skip=$from seek=$at count=$sectors conv=notrunc status=none
+	dd if=$noise of=$disk bs=$((sectors * 512)) iflag=skip_bytes oflag=direct,seek_bytes \
+		skip=$((from * 512)) seek=$((at * 512)) count=1 conv=notrunc status=none
+done
+dd if=$disk iflag=direct bs=1M count=32 status=none | cmp - $model && cmp -n 33554432 $disk $model
+E
+bash /tmp/writes """
+
+
+def case_debian_nvme():
+    """BIOS and UEFI start from an NVMe disk; its driver's random writes are read back, trimmed, a file
+    system made and checked."""
+    for firmware in "bios", "uefi":
+        new = os.path.join(temp, f"nvme-{firmware}.qcow2")
+
+        def use(m):
+            shell(m, "cat /sys/class/nvme/nvme1/model; ls /dev/nvme0n1p1", "Insula NVMe(?s:.*)/dev/nvme0n1p1")
+            shell(m, WRITES + "/dev/nvme1n1; echo written-$?", r"written-0")
+            shell(m, "mkfs.ext4 -q /dev/nvme1n1 && mount -o discard /dev/nvme1n1 /mnt && "
+                  "cp -a /usr/lib/x86_64-linux-gnu /mnt && rm -r /mnt/x86_64-linux-gnu/gconv && sync && "
+                  "fstrim /mnt && umount /mnt && fsck.ext4 -fn /dev/nvme1n1 && mount -r /dev/nvme1n1 /mnt && "
+                  "cmp /usr/lib/x86_64-linux-gnu/libc.so.6 /mnt/x86_64-linux-gnu/libc.so.6 && umount /mnt; "
+                  "echo made-$?", "made-0")
+
+        debian(firmware, "nvme", "--disk", f"{new},size=2G,bus=nvme", then=use)
+        tool(INSULA, "disk", "check", new)
+
+
 def case_debian_uefi_ahci():
     """qcow2 on SATA: a disk to start from, one that is made; a drive behind them."""
     need(RESCUE)
@@ -730,10 +815,10 @@ def case_debian_uefi_ahci():
     check(json.loads(tool(INSULA, "disk", "info", "--json", new))["format"] == "qcow2", "not qcow2")
 
 
-QUICK = ["bios_nothing_to_boot", "bios_menu", "grub_disc", "four_cpus_4g", "disk_virtio_and_ahci", "ipxe",
+QUICK = ["bios_nothing_to_boot", "bios_menu", "grub_disc", "four_cpus_4g", "disk_buses", "ipxe",
          "text_display", "vnc", "vnc_password", "vnc_tls", "vnc_viewer", "vnc_keyboard_and_resize", "uefi_shell"]
-LONG = ["vnc_tigervnc", "vnc_novnc", "memtest", "kernel_with_screen", "uefi_killed_while_writing", "rescue_disc_bios", "rescue_disc_uefi",
-        "rescue_disc_as_disk", "debian_bios", "debian_uefi", "debian_uefi_ahci"]
+LONG = ["nvme", "vnc_tigervnc", "vnc_novnc", "memtest", "kernel_with_screen", "uefi_killed_while_writing", "rescue_disc_bios", "rescue_disc_uefi",
+        "rescue_disc_as_disk", "debian_bios", "debian_uefi", "debian_nvme", "debian_uefi_ahci"]
 
 
 def main():
