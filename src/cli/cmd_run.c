@@ -70,13 +70,17 @@ static int set_machine(void *config, const char *value, struct err *e)
 
 static int set_net(void *config, const char *value, struct err *e)
 {
-	static const char *const choices[] = {"user", "none", NULL};
+	static const char *const choices[] = {"user", "none", "user,model=virtio",
+					      "user,model=e1000", NULL};
+	struct run_config *cfg = config;
 	autofree char *net = NULL;
 	int r = set_choice(&net, value, choices, e);
 
-	if (r == 0)
-		((struct run_config *)config)->net = strcmp(net, "user") == 0;
-	return r;
+	if (r < 0)
+		return r;
+	cfg->net = strcmp(net, "none") != 0;
+	cfg->net_model = strcmp(net, "user,model=e1000") == 0 ? "e1000" : "virtio";
+	return 0;
 }
 
 static const struct cli_option run_options[] = {
@@ -118,8 +122,10 @@ static const struct cli_option run_options[] = {
      set_kernel},
     {"initrd", "FILE", NULL, "initial RAM disk for --kernel without IMAGE", set_initrd},
     {"append", "TEXT", NULL, "kernel command line, added to ours if there is an IMAGE", set_append},
-    {"net", "user|none", "user none",
-     "network: user (default; outgoing connections, nothing to set up) or none", set_net},
+    {"net", "user[,model=e1000]|none", "user user,model=e1000 none",
+     "network: user (default; outgoing connections, nothing to set up) or none; the card is "
+     "virtio's, or an Intel 82540EM that every system knows",
+     set_net},
     {"publish", "[ADDR:]HOST:GUEST[/udp]", NULL,
      "pass a port of the host to the guest; ADDR is 127.0.0.1 if not given; repeatable",
      run_set_publish},

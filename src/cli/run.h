@@ -46,6 +46,7 @@ struct run_config {
 	bool text_screen;   /* --display text */
 	unsigned int cpus;
 	uint64_t memory;
+	const char *net_model; /* "virtio" or "e1000" */
 	bool net, rm, json, verbose, tty, no_tty;
 	struct run_disk disks[RUN_MAX_DEVS];
 	size_t n_disks;

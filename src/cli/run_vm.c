@@ -68,6 +68,7 @@ static json_t *describe_nets(const struct run_config *cfg)
 							 "guest_port", (int)p->guest));
 	}
 	net = json_pack("{s:s, s:o}", "type", "user", "publish", publish);
+	set_optional(net, "model", cfg->net_model);
 	set_optional(net, "hostname", cfg->name);
 	json_array_append_new(nets, net);
 	return nets;

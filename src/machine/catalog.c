@@ -9,6 +9,7 @@
 #include "base/exit.h"
 #include "block/block.h"
 #include "device/ahci.h"
+#include "device/e1000.h"
 #include "device/nvme.h"
 #include "device/vga.h"
 #include "machine/machine_priv.h"
@@ -229,10 +230,12 @@ static int plug_net(struct plugger *p, size_t index, struct err *e)
 	r = net_user_open(&spec, p->m->cfg.loop, &net, e);
 	if (r < 0)
 		return r;
+	add_boot_device(p, VM_BOOT_NETWORK, "ethernet", "ethernet-phy@0");
+	if (n->model == VM_NET_E1000)
+		return plug_pci(p, e1000_new(p->m->mem, p->m->cfg.loop, net, mac), e);
 	d = virtio_net_new(p->m->mem, p->m->cfg.loop, net, mac);
 	if (!d)
 		return err_set(e, -ENOMEM, "make a network card");
-	add_boot_device(p, VM_BOOT_NETWORK, "ethernet", "ethernet-phy@0");
 	return plug(p, d, e);
 }
 

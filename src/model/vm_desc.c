@@ -14,6 +14,7 @@ const char *const vm_engine_names[] = {"auto", "kvm", "soft", "jit", "interp", N
 const char *const vm_chardev_names[] = {"none", "stdio", "file", "socket", NULL};
 const char *const vm_share_names[] = {"virtiofs", "9p", NULL};
 const char *const vm_disk_bus_names[] = {"virtio", "ahci", "nvme", NULL};
+const char *const vm_net_model_names[] = {"virtio", "e1000", NULL};
 const char *const vm_boot_names[] = {"disk", "cdrom", "network", NULL};
 const char *const vm_on_reboot_names[] = {"restart", "exit", NULL};
 
@@ -111,6 +112,7 @@ static json_t *format_nets(const struct vm_desc *d)
 			vm_mac_format(n->mac, mac);
 			put_string(o, "mac", mac);
 		}
+		put_string(o, "model", vm_net_model_names[n->model]);
 		put_string(o, "hostname", n->hostname);
 		if (n->restrict_host)
 			json_object_set_new(o, "restrict", json_true());

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tests/fuzz/fuzz_pc.c - a PC's screen, SATA and NVMe controllers, and flash: hostile accesses,
- * commands in memory that change, discs that come and go, pictures painted in between
+ * tests/fuzz/fuzz_pc.c - a PC's screen, SATA, NVMe and network controllers, and flash: hostile
+ * accesses, commands in memory that change, discs that come and go, pictures painted in between
  *
  * One controller has a disk (port 0), a CD-ROM drive (1) and an empty one (2), all of small sizes
  * so that chance meets their ends.  Checked besides memory errors: the picture has a size, and
@@ -11,6 +11,7 @@
 #include "fuzz.h"
 
 #include "device/ahci.h"
+#include "device/e1000.h"
 #include "device/nvme.h"
 #include "device/pflash.h"
 #include "device/vga.h"
@@ -25,6 +26,8 @@
 #define NVME_BAR  0xf0020000u
 #define NVME_Q    0x6000u /* admin queues, then those for I/O: a page each */
 #define NVME_SIZE 16u
+#define E1000_BAR 0xf0040000u
+#define E1000_TX  0xa000u /* ring to send, the other one behind it */
 #define VGA_LFB   0xe0000000u
 #define FLASH     0xffc00000u
 #define FLASH_LEN (4 * PFLASH_BLOCK)
@@ -36,7 +39,8 @@ static struct {
 	struct gmem *mem;
 	struct bus *bus;
 	struct pci_bus *pci;
-	struct pci_dev *vga, *ahci, *nvme;
+	struct pci_dev *vga, *ahci, *nvme, *e1000;
+	struct net net;
 	uint8_t nvme_tail[2];
 	struct device *flash;
 	struct screen *screen;
@@ -139,6 +143,32 @@ static void nvme_start(void)
 	nvme_queue(1, NVME_Q + 0x2000, 1 << 16 | 1);
 }
 
+/* --- the network --- */
+
+static uint8_t last_frame[NET_FRAME_MAX];
+
+static void net_taken(struct net *n, const void *frame, size_t len)
+{
+	CHECK(len >= 14 && len <= NET_FRAME_MAX);
+	memcpy(last_frame, frame, len); /* all of it is there */
+}
+
+static void net_ready(struct net *n)
+{
+}
+
+static const struct net_ops net_ops = {"fuzz", net_taken, net_ready, net_ready};
+
+static void e1000_start(void)
+{
+	static const uint32_t regs[][2] = {
+	    {0x3800, E1000_TX}, {0x3808, 0x100}, {0x400, 2},     {0x2800, E1000_TX + 0x1000},
+	    {0x2808, 0x100},    {0x2818, 15},    {0x100, 0x801a}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(regs); i++)
+		bus_write(m.bus, BUS_MMIO, E1000_BAR + regs[i][0], 4, regs[i][1]);
+}
+
 static void build(void)
 {
 	struct vga_config vga = {
@@ -162,6 +192,10 @@ static void build(void)
 	CHECK_EQ(nvme_new(m.mem, m.loop, open_disk(m.nvme_disk, false), "FUZZ", &m.nvme, NULL), 0);
 	plug(m.nvme, 24, 0, NVME_BAR);
 	nvme_start();
+	m.net = (struct net){.ops = &net_ops};
+	m.e1000 = e1000_new(m.mem, m.loop, &m.net, (const uint8_t *)"\x52\x54\0\1\2\3");
+	plug(m.e1000, 32, 0, E1000_BAR);
+	e1000_start();
 	pci_config_write(m.pci, 16, PCI_BAR0, 4, VGA_LFB);
 	vga_attach_legacy(m.vga, m.bus);
 	CHECK_EQ(pflash_new(&flash, &m.flash), 0);
@@ -279,6 +313,35 @@ static void nvme_command(struct fuzz_input *in)
 		loop_once(m.loop, 0);
 }
 
+/* Descriptors of the three kinds, nearly right; frames that come. */
+static void e1000_traffic(struct fuzz_input *in)
+{
+	uint8_t how = fuzz_u8(in), slot = fuzz_u8(in) & 15, desc[16];
+	static uint8_t frame[2048];
+
+	if (how & 1) {
+		fuzz_bytes(in, frame, 14);
+		(void)m.net.rx(m.net.rx_opaque, frame, number(in, 2) % sizeof(frame));
+		bus_write(m.bus, BUS_MMIO, E1000_BAR + 0x2818, 4, slot);
+		return;
+	}
+	for (unsigned int i = 0; i < 3; i++) {
+		fuzz_bytes(in, desc, sizeof(desc));
+		if (how & 2) { /* an address in memory */
+			memset(desc + 3, 0, 5);
+			desc[2] &= 7;
+		}
+		if (how & 4) /* a context first, then data */
+			desc[10] = (uint8_t)((desc[10] & 15) | (i ? 0x10 : 0));
+		if (how & 8)
+			desc[11] |= i ? 0x21 : 0x20;
+		(void)!gmem_write(m.mem, E1000_TX + 16u * ((slot + i) & 15), desc, sizeof(desc));
+	}
+	bus_write(m.bus, BUS_MMIO, E1000_BAR + 0x3810, 4, slot);
+	bus_write(m.bus, BUS_MMIO, E1000_BAR + 0x3818, 4, (slot + 3u) & 15);
+	loop_once(m.loop, 0);
+}
+
 static void change_disc(bool another, bool force)
 {
 	struct blk *b = another ? open_disk(m.disk, true) : NULL;
@@ -310,11 +373,8 @@ static void other_step(struct fuzz_input *in)
 		(void)!gmem_write(m.mem, number(in, 2) * 4, bytes, sizeof(bytes));
 		break;
 	case 4:
-		pci_config_write(m.pci,
-				 how & 8    ? 8
-				 : how & 16 ? 24
-					    : 16,
-				 fuzz_u8(in) & 0x3c, 4, (uint32_t)number(in, 4));
+		pci_config_write(m.pci, (uint16_t)(8 * (1 + (how >> 3 & 3))), fuzz_u8(in) & 0x3c, 4,
+				 (uint32_t)number(in, 4));
 		break;
 	case 5:
 		if (how & 8)
@@ -339,7 +399,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	while (in.len && steps++ < STEPS_MAX) {
 		uint8_t what = fuzz_u8(&in);
 
-		if (what < 40)
+		if (what < 10)
+			e1000_traffic(&in);
+		else if (what < 15)
+			access_at(&in, BUS_MMIO, E1000_BAR + number(&in, 2) % 0x5800);
+		else if (what < 40)
 			access_at(&in, BUS_PIO, 0x3b0 + fuzz_u8(&in) % 0x30);
 		else if (what < 90)
 			vga_register(&in);

@@ -232,6 +232,105 @@ def case_ipxe():
         m.wait_text(r"10\.0\.2\.15")
 
 
+def serve_files(paths):
+    """An HTTP server for these files, by their names; what was asked for is noted."""
+    import http.server, threading
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            data = open(paths[self.path], "rb").read()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server, asked
+
+
+def case_network_boot():
+    """iPXE's ROM of either card gets an address, a kernel and an initrd by HTTP, and starts them."""
+    kernel, initrd = f"{KERNELS}/cloud/vmlinuz", f"{KERNELS}/initrd-amd64"
+    need("/usr/lib/ipxe/qemu/pxe-e1000.rom", kernel, initrd)
+    server, asked = serve_files({"/vmlinuz": kernel, "/initrd": initrd})
+    at = f"http://10.0.2.2:{server.server_port}"
+    for model in "virtio", "e1000":
+        del asked[:]
+        with Machine("--firmware", "bios", "--boot", "network", "--net", f"user,model={model}",
+                     memory="512M") as m:
+            m.wait_text("Ctrl-B for the iPXE command line")
+            m.keys("ctrl-b")
+            m.wait_text("iPXE>")
+            m.type(f"dhcp && kernel {at}/vmlinuz console=ttyS0 && initrd {at}/initrd && boot\n")
+            m.wait_serial("GUEST-OK")
+            check(m.end() == 0, "it did not switch off")
+            check(asked == ["/vmlinuz", "/initrd"], "asked for", asked)
+    server.shutdown()
+
+
+E1000_INIT = r"""#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t tmpfs tmp /tmp
+insmod /e1000.ko
+ip link set eth0 up; ip addr add 10.0.2.15/24 dev eth0
+sleep 1; ping -c 3 10.0.2.2 | grep received
+wget -q -O /tmp/file http://10.0.2.2:PORT/file && echo "SUM $(sha256sum < /tmp/file)"
+(printf 'x%.0s' $(seq 100000); cat /tmp/file /tmp/file) > /tmp/up
+echo "UP $(sha256sum < /tmp/up)"
+nc 10.0.2.2 SINK < /tmp/up
+cat /sys/class/net/eth0/address; grep eth0 /proc/net/dev
+poweroff -f
+"""
+
+
+def case_e1000():
+    """Linux' driver: an address from the EEPROM, megabytes down and up with segmentation and checksums
+    by the card."""
+    import hashlib, threading
+    busybox = f"{KERNELS}/root-amd64/bin/busybox"
+    module = tool("sh", "-c", f"find {KERNELS}/generic -name e1000.ko").decode().split()
+    need(f"{KERNELS}/generic/vmlinuz", busybox, "cpio")
+    if not module:
+        raise Skipped("no e1000.ko")
+    root, initrd, file = (os.path.join(temp, n) for n in ("e1000-root", "e1000.cpio", "file"))
+    open(file, "wb").write(os.urandom(3 << 20))
+    server, _ = serve_files({"/file": file})
+    sink, taken = socket.create_server(("127.0.0.1", 0)), []
+
+    def drain():
+        s, h = sink.accept()[0], hashlib.sha256()
+        while data := s.recv(65536):
+            h.update(data)
+        taken.append(h.hexdigest())
+
+    threading.Thread(target=drain, daemon=True).start()
+    for d in "bin", "proc", "dev", "sys", "tmp":
+        os.makedirs(f"{root}/{d}")
+    shutil.copy(busybox, f"{root}/bin/busybox")
+    shutil.copy(module[0], f"{root}/e1000.ko")
+    open(f"{root}/init", "w").write(E1000_INIT.replace("PORT", str(server.server_port)).replace(
+        "SINK", str(sink.getsockname()[1])))
+    os.chmod(f"{root}/init", 0o755)
+    open(initrd, "wb").write(tool("sh", "-c", f"cd {root} && find . | cpio -o -H newc --quiet"))
+    with Machine("--kernel", f"{KERNELS}/generic/vmlinuz", "--initrd", initrd, "--net",
+                 "user,model=e1000", memory="512M") as m:
+        m.wait_serial(r"eth0: +\d+")
+        check(m.end() == 0, "it did not switch off")
+        out = m.serial.decode("latin-1")
+        check("3 packets received" in out, out[-2000:])
+        check(hashlib.sha256(open(file, "rb").read()).hexdigest() in out, "the file is another", out[-800:])
+        up = re.search("UP ([0-9a-f]{64})", out)
+        check(up and taken == [up[1]], "what came is another", taken)
+        check("52:54:00:" in out, "another address")
+    server.shutdown()
+
+
 def case_text_display():
     """--display text: the screen on our terminal, our keys in the guest."""
     need(RESCUE)
@@ -817,7 +916,7 @@ def case_debian_uefi_ahci():
 
 QUICK = ["bios_nothing_to_boot", "bios_menu", "grub_disc", "four_cpus_4g", "disk_buses", "ipxe",
          "text_display", "vnc", "vnc_password", "vnc_tls", "vnc_viewer", "vnc_keyboard_and_resize", "uefi_shell"]
-LONG = ["nvme", "vnc_tigervnc", "vnc_novnc", "memtest", "kernel_with_screen", "uefi_killed_while_writing", "rescue_disc_bios", "rescue_disc_uefi",
+LONG = ["nvme", "e1000", "network_boot", "vnc_tigervnc", "vnc_novnc", "memtest", "kernel_with_screen", "uefi_killed_while_writing", "rescue_disc_bios", "rescue_disc_uefi",
         "rescue_disc_as_disk", "debian_bios", "debian_uefi", "debian_nvme", "debian_uefi_ahci"]
 
 
