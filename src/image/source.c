@@ -15,7 +15,7 @@
 
 const char *image_kind_name(enum image_kind k)
 {
-	static const char *const names[] = {"deb", "directory", "tar", "disk"};
+	static const char *const names[] = {"deb", "directory", "tar", "disk", "layers"};
 
 	return names[k];
 }

@@ -516,3 +516,20 @@ int store_unpack(struct oci_store *s, const struct oci_image *i, struct progress
 	}
 	return r;
 }
+
+int store_disk(const struct oci_store *s, const struct oci_image *i, struct progress *p,
+	       struct image *ret, struct err *e)
+{
+	autofree char *id = xasprintf("oci-%.16s", digest_hex(i->digest));
+	autostrbuf struct strbuf layers = {0};
+
+	for (size_t k = 0; k < i->config.diff_ids.n; k++) {
+		autofree char *layer = store_layer(s, i->config.diff_ids.v[k]);
+
+		strbuf_printf(&layers, "%s\n", layer);
+	}
+	if (!layers.len)
+		return err_msg(e, -ENOEXEC, "the image has no layers");
+	return image_get_layers(s->cache, id, i->reference[0] ? i->reference : id, s->unpacker,
+				layers.data, p, ret, e);
+}

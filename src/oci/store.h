@@ -79,3 +79,7 @@ must_check int store_prune(struct oci_store *s, uint64_t *freed, struct err *e);
 /* Unpacks the layers that are not there yet. */
 must_check int store_unpack(struct oci_store *s, const struct oci_image *i, struct progress *p,
 			    struct err *e);
+
+/* A disk for machines with what the layers hold, made at the first call. */
+must_check int store_disk(const struct oci_store *s, const struct oci_image *i, struct progress *p,
+			  struct image *ret, struct err *e);
