@@ -7,6 +7,7 @@
 #include "base/fd.h"
 #include "codec/passwd.h"
 #include "container/path.h"
+#include "container/userns.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -220,24 +221,33 @@ static json_t *make_process(const struct image_config *image, const struct conta
 	return p;
 }
 
-static json_t *make_linux(const struct container_options *o)
+static void add_limits(json_t *resources, const struct container_options *o)
 {
-	json_t *resources =
-	    json_pack("{s:{s:I}, s:{s:I, s:I}, s:{s:i}, s:[{s:b, s:s}]}", "memory", "limit",
-		      (json_int_t)o->memory, "cpu", "quota", (json_int_t)o->cpus * CPU_PERIOD,
-		      "period", (json_int_t)CPU_PERIOD, "pids", "limit", PIDS_LIMIT, "devices",
-		      "allow", 0, "access", "rwm");
+	json_object_set_new(resources, "memory",
+			    json_pack("{s:I}", "limit", (json_int_t)o->memory));
+	json_object_set_new(resources, "cpu",
+			    json_pack("{s:I, s:I}", "quota", (json_int_t)o->cpus * CPU_PERIOD,
+				      "period", (json_int_t)CPU_PERIOD));
+	json_object_set_new(resources, "pids", json_pack("{s:i}", "limit", PIDS_LIMIT));
+}
+
+static json_t *make_linux(const char *cgroup, const struct container_options *o)
+{
+	json_t *resources = json_pack("{s:[{s:b, s:s}]}", "devices", "allow", 0, "access", "rwm");
 	json_t *seccomp =
 	    json_pack("{s:s, s:[s,s,s], s:[{s:o, s:s, s:i}]}", "defaultAction", "SCMP_ACT_ALLOW",
 		      "architectures", "SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32",
 		      "syscalls", "names", string_list(refused_calls, ARRAY_SIZE(refused_calls)),
 		      "action", "SCMP_ACT_ERRNO", "errnoRet", EPERM);
 
-	return json_pack("{s:[{s:s},{s:s},{s:s},{s:s},{s:s}], s:o, s:o, s:o, s:o}", "namespaces",
-			 "type", "pid", "type", "ipc", "type", "uts", "type", "mount", "type",
-			 "cgroup", "resources", resources, "seccomp", seccomp, "maskedPaths",
-			 string_list(masked, ARRAY_SIZE(masked)), "readonlyPaths",
-			 string_list(read_only, ARRAY_SIZE(read_only)));
+	/* Without root there is no control group that limits could be written to. */
+	if (userns_is_host_root())
+		add_limits(resources, o);
+	return json_pack("{s:s, s:[{s:s},{s:s},{s:s},{s:s},{s:s}], s:o, s:o, s:o, s:o}",
+			 "cgroupsPath", cgroup, "namespaces", "type", "pid", "type", "ipc", "type",
+			 "uts", "type", "mount", "type", "cgroup", "resources", resources,
+			 "seccomp", seccomp, "maskedPaths", string_list(masked, ARRAY_SIZE(masked)),
+			 "readonlyPaths", string_list(read_only, ARRAY_SIZE(read_only)));
 }
 
 static int write_etc(const char *dir, const char *name, const char *text, struct err *e)
@@ -249,7 +259,7 @@ static int write_etc(const char *dir, const char *name, const char *text, struct
 	return r < 0 ? err_set(e, r, "write %s", path) : 0;
 }
 
-int bundle_write(const char *dir, const struct image_config *image,
+int bundle_write(const char *dir, const char *cgroup, const struct image_config *image,
 		 const struct container_options *o, struct err *e)
 {
 	autofree char *path = xasprintf("%s/config.json", dir);
@@ -271,7 +281,7 @@ int bundle_write(const char *dir, const struct image_config *image,
 	spec =
 	    json_pack("{s:s, s:{s:s}, s:s, s:o, s:o, s:o}", "ociVersion", "1.1.0", "root", "path",
 		      "rootfs", "hostname", o->hostname, "process", make_process(image, o, &u),
-		      "mounts", make_mounts(dir, o), "linux", make_linux(o));
+		      "mounts", make_mounts(dir, o), "linux", make_linux(cgroup, o));
 	if (!spec)
 		return err_msg(e, -EINVAL, "the command line is not UTF-8");
 	return json_write(path, spec, e);

@@ -118,7 +118,7 @@ static int monitor(const struct oci_store *s, const struct oci_image *image,
 		   const struct container_options *o, const char *dir, int go, struct err *e)
 {
 	autofree char *state = xasprintf("%s/" RUNTIME_ROOT, dir);
-	autofree char *log = xasprintf("%s/log", dir);
+	autofree char *log = xasprintf("%s/log", dir), *cgroup = cgroup_path(s, dir);
 	autofree char *id = xasprintf("insula-%s", strrchr(dir, '/') + 1);
 	sigset_t set, none;
 	char byte;
@@ -136,7 +136,7 @@ static int monitor(const struct oci_store *s, const struct oci_image *image,
 	if (r == 0)
 		r = rootfs_mount(s, &image->config, dir, e);
 	if (r == 0)
-		r = bundle_write(dir, &image->config, o, e);
+		r = bundle_write(dir, cgroup, &image->config, o, e);
 	if (r < 0)
 		return r;
 	block_signals(&set);
@@ -279,6 +279,7 @@ int runner_run(const struct oci_store *s, const struct oci_image *image,
 
 	if (r < 0)
 		return r;
+	cgroup_sweep(s);
 	r = run_in(s, image, o, w.dir, status, e);
 	workspace_fini(&w);
 	return r;

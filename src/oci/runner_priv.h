@@ -10,8 +10,13 @@
 
 /* Writes DIR/config.json for the root file system DIR/rootfs, and the files that are bound into
  * it. */
-must_check int bundle_write(const char *dir, const struct image_config *image,
+must_check int bundle_write(const char *dir, const char *cgroup, const struct image_config *image,
 			    const struct container_options *o, struct err *e);
+
+/* The control group of the container in @dir, absolute; its parent belongs to this cache alone. */
+char *cgroup_path(const struct oci_store *s, const char *dir);
+/* Removes control groups of containers that were killed with all that looked after them. */
+void cgroup_sweep(const struct oci_store *s);
 
 /* Mounts the layers with a writable one below @dir at DIR/rootfs: by overlayfs, fuse-overlayfs, or
  * a copy. */
