@@ -345,15 +345,15 @@ static int check_words(const struct run_config *cfg, int argc, char **argv, char
 /* Whether it is a registry's image; EXIT_OK, or the failure told. */
 static int check_isolation(const struct run_config *cfg, int argc, char **argv, bool *registry)
 {
-	struct image_cache cache;
+	struct cli_store s = {0};
 	struct err e = {0};
 
 	*registry = false;
 	if (argc == 1) {
-		if (image_cache_open(&cache, &e) < 0)
+		if (cli_store_open(&s, &e) < 0)
 			return ui_fail(&e, EXIT_FAIL);
-		*registry = cli_is_registry_image(&cache, argv[0]);
-		image_cache_fini(&cache);
+		*registry = cli_is_registry_image(&s, argv[0]);
+		cli_store_close(&s);
 	}
 	if (!*registry && cfg->isolation && cfg->isolation[0] == 'c')
 		return ui_error(EXIT_USAGE,
@@ -425,7 +425,8 @@ const struct cli_command cmd_run = {
     .usage = "IMAGE [-- COMMAND...]",
     .summary = "Boot a virtual machine from an image and run a command, or a shell, in it.",
     .more = "IMAGE is deb:SUITE[+PACKAGE...], the path of a directory, tar archive or raw disk, "
-	    "or an ID of `insula image list`. It is made at the first use and never written to: "
+	    "an image of a registry (HOST/NAME[:TAG]), or an ID of `insula image list`. It is made "
+	    "at the first use and never written to: "
 	    "changes are gone with the machine, unless it has a --name.\n\n"
 	    "The command's exit status becomes ours. Ctrl-] on the terminal leaves the machine, "
 	    "which ends it. Exit statuses of our own are in insula-run(1).",

@@ -37,19 +37,30 @@ void cli_store_close(struct cli_store *s)
 	s->unpacker = NULL;
 }
 
-bool cli_is_registry_image(const struct image_cache *c, const char *name)
+bool cli_is_registry_image(struct cli_store *s, const char *name)
 {
+	struct oci_image here;
+	struct reference ref = {0};
 	struct image found;
 	struct stat st;
+	bool valid;
 
 	if (strncmp(name, "deb:", 4) == 0 || name[0] == '/' || name[0] == '.' ||
 	    stat(name, &st) == 0)
 		return false;
-	if (!strchr(name, '/') && image_find((struct image_cache *)c, name, &found, NULL) == 0) {
+	if (store_find(&s->store, name, &here, NULL) == 0) {
+		oci_image_fini(&here);
+		return true;
+	}
+	if (!strchr(name, '/'))
+		return false;
+	if (image_find(&s->cache, name, &found, NULL) == 0) {
 		image_fini(&found);
 		return false;
 	}
-	return true;
+	valid = reference_parse(name, &ref, NULL) == 0;
+	reference_fini(&ref);
+	return valid;
 }
 
 int cli_image_get(struct cli_store *s, const char *name, struct progress *p, struct oci_image *ret,
