@@ -206,7 +206,7 @@ static int copy_dir(struct merge *m, int from, int to, const char *path, const c
 	out = open_dir(to, name);
 	if (in < 0 || out < 0)
 		return MIN(in, out);
-	if (fgetxattr(in, m->opaque, &sign, 1) == 1)
+	if (fgetxattr(in, m->opaque, &sign, 1) == 1 || faccessat(in, WHITEOUT_OPAQUE, F_OK, 0) == 0)
 		r = remove_content(out, depth);
 	if (r == 0)
 		r = merge_dir(m, in, out, below, depth + 1);
@@ -215,12 +215,25 @@ static int copy_dir(struct merge *m, int from, int to, const char *path, const c
 	return r < 0 ? r : copy_owner(to, name, st);
 }
 
+/* An archive's own sign; what the layer itself brings stays. */
+static int merge_whiteout(int from, int to, const char *what, unsigned int depth)
+{
+	struct stat st;
+
+	if (strncmp(what, WHITEOUT_PREFIX, strlen(WHITEOUT_PREFIX)) == 0 ||
+	    fstatat(from, what, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return 0;
+	return remove_name(to, what, depth);
+}
+
 static int merge_name(struct merge *m, int from, int to, const char *path, const char *name,
 		      unsigned int depth)
 {
 	struct stat st;
 	int r;
 
+	if (strncmp(name, WHITEOUT_PREFIX, strlen(WHITEOUT_PREFIX)) == 0)
+		return merge_whiteout(from, to, name + strlen(WHITEOUT_PREFIX), depth);
 	if (fstatat(from, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
 	if (S_ISDIR(st.st_mode))

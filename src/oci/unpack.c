@@ -17,9 +17,7 @@
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
-#define WHITEOUT_PREFIX ".wh."
-#define OPAQUE          ".wh..wh..opq"
-#define CHUNK           (256u << 10)
+#define CHUNK (256u << 10)
 
 /* Two readers, one in the other: the inner decompresses, counts and hashes, the outer reads tar. */
 struct unpack {
@@ -288,17 +286,24 @@ static int add_fifo(int dir, const char *name, struct archive_entry *entry)
 	return r < 0 ? r : set_owner(dir, name, -1, entry);
 }
 
+static int keep_sign(int dir, const char *name)
+{
+	autoclose int fd = openat(dir, name, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	return fd < 0 ? -errno : 0;
+}
+
 /* ".wh.NAME": lower layers' NAME is gone; ".wh..wh..opq": all of theirs here is. */
 static int add_whiteout(int dir, const char *name)
 {
 	const char *what = name + strlen(WHITEOUT_PREFIX);
 	struct stat st;
 
-	if (strcmp(name, OPAQUE) == 0) {
+	if (strcmp(name, WHITEOUT_OPAQUE) == 0) {
 		autofree char *key = xasprintf("%sopaque", unpack_xattr_prefix());
 		autoclose int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-		return fd < 0 || fsetxattr(fd, key, "y", 1, 0) < 0 ? -errno : 0;
+		return fd >= 0 && fsetxattr(fd, key, "y", 1, 0) == 0 ? 0 : keep_sign(dir, name);
 	}
 	/* aufs kept notes of its own under such names. */
 	if (strncmp(what, WHITEOUT_PREFIX, strlen(WHITEOUT_PREFIX)) == 0)
@@ -308,7 +313,7 @@ static int add_whiteout(int dir, const char *name)
 	/* What this layer itself brings stays: a whiteout is about lower ones. */
 	if (look(dir, what, &st))
 		return 0;
-	return mknodat(dir, what, S_IFCHR, 0) < 0 ? -errno : 0;
+	return mknodat(dir, what, S_IFCHR, 0) == 0 ? 0 : keep_sign(dir, name);
 }
 
 static int add_named(struct unpack *u, int dir, const char *name, struct archive_entry *entry)

@@ -6,7 +6,8 @@
  * An unpacked layer has overlayfs' own signs for what goes away: a character device 0:0 for a name,
  * the attribute "opaque" for all that lower layers have in a directory.  Since device nodes of a
  * layer are left out - a container's /dev is the runtime's - nothing else in it is a character
- * device.
+ * device.  Where the file system takes neither (one that is an overlay itself), the archive's own
+ * signs stay as empty files, which merge_layer and fuse-overlayfs know.
  *
  * Layers are hostile.  Every name is looked up below the root by openat2(RESOLVE_IN_ROOT), so that
  * "..", absolute names and symbolic links end inside; sizes and counts are bounded.
@@ -14,6 +15,9 @@
 #pragma once
 
 #include "oci/digest.h"
+
+#define WHITEOUT_PREFIX ".wh."
+#define WHITEOUT_OPAQUE ".wh..wh..opq"
 
 struct unpack_limits {
 	uint64_t bytes;   /* of the archive, uncompressed, and of any file in it */

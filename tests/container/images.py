@@ -120,6 +120,43 @@ def pull(p):
 
 
 @case
+def https(p):
+    """A name that is not loopback's: HTTPS, with the authority of /etc/containers/certs.d or none."""
+    if "HTTPS" not in os.environ:
+        os.makedirs(p.top + "/certs.d")
+        with open(p.top + "/hosts", "w") as f:
+            f.write("127.0.0.1 registry.test other.test\n")
+        script = ("mkdir -p /etc/containers/certs.d; mount --bind %s/certs.d /etc/containers/certs.d;"
+                  'mount --bind %s/hosts /etc/hosts; exec "$@"' % (p.top, p.top))
+        r = subprocess.run(["unshare", "-m", "sh", "-c", script, "sh", sys.executable, *sys.argv],
+                           env=dict(os.environ, HTTPS="1"))
+        if r.returncode == SKIP:
+            raise Skip("see above")
+        expect(r.returncode == 0)
+        return
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                    "-nodes", "-keyout", p.top + "/t.key", "-out", p.top + "/t.crt", "-days", "1",
+                    "-subj", "/CN=registry.test", "-addext", "subjectAltName=DNS:registry.test"],
+                   check=True, capture_output=True)
+    registry = Registry(p.top, tls=p.top + "/t")
+    try:
+        port = registry.host.split(":")[1]
+        image = Server(Image(layer(entry("a", b"1"))))
+        p.pull(image.ref)
+        ref = "registry.test:%s/a:1" % port
+        p.call("image", "push", image.ref, ref, status=111, words="certificate")
+        for host in "registry.test", "other.test":
+            os.makedirs("/etc/containers/certs.d/%s:%s" % (host, port))
+            shutil.copy(p.top + "/t.crt", "/etc/containers/certs.d/%s:%s/ca.crt" % (host, port))
+        p.call("image", "push", image.ref, ref)
+        expect(p.pull(ref).strip() == image.image.digest)
+        # Its certificate is for another name.
+        p.pull("other.test:%s/a:1" % port, status=111, words="registry other.test")
+    finally:
+        registry.close()
+
+
+@case
 def platforms(p):
     registry = Registry(p.top)
     try:

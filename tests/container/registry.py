@@ -82,7 +82,7 @@ class Image:
 class Registry:
     """Debian's docker-registry, in a directory that the caller deletes."""
 
-    def __init__(self, top, auth=False):
+    def __init__(self, top, auth=False, tls=None):
         program = shutil.which("docker-registry")
         if not program:
             raise Skip("no docker-registry")
@@ -94,6 +94,8 @@ class Registry:
                               "delete": {"enabled": True}},
                   "http": {"addr": self.host}}
         self.headers = {}
+        if tls:
+            config["http"]["tls"] = {"certificate": tls + ".crt", "key": tls + ".key"}
         if auth:
             import base64
             import crypt

@@ -8,6 +8,7 @@
  */
 #include "fuzz.h"
 
+#include "codec/passwd.h"
 #include "oci/auth.h"
 #include "oci/digest.h"
 #include "oci/manifest.h"
@@ -26,6 +27,7 @@ static const char *const seeds[] = {
     "\"e\"],\"Cmd\":[\"c\"],\"ExposedPorts\":{\"1/tcp\":{}},\"User\":\"u\",\"WorkingDir\":\"/\"},"
     "\"rootfs\":{\"diff_ids\":[\"" D "\"]}}",
     "{\"auths\":{\"h\":{\"auth\":\"dTpw\"},\"h/n\":{\"auth\":\"djpx\"}}}",
+    "u:x:5:6::/h:/s\ng:x:7:u,v\nu:x:8:u\n",
     "host.example:5000/name/of.an__image:tag@" D,
 };
 
@@ -95,6 +97,19 @@ static void check_reference(const char *text)
 	reference_fini(&again);
 }
 
+/* The text as user, as both files, and both. */
+static void check_passwd(const char *text)
+{
+	static const char *const who[] = {"u", "5", "u:g", "g"};
+	struct passwd_user u;
+
+	for (size_t i = 0; i < ARRAY_SIZE(who); i++) {
+		if (passwd_resolve(who[i], text, text, &u, NULL) == 0)
+			assert(u.n_groups <= PASSWD_GROUPS_MAX && u.home[0] == '/');
+	}
+	(void)!passwd_resolve(text, text, text, &u, NULL);
+}
+
 /* A seed with up to seven bytes replaced, position (u16) and value; or, after 0xff, the text
  * itself. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -114,6 +129,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_document(text, len);
 	check_config(text, len);
 	check_reference(text);
+	check_passwd(text);
 	free(auth_parse(text, len, "h", "n/m"));
 	free(text);
 	return 0;
