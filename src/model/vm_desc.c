@@ -10,7 +10,8 @@
 #include <stdio.h>
 
 const char *const vm_machine_names[] = {"q35", "micro", NULL};
-const char *const vm_engine_names[] = {"auto", "kvm", "soft", "jit", "interp", NULL};
+const char *const vm_engine_names[] = {"auto",   "kvm",          "soft", "jit",
+				       "interp", "jit-lockstep", NULL};
 const char *const vm_chardev_names[] = {"none", "stdio", "file", "socket", NULL};
 const char *const vm_share_names[] = {"virtiofs", "9p", NULL};
 const char *const vm_disk_bus_names[] = {"virtio", "ahci", NULL};

@@ -25,7 +25,14 @@
 #define VM_DESC_MAX_APPEND  65536 /* the kernel has its own, lower limit: machine/boot_linux.c */
 
 enum vm_machine { VM_MACHINE_Q35, VM_MACHINE_MICRO };
-enum vm_engine { VM_ENGINE_AUTO, VM_ENGINE_KVM, VM_ENGINE_SOFT, VM_ENGINE_JIT, VM_ENGINE_INTERP };
+enum vm_engine {
+	VM_ENGINE_AUTO,
+	VM_ENGINE_KVM,
+	VM_ENGINE_SOFT,
+	VM_ENGINE_JIT,
+	VM_ENGINE_INTERP,
+	VM_ENGINE_LOCKSTEP
+};
 enum vm_chardev { VM_CHARDEV_NONE, VM_CHARDEV_STDIO, VM_CHARDEV_FILE, VM_CHARDEV_SOCKET };
 enum vm_share_type { VM_SHARE_FS, VM_SHARE_9P };
 enum vm_on_reboot { VM_REBOOT_RESTART, VM_REBOOT_EXIT };
