@@ -13,7 +13,8 @@
 must_check int bundle_write(const char *dir, const char *cgroup, const struct image_config *image,
 			    const struct container_options *o, struct err *e);
 
-/* The control group of the container in @dir, absolute; its parent belongs to this cache alone. */
+/* The control group of the container in @dir, absolute; its name tells this cache's from others'.
+ */
 char *cgroup_path(const struct oci_store *s, const char *dir);
 /* Removes control groups of containers that were killed with all that looked after them. */
 void cgroup_sweep(const struct oci_store *s);

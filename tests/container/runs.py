@@ -137,6 +137,8 @@ def shares_and_ports(p):
     expect(wait_for(ask, "an answer") == b"hello\n")
     c.kill()
     c.wait()
+    wait_for(lambda: not remains(p), "the end")
+    run(p, ref, "true")
 
 
 @case
@@ -169,9 +171,9 @@ def signals(p):
 
 def cgroup_left(p):
     """Control groups of containers of @p's cache."""
-    parent = "insula-" + hashlib.sha256((p.top + "/cache/insula").encode()).hexdigest()[:8]
-    return [d + "/" + x for d, dirs, _ in os.walk("/sys/fs/cgroup") if d.endswith("/" + parent)
-            for x in dirs]
+    begin = "insula-" + hashlib.sha256((p.top + "/cache/insula").encode()).hexdigest()[:8]
+    return [d + "/" + x for d, dirs, _ in os.walk("/sys/fs/cgroup") for x in dirs
+            if x.startswith(begin)]
 
 
 def remains(p):
@@ -247,6 +249,7 @@ def in_use(p):
     c.kill()
     c.wait()
     wait_for(lambda: not remains(p), "the end")
+    run(p, ref, "true")
     p.call("image", "remove", ref)
     expect(p.store("layers") == [])
 
