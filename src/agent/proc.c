@@ -5,9 +5,11 @@
 #include "agent/agent_priv.h"
 #include "base/clock.h"
 #include "base/fd.h"
+#include "codec/passwd.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <pty.h>
 #include <signal.h>
 #include <stdio.h>
@@ -22,6 +24,8 @@
 struct plan {
 	char **argv, **env;
 	const char *workdir;
+	bool has_user; /* another than root */
+	struct passwd_user user;
 	bool tty;
 	struct winsize size;
 	int in, out, err, report; /* the child's ends; tty: in is the slave */
@@ -88,10 +92,22 @@ static bool env_has(char **env, const char *assignment)
 	return false;
 }
 
+static int find_user(struct plan *p, const char *user, struct err *e)
+{
+	autostrbuf struct strbuf passwd = {0}, group = {0};
+
+	(void)!read_file("/etc/passwd", 1 << 20, &passwd);
+	(void)!read_file("/etc/group", 1 << 20, &group);
+	p->has_user = true;
+	return passwd_resolve(user, passwd.data ? passwd.data : "", group.data ? group.data : "",
+			      &p->user, e);
+}
+
 static int plan_read(const json_t *request, struct plan *p, struct err *e)
 {
 	json_int_t rows = json_integer_value(json_object_get(request, "rows"));
 	json_int_t cols = json_integer_value(json_object_get(request, "cols"));
+	const char *user;
 	size_t n;
 
 	p->argv = string_vector(json_object_get(request, "argv"), 1);
@@ -102,6 +118,15 @@ static int plan_read(const json_t *request, struct plan *p, struct err *e)
 		p->argv[0] = login_shell();
 	for (n = 0; p->env[n]; n++)
 		;
+	user = config_string(request, "user");
+	if (user) {
+		int r = find_user(p, user, e);
+
+		if (r < 0)
+			return r;
+		if (!env_has(p->env, "HOME="))
+			p->env[n++] = xasprintf("HOME=%s", p->user.home);
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(default_env); i++) {
 		if (!env_has(p->env, default_env[i]))
 			p->env[n++] = xstrdup(default_env[i]);
@@ -133,6 +158,12 @@ static void child_run(const struct plan *p)
 	dup2(p->tty ? p->in : p->out, 1);
 	dup2(p->tty ? p->in : p->err, 2);
 	environ = p->env;
+	if (p->has_user && (setgroups(p->user.n_groups, p->user.groups) < 0 ||
+			    setgid(p->user.gid) < 0 || setuid(p->user.uid) < 0)) {
+		report.error = errno;
+		(void)!write(p->report, &report, sizeof(report));
+		_exit(127);
+	}
 	/* Without a directory asked for, a missing home is no reason to fail. */
 	if (chdir(p->workdir ? p->workdir : "/root") < 0 && p->workdir) {
 		report.step = 1;

@@ -3,6 +3,7 @@
  * cli/cmd_image.c - insula image build, list, inspect, remove
  */
 #include "cli/cli.h"
+#include "cli/oci.h"
 #include "cli/ui.h"
 #include "image/image.h"
 
@@ -10,31 +11,31 @@
 #include <jansson.h>
 #include <stdio.h>
 
-struct image_config {
+struct image_options {
 	bool json, verbose, refresh, ids;
 };
 
 static int set_json(void *config, const char *value, struct err *e)
 {
-	((struct image_config *)config)->json = true;
+	((struct image_options *)config)->json = true;
 	return 0;
 }
 
 static int set_verbose(void *config, const char *value, struct err *e)
 {
-	((struct image_config *)config)->verbose = true;
+	((struct image_options *)config)->verbose = true;
 	return 0;
 }
 
 static int set_refresh(void *config, const char *value, struct err *e)
 {
-	((struct image_config *)config)->refresh = true;
+	((struct image_options *)config)->refresh = true;
 	return 0;
 }
 
 static int set_ids(void *config, const char *value, struct err *e)
 {
-	((struct image_config *)config)->ids = true;
+	((struct image_options *)config)->ids = true;
 	return 0;
 }
 
@@ -70,7 +71,7 @@ static void print_json(json_t *o)
 	json_decref(o);
 }
 
-static int open_cache(const struct image_config *cfg, struct image_cache *cache)
+static int open_cache(const struct image_options *cfg, struct image_cache *cache)
 {
 	struct err e = {0};
 
@@ -87,7 +88,7 @@ static int need_one(const char *cmd, int argc)
 
 static int build_run(void *config, int argc, char **argv, char **command)
 {
-	const struct image_config *cfg = config;
+	const struct image_options *cfg = config;
 	struct image image = {.lock = -1};
 	struct image_cache cache;
 	struct progress p;
@@ -121,7 +122,7 @@ const struct cli_command cmd_image_build = {
 	    "the image's ID.",
     .options = build_options,
     .n_options = ARRAY_SIZE(build_options),
-    .config_size = sizeof(struct image_config),
+    .config_size = sizeof(struct image_options),
     .run = build_run,
 };
 
@@ -132,7 +133,7 @@ static void list_json(void *opaque, const struct image *i)
 
 static void list_line(void *opaque, const struct image *i)
 {
-	const struct image_config *cfg = opaque;
+	const struct image_options *cfg = opaque;
 	struct tm tm;
 	char when[32];
 
@@ -146,28 +147,43 @@ static void list_line(void *opaque, const struct image *i)
 	       (unsigned long long)i->bytes >> 20, when, i->source);
 }
 
+static void list_oci_json(void *opaque, const struct oci_image *i)
+{
+	json_array_append_new(opaque, cli_describe_oci(i));
+}
+
+static void list_oci_line(void *opaque, const struct oci_image *i)
+{
+	cli_list_oci(i, ((const struct image_options *)opaque)->ids);
+}
+
 static int list_run(void *config, int argc, char **argv, char **command)
 {
-	struct image_config *cfg = config;
-	struct image_cache cache;
+	struct image_options *cfg = config;
+	struct cli_store s = {0};
 	struct err e = {0};
 	json_t *list = json_array();
-	int r, status = open_cache(cfg, &cache);
+	int r;
 
-	if (status != EXIT_OK)
-		return status;
+	ui_init(cfg->json, false);
+	if (cli_store_open(&s, &e) < 0)
+		return ui_fail(&e, EXIT_FAIL);
 	if (cfg->json) {
-		r = image_each(&cache, list_json, list, &e);
+		r = image_each(&s.cache, list_json, list, &e);
+		if (r == 0)
+			r = store_each(&s.store, list_oci_json, list, &e);
 		if (r == 0)
 			print_json(json_incref(list));
 	} else {
 		if (!cfg->ids)
 			printf("%-36s %-10s %11s  %-16s  %s\n", "ID", "KIND", "SIZE", "CREATED",
 			       "SOURCE");
-		r = image_each(&cache, list_line, cfg, &e);
+		r = image_each(&s.cache, list_line, cfg, &e);
+		if (r == 0)
+			r = store_each(&s.store, list_oci_line, cfg, &e);
 	}
 	json_decref(list);
-	image_cache_fini(&cache);
+	cli_store_close(&s);
 	return r < 0 ? ui_fail(&e, EXIT_FAIL) : EXIT_OK;
 }
 
@@ -177,28 +193,35 @@ const struct cli_command cmd_image_list = {
     .summary = "List the images in the cache.",
     .options = list_options,
     .n_options = ARRAY_SIZE(list_options),
-    .config_size = sizeof(struct image_config),
+    .config_size = sizeof(struct image_options),
     .run = list_run,
 };
 
 static int inspect_run(void *config, int argc, char **argv, char **command)
 {
+	const struct image_options *cfg = config;
 	struct image image = {.lock = -1};
-	struct image_cache cache;
+	struct oci_image oci = {.use = -1};
+	struct cli_store s = {0};
 	struct err e = {0};
-	int status = open_cache(config, &cache);
+	int status;
 
-	if (status == EXIT_OK)
-		status = need_one("inspect", argc);
+	ui_init(cfg->json, false);
+	status = need_one("inspect", argc);
 	if (status != EXIT_OK)
 		return status;
-	if (image_find(&cache, argv[0], &image, &e) < 0) {
+	if (cli_store_open(&s, &e) < 0)
+		return ui_fail(&e, EXIT_FAIL);
+	if (store_find(&s.store, argv[0], &oci, NULL) == 0) {
+		print_json(cli_describe_oci(&oci));
+		oci_image_fini(&oci);
+	} else if (image_find(&s.cache, argv[0], &image, &e) < 0) {
 		status = ui_fail(&e, EXIT_NO_IMAGE);
 	} else {
 		print_json(describe(&image));
 		image_fini(&image);
 	}
-	image_cache_fini(&cache);
+	cli_store_close(&s);
 	return status;
 }
 
@@ -208,26 +231,44 @@ const struct cli_command cmd_image_inspect = {
     .summary = "Show what is known about an image, as JSON.",
     .options = json_options,
     .n_options = ARRAY_SIZE(json_options),
-    .config_size = sizeof(struct image_config),
+    .config_size = sizeof(struct image_options),
     .run = inspect_run,
 };
 
+/* With its content, as far as no other image has it too. */
+static int remove_oci(struct cli_store *s, const char *name, struct progress *p, struct err *e)
+{
+	uint64_t freed;
+	int r = store_lock(&s->store, p, e);
+
+	if (r == 0)
+		r = store_remove(&s->store, name, e);
+	return r < 0 ? r : store_prune(&s->store, &freed, e);
+}
+
 static int remove_run(void *config, int argc, char **argv, char **command)
 {
-	struct image_cache cache;
-	int status = open_cache(config, &cache);
+	const struct image_options *cfg = config;
+	struct cli_store s = {0};
+	struct progress p;
+	struct err e = {0};
+	int status = EXIT_OK;
 
-	if (status == EXIT_OK && argc == 0)
-		status = ui_error(EXIT_USAGE, "insula image remove: which image?");
-	if (status != EXIT_OK)
-		return status;
+	ui_init(cfg->json, false);
+	ui_progress_init(&p);
+	if (argc == 0)
+		return ui_error(EXIT_USAGE, "insula image remove: which image?");
+	if (cli_store_open(&s, &e) < 0)
+		return ui_fail(&e, EXIT_FAIL);
 	for (int i = 0; i < argc; i++) {
-		struct err e = {0};
+		int r = remove_oci(&s, argv[i], &p, &e);
 
-		if (image_remove(&cache, argv[i], &e) < 0)
-			status = ui_fail(&e, e.code == -ENOENT ? EXIT_NO_IMAGE : EXIT_FAIL);
+		if (r == -ENOENT)
+			r = image_remove(&s.cache, argv[i], &e);
+		if (r < 0)
+			status = ui_fail(&e, r == -ENOENT ? EXIT_NO_IMAGE : EXIT_FAIL);
 	}
-	image_cache_fini(&cache);
+	cli_store_close(&s);
 	return status;
 }
 
@@ -237,6 +278,6 @@ const struct cli_command cmd_image_remove = {
     .summary = "Remove images from the cache.",
     .options = json_options,
     .n_options = ARRAY_SIZE(json_options),
-    .config_size = sizeof(struct image_config),
+    .config_size = sizeof(struct image_options),
     .run = remove_run,
 };

@@ -3,6 +3,7 @@
  * cli/cmd_run.c - insula run: boot a machine from an image or a kernel, run a command in it
  */
 #include "cli/cli.h"
+#include "cli/oci.h"
 #include "cli/run.h"
 #include "cli/ui.h"
 #include "image/image.h"
@@ -33,6 +34,7 @@ SET_TEXT(initrd)
 SET_TEXT(append)
 SET_TEXT(workdir)
 SET_TEXT(vnc_tls)
+SET_TEXT(user)
 SET_FLAG(rm)
 SET_FLAG(json)
 SET_FLAG(verbose)
@@ -68,6 +70,13 @@ static int set_machine(void *config, const char *value, struct err *e)
 	return set_choice(&((struct run_config *)config)->machine, value, choices, e);
 }
 
+static int set_isolation(void *config, const char *value, struct err *e)
+{
+	static const char *const choices[] = {"vm", "container", NULL};
+
+	return set_choice(&((struct run_config *)config)->isolation, value, choices, e);
+}
+
 static int set_net(void *config, const char *value, struct err *e)
 {
 	static const char *const choices[] = {"user", "none", "user,model=virtio",
@@ -84,7 +93,11 @@ static int set_net(void *config, const char *value, struct err *e)
 }
 
 static const struct cli_option run_options[] = {
-    {"engine", "ENGINE", "auto kvm soft",
+    {"isolation", "KIND", "vm container",
+     "run in a virtual machine, or in a container on this host's kernel; the default is container "
+     "for images of registries, else vm",
+     set_isolation},
+    {"engine", "ENGINE", "auto kvm soft jit interp",
      "what executes the guest: auto (default; KVM where it is fast, else the software CPU), kvm, "
      "or soft",
      set_engine},
@@ -137,7 +150,10 @@ static const struct cli_option run_options[] = {
      "set a variable for the command; without VALUE pass ours on; "
      "repeatable",
      run_set_env},
-    {"workdir", "DIR", NULL, "directory to run the command in (default /root)", set_workdir},
+    {"workdir", "DIR", NULL, "directory to run the command in (default: the image's, or /root)",
+     set_workdir},
+    {"user", "USER[:GROUP]", NULL,
+     "who runs the command, by name or number (default: the image's user, or root)", set_user},
     {"name", "NAME", NULL,
      "name the machine: its disk is kept and used again by later runs of that name", run_set_name},
     {"rm", NULL, NULL, "keep no disk, even with --name", set_rm},
@@ -170,6 +186,8 @@ static void run_fini(void *config)
 	free(cfg->append);
 	free(cfg->name);
 	free(cfg->workdir);
+	free(cfg->user);
+	free(cfg->isolation);
 	free(cfg->firmware);
 	free(cfg->boot);
 	free(cfg->vnc);
@@ -194,6 +212,9 @@ struct run {
 	struct run_dir dir;
 	struct vm vm;
 	struct vm_boot boot;
+	struct cli_store store; /* of registries' images */
+	struct oci_image oci;
+	char **words;       /* of the image, with the command */
 	char *disk, *nvram; /* of a named machine */
 	const char *published;
 	int name_lock;
@@ -206,6 +227,11 @@ static void run_free(struct run *r)
 	image_fini(&r->image);
 	kernel_fini(&r->generic);
 	image_cache_fini(&r->cache);
+	oci_image_fini(&r->oci);
+	cli_store_close(&r->store);
+	for (char **w = r->words; w && *w; w++)
+		free(*w);
+	free(r->words);
 	if (r->published)
 		machine_unpublish(r->published);
 	free(r->disk);
@@ -213,15 +239,31 @@ static void run_free(struct run *r)
 	close_p(&r->name_lock);
 }
 
+/* A disk out of a registry's image. */
+static int prepare_layers(struct run_config *cfg, const char *name, char **command,
+			  struct progress *p, struct run *r, struct err *e)
+{
+	int ret = cli_store_open(&r->store, e);
+
+	if (ret == 0)
+		ret = cli_image_get(&r->store, name, p, &r->oci, e);
+	if (ret == 0)
+		ret = store_disk(&r->store.store, &r->oci, p, &r->image, e);
+	if (ret == 0)
+		r->words = run_image_words(cfg, &r->oci.config, command);
+	return ret;
+}
+
 /* The image, its kernel and its disk. */
-static int prepare_image(const struct run_config *cfg, const char *name, struct progress *p,
-			 struct run *r, struct err *e)
+static int prepare_image(struct run_config *cfg, const char *name, bool registry, char **command,
+			 struct progress *p, struct run *r, struct err *e)
 {
 	int ret = image_cache_open(&r->cache, e);
 
 	if (ret < 0)
 		return ret;
-	ret = image_get(&r->cache, name, false, p, &r->image, e);
+	ret = registry ? prepare_layers(cfg, name, command, p, r, e)
+		       : image_get(&r->cache, name, false, p, &r->image, e);
 	/* Debian's cloud kernel has virtio-fs since version 5.10. */
 	if (ret == 0 && cfg->n_shares && !cfg->kernel &&
 	    !initrd_has_module(r->image.initrd, "virtiofs"))
@@ -314,10 +356,31 @@ static int check_words(const struct run_config *cfg, int argc, char **argv, char
 	return EXIT_OK;
 }
 
+/* Whether it is a registry's image; EXIT_OK, or the failure told. */
+static int check_isolation(const struct run_config *cfg, int argc, char **argv, bool *registry)
+{
+	struct cli_store s = {0};
+	struct err e = {0};
+
+	*registry = false;
+	if (argc == 1) {
+		if (cli_store_open(&s, &e) < 0)
+			return ui_fail(&e, EXIT_FAIL);
+		*registry = cli_is_registry_image(&s, argv[0]);
+		cli_store_close(&s);
+	}
+	if (!*registry && cfg->isolation && cfg->isolation[0] == 'c')
+		return ui_error(EXIT_USAGE,
+				"a container runs an image of a registry, such as "
+				"docker.io/library/debian: `insula image pull` or `load` get one");
+	return EXIT_OK;
+}
+
 static int run_run(void *config, int argc, char **argv, char **command)
 {
 	struct run_config *cfg = config;
-	struct run r = {.image.lock = -1, .dir.lock = -1, .name_lock = -1};
+	struct run r = {.image.lock = -1, .dir.lock = -1, .name_lock = -1, .oci.use = -1};
+	bool registry = false;
 	struct session_config session = {
 	    .run = cfg, .argv = command, .agent = argc == 1, .tty = !command || !command[0]};
 	struct progress p;
@@ -330,8 +393,12 @@ static int run_run(void *config, int argc, char **argv, char **command)
 	status = check_words(cfg, argc, argv, command);
 	if (status == EXIT_OK)
 		status = check_firmware(cfg, argc);
+	if (status == EXIT_OK)
+		status = check_isolation(cfg, argc, argv, &registry);
 	if (status != EXIT_OK)
 		return status;
+	if (registry && (!cfg->isolation || cfg->isolation[0] == 'c'))
+		return run_container(cfg, argv[0], command);
 	r.vm = (struct vm){.ready = -1, .parent = -1, .errors = -1, .console = -1, .control = -1};
 	r.boot.kernel = cfg->kernel;
 	r.boot.initrd = cfg->initrd;
@@ -340,11 +407,17 @@ static int run_run(void *config, int argc, char **argv, char **command)
 	session.tty = (session.tty || cfg->tty) && !cfg->no_tty;
 	ret = prepare_name(cfg, &r, &e);
 	if (ret == 0 && argc == 1)
-		ret = prepare_image(cfg, argv[0], &p, &r, &e);
+		ret = prepare_image(cfg, argv[0], registry, command, &p, &r, &e);
+	if (r.words) {
+		session.argv = r.words;
+		session.tty = cfg->tty && !cfg->no_tty;
+		if (isatty(STDIN_FILENO) && isatty(STDOUT_FILENO))
+			session.tty = !cfg->no_tty;
+	}
 	session.clean_end = r.boot.root_private;
 	/* A kernel alone that panics at once would do so for ever. */
 	session.restart = r.boot.restart =
-	    cfg->firmware || (argc == 1 && (!command || !command[0]));
+	    cfg->firmware || (argc == 1 && !r.words && (!command || !command[0]));
 	for (size_t i = 0; i < cfg->n_disks; i++)
 		session.clean_end = session.clean_end || !cfg->disks[i].read_only;
 	if (ret == 0)
@@ -366,7 +439,8 @@ const struct cli_command cmd_run = {
     .usage = "IMAGE [-- COMMAND...]",
     .summary = "Boot a virtual machine from an image and run a command, or a shell, in it.",
     .more = "IMAGE is deb:SUITE[+PACKAGE...], the path of a directory, tar archive or raw disk, "
-	    "or an ID of `insula image list`. It is made at the first use and never written to: "
+	    "an image of a registry (HOST/NAME[:TAG]), or an ID of `insula image list`. It is made "
+	    "at the first use and never written to: "
 	    "changes are gone with the machine, unless it has a --name.\n\n"
 	    "The command's exit status becomes ours. Ctrl-] on the terminal leaves the machine, "
 	    "which ends it. Exit statuses of our own are in insula-run(1).",

@@ -11,13 +11,15 @@
 #include <stdio.h>
 
 const struct cli_command *const cli_commands[] = {
-    &cmd_run,           &cmd_image_build,   &cmd_image_list,
-    &cmd_image_inspect, &cmd_image_remove,  &cmd_disk_create,
-    &cmd_disk_info,     &cmd_disk_check,    &cmd_disk_convert,
-    &cmd_disk_resize,   &cmd_disk_snapshot, &cmd_screenshot,
-    &cmd_type,          &cmd_keys,          &cmd_eject,
-    &cmd_insert,        &cmd_doctor,        &cmd_version,
-    &cmd_completion,    &cmd_help,          NULL,
+    &cmd_run,         &cmd_advise,        &cmd_image_build,
+    &cmd_image_list,  &cmd_image_inspect, &cmd_image_remove,
+    &cmd_image_pull,  &cmd_image_push,    &cmd_image_save,
+    &cmd_image_load,  &cmd_image_prune,   &cmd_disk_create,
+    &cmd_disk_info,   &cmd_disk_check,    &cmd_disk_convert,
+    &cmd_disk_resize, &cmd_disk_snapshot, &cmd_screenshot,
+    &cmd_type,        &cmd_keys,          &cmd_eject,
+    &cmd_insert,      &cmd_doctor,        &cmd_version,
+    &cmd_completion,  &cmd_help,          NULL,
 };
 
 static int version_run(void *config, int argc, char **argv, char **command)

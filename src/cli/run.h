@@ -38,6 +38,8 @@ struct run_share {
 
 struct run_config {
 	char *engine, *machine, *kernel, *initrd, *append, *name, *workdir;
+	char *user;         /* NULL = the image's */
+	char *isolation;    /* "vm", "container"; NULL = as the image suggests */
 	char *firmware;     /* "bios", "uefi", a file; NULL = a kernel is loaded directly */
 	char *boot;         /* order, as --boot says; NULL = the default */
 	char *vnc;          /* "unix:PATH" or "ADDRESS:PORT" */
@@ -73,6 +75,13 @@ must_check int run_check_disc(const char *path, struct err *e);
 int run_set_boot(void *config, const char *value, struct err *e);
 int run_set_display(void *config, const char *value, struct err *e);
 int run_set_vnc_password(void *config, const char *value, struct err *e);
+
+/* run_container.c: an image of a registry.  As a container; the exit status, failures told. */
+struct image_config;
+int run_container(const struct run_config *cfg, const char *name, char **command);
+/* For a machine: the words to run (copies, all to be freed), and the image's settings where @cfg
+ * has none. */
+char **run_image_words(struct run_config *cfg, const struct image_config *image, char **command);
 
 /* run_dir.c: a directory for sockets and files of this run, gone with it; those of runs that were
  * killed are swept at the next. */

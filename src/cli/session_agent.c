@@ -73,6 +73,8 @@ static void send_exec(struct session *s)
 		      "rows", (int)ws.ws_row, "cols", (int)ws.ws_col);
 	if (run->workdir)
 		json_object_set_new(o, "workdir", json_string(run->workdir));
+	if (run->user)
+		json_object_set_new(o, "user", json_string(run->user));
 	text = json_dumps(o, JSON_COMPACT);
 	json_decref(o);
 	if (text && strlen(text) <= AGENT_MAX_PAYLOAD) {

@@ -19,7 +19,7 @@
 
 enum agent_frame {
 	/* host to guest */
-	AGENT_EXEC = 1,  /* json {argv, env, workdir, tty, rows, cols} */
+	AGENT_EXEC = 1,  /* json {argv, env, workdir, user, tty, rows, cols} */
 	AGENT_STDIN = 2, /* bytes */
 	AGENT_STDIN_EOF = 3,
 	AGENT_WINSIZE = 4,  /* u16 rows, u16 columns */

@@ -143,6 +143,19 @@ static int build_deb(const struct image_source *s, const struct workspace *w,
 	return r;
 }
 
+/* Unpacked layers, put together; overlayfs could do so without copying, where it may be mounted. */
+static int build_layers(const struct image_source *s, const struct workspace *w, const char *disk,
+			struct progress *p, struct err *e)
+{
+	autofree char *tree = xasprintf("%s/tree", w->dir);
+	const char *const args[] = {s->merger, tree, s->layers, NULL};
+	int r;
+
+	progress_enter(p, "tree.disk");
+	r = exec_script_as_root("mkdir \"$2\"; exec \"$1\" merge \"$2\" \"$3\"", args, p, e);
+	return r < 0 ? r : write_disk("", tree, "", disk, p, e);
+}
+
 struct newest {
 	uint64_t files, bytes;
 	int64_t mtime;
@@ -205,6 +218,8 @@ int image_build(struct image_cache *c, const struct image_source *s, const struc
 		r = write_disk(s->name, tree, "", disk, p, e);
 	} else if (r == 0 && s->kind == IMAGE_DIRECTORY) {
 		r = write_disk(s->name, "", "", disk, p, e);
+	} else if (r == 0 && s->kind == IMAGE_LAYERS) {
+		r = build_layers(s, w, disk, p, e);
 	}
 	if (r == 0)
 		r = link_or_copy(k.kernel, kernel, e);

@@ -12,7 +12,7 @@
 
 static enum image_kind kind_of(const char *name)
 {
-	for (int k = IMAGE_DEB; k <= IMAGE_DISK; k++) {
+	for (int k = IMAGE_DEB; k <= IMAGE_LAYERS; k++) {
 		if (strcmp(name, image_kind_name((enum image_kind)k)) == 0)
 			return (enum image_kind)k;
 	}
@@ -115,6 +115,18 @@ static int get_source(struct image_cache *c, const struct image_source *s, bool 
 	if (r == 0)
 		ret->lock = steal_fd(&use);
 	return r;
+}
+
+int image_get_layers(struct image_cache *c, const char *id, const char *name, const char *merger,
+		     const char *layers, struct progress *p, struct image *ret, struct err *e)
+{
+	const struct image_source s = {.kind = IMAGE_LAYERS,
+				       .name = (char *)name,
+				       .id = (char *)id,
+				       .merger = merger,
+				       .layers = layers};
+
+	return get_source(c, &s, false, p, ret, e);
 }
 
 int image_get(struct image_cache *c, const char *name, bool refresh, struct progress *p,

@@ -20,7 +20,7 @@
 
 #include <time.h>
 
-enum image_kind { IMAGE_DEB, IMAGE_DIRECTORY, IMAGE_TAR, IMAGE_DISK };
+enum image_kind { IMAGE_DEB, IMAGE_DIRECTORY, IMAGE_TAR, IMAGE_DISK, IMAGE_LAYERS };
 enum kernel_flavour {
 	KERNEL_CLOUD,   /* small and quick to boot */
 	KERNEL_GENERIC, /* all drivers; old cloud kernels have no virtio-fs */
@@ -31,6 +31,8 @@ struct image_source {
 	char *name;             /* canonical: "deb:bookworm+python3", or an absolute path */
 	char *suite, *packages; /* deb: packages sorted, separated by commas, may be "" */
 	char *id;
+	/* layers: the program that puts them together (oci/unpack_main.c), and they, a line each */
+	const char *merger, *layers;
 };
 
 struct image {
@@ -63,6 +65,10 @@ void image_source_fini(struct image_source *s);
 /* The image of that name, built first if it is missing or @refresh; in use until image_fini. */
 must_check int image_get(struct image_cache *c, const char *name, bool refresh, struct progress *p,
 			 struct image *ret, struct err *e);
+/* The same of unpacked layers, by an @id of their own.  @name is for people. */
+must_check int image_get_layers(struct image_cache *c, const char *id, const char *name,
+				const char *merger, const char *layers, struct progress *p,
+				struct image *ret, struct err *e);
 /* Only what is in the cache: an ID or a name; -ENOENT with words when it is not. */
 must_check int image_find(struct image_cache *c, const char *name, struct image *ret,
 			  struct err *e);

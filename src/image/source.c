@@ -15,7 +15,7 @@
 
 const char *image_kind_name(enum image_kind k)
 {
-	static const char *const names[] = {"deb", "directory", "tar", "disk"};
+	static const char *const names[] = {"deb", "directory", "tar", "disk", "layers"};
 
 	return names[k];
 }
@@ -175,7 +175,8 @@ int image_source_parse(const char *name, struct image_source *ret, struct err *e
 		r = err_msg(
 		    e, -ENOENT,
 		    "image '%s' not found: give deb:SUITE (such as deb:bookworm), the path "
-		    "of a directory, tar archive or raw disk, or an ID of `insula image list`",
+		    "of a directory, tar archive or raw disk, an ID of `insula image list`, or a "
+		    "registry's image in full (docker.io/library/NAME)",
 		    name);
 	if (r < 0)
 		image_source_fini(&s);
