@@ -149,7 +149,7 @@ static void accept_all(void *opaque, uint32_t events)
 			continue;
 		/* Out of descriptors: the edge is gone, so come back by the clock. */
 		if (errno != EAGAIN)
-			timer_set(&v->accept_timer, clock_now() + RETRY_NS);
+			timer_set(&v->accept_timer, timerq_now(v->accept_timer.q) + RETRY_NS);
 		break;
 	}
 	vsock_settle(v);
