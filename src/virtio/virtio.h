@@ -94,6 +94,8 @@ struct virtio_ops {
 	void (*reset)(struct virtio_dev *d);
 	/* Before saving: finish every request in flight (lock held).  NULL: there never are any. */
 	void (*quiesce)(struct virtio_dev *d);
+	/* -EBUSY with words while it holds what cannot be saved; NULL = never. */
+	int (*can_save)(struct virtio_dev *d, struct err *e);
 	void (*free)(struct virtio_dev *d);
 	/* Fields of the embedding struct that must survive a snapshot; NULL = none. */
 	const struct state_table *state;
