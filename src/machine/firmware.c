@@ -200,6 +200,30 @@ void firmware_show(struct machine *m, const uint8_t pam[7])
 	}
 }
 
+/* --- saved state --- */
+
+uint8_t *firmware_shadow(struct firmware *f, uint64_t *size)
+{
+	*size = 2 * SHADOW_SIZE;
+	return f->ram;
+}
+
+uint8_t *firmware_vars(struct firmware *f, uint64_t *size)
+{
+	*size = f->vars.len;
+	return f->vars.len ? (uint8_t *)f->vars.data : NULL;
+}
+
+int firmware_loaded(struct firmware *f, struct err *e)
+{
+	if (f->vars_fd < 0)
+		return 0;
+	if (pwrite(f->vars_fd, f->vars.data, f->vars.len, 0) != (ssize_t)f->vars.len ||
+	    fsync(f->vars_fd) < 0)
+		return err_set(e, -EIO, "nvram: write the restored variables");
+	return 0;
+}
+
 /* --- chips --- */
 
 static int add_flash(struct machine *m, struct err *e)

@@ -259,7 +259,7 @@ static int build(struct machine *m, struct err *e)
 	if (r == 0)
 		r = firmware_add_files(m, e);
 	if (r == 0)
-		r = machine_power_on(m, e);
+		r = m->cfg.restore ? m->cfg.restore(m->cfg.opaque, m, e) : machine_power_on(m, e);
 	if (r == 0)
 		r = start_cpus(m, e);
 	return r;

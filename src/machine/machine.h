@@ -20,6 +20,7 @@
 #include "device/chardev.h"
 #include "model/vm_desc.h"
 
+struct gmem;
 struct machine;
 struct input;
 struct screen;
@@ -46,6 +47,9 @@ struct machine_config {
 	/* In each vCPU's thread, before it first runs guest code; may be NULL.  A failure keeps the
 	 * machine from starting. */
 	int (*vcpu_enter)(void *opaque, struct err *e);
+	/* Instead of power-on: puts the machine's memory and state in place (machine_load); no vCPU
+	 * runs yet.  NULL = from the start. */
+	int (*restore)(void *opaque, struct machine *m, struct err *e);
 	void *opaque;
 };
 
@@ -67,6 +71,32 @@ must_check int machine_balloon(struct machine *m, uint64_t bytes, struct err *e)
 /* Another disc in the first CD-ROM drive: a file that is open for reading, taken over, also on
  * failure; -1 = none.  -EBUSY while the guest has locked the drive. */
 must_check int machine_change_disc(struct machine *m, int fd, struct err *e);
+
+/* --- saved state (docs/snapshots.md) --- */
+
+#define MACHINE_REGIONS_MAX 40
+
+/* Memory that is the machine's: RAM, ROM, video memory, flash.  @data may be mapped anew, at the
+ * same address, if @pages. */
+struct machine_region {
+	char name[24];
+	uint8_t *data;
+	uint64_t size;
+	bool pages;
+};
+
+/* Calls @fn in the loop's thread as soon as every vCPU stands still between two instructions: 0, or
+ * -errno when the machine stopped meanwhile.  Afterwards the machine goes on as it was. -EBUSY
+ * while another waits. */
+must_check int machine_freeze(struct machine *m, void (*fn)(void *opaque, int result), void *opaque,
+			      struct err *e);
+unsigned int machine_regions(struct machine *m, struct machine_region ret[MACHINE_REGIONS_MAX]);
+/* Inside @fn: appends the state of CPUs and devices, whose requests in flight are finished first,
+ * and with them memory is complete.  -EBUSY with words names a device that cannot be saved now. */
+must_check int machine_save(struct machine *m, struct strbuf *out, struct err *e);
+/* From config.restore, with memory in place: everything as it was, clocks ahead by the time since.
+ * @data is not trusted.  -EINVAL says what does not fit this machine. */
+must_check int machine_load(struct machine *m, const void *data, size_t len, struct err *e);
 
 /* "running", "paused", "stopped". */
 const char *machine_state(const struct machine *m);

@@ -96,6 +96,8 @@ struct machine {
 	/* the loop's */
 	enum machine_status state;
 	bool want_pause, powering_on;
+	void (*frozen)(void *opaque, int result); /* of machine_freeze, while it waits */
+	void *frozen_opaque;
 	uint32_t pending;
 };
 
@@ -108,6 +110,7 @@ enum machine_want {
 	WANT_RESET = 1 << 5,
 	WANT_SETTLE = 1 << 6, /* pause or stop was asked for */
 	WANT_MEMORY = 1 << 7, /* the chipset's registers changed the memory map */
+	WANT_FREEZE = 1 << 8, /* machine_freeze */
 };
 
 /* A chip's register that the memory map depends on was written, in a vCPU's thread: that vCPU runs
@@ -121,6 +124,10 @@ struct request_sink machine_request_sink(struct machine *m);
 void machine_settle(void *machine);
 /* Reset of everything, tables, kernel, start state of each vCPU; all vCPUs are parked. */
 int machine_power_on(struct machine *m, struct err *e);
+/* Every part to its power-on state. */
+void machine_reset_parts(struct machine *m);
+/* Shows memory where the chipset's registers say. */
+int machine_map_memory(struct machine *m, struct err *e);
 
 /* board.c: parts the boards share.  Chips are attached to the bus and owned by the machine. */
 void board_add_chip(struct machine *m, struct device *d);

@@ -96,12 +96,24 @@ static uint64_t zero_tsc(struct machine *m)
 			 host_tsc_khz());
 }
 
-static int map_memory(struct machine *m, struct err *e)
+int machine_map_memory(struct machine *m, struct err *e)
 {
 	if (!m->board->map_memory)
 		return 0;
 	m->board->map_memory(m);
 	return engine_memory_changed(m->engine, e);
+}
+
+void machine_reset_parts(struct machine *m)
+{
+	for (unsigned int i = 0; i < m->n_chips; i++)
+		device_reset(m->chips[i]);
+	pci_bus_reset(m->pci);
+	for (unsigned int i = 0; i < m->n_cpus; i++)
+		if (m->lapics[i])
+			lapic_reset(m->lapics[i]);
+	if (m->lapics[0])
+		lapic_virtual_wire(m->lapics[0]);
 }
 
 int machine_power_on(struct machine *m, struct err *e)
@@ -111,14 +123,7 @@ int machine_power_on(struct machine *m, struct err *e)
 	int r;
 
 	m->powering_on = true;
-	for (unsigned int i = 0; i < m->n_chips; i++)
-		device_reset(m->chips[i]);
-	pci_bus_reset(m->pci);
-	for (unsigned int i = 0; i < m->n_cpus; i++)
-		if (m->lapics[i])
-			lapic_reset(m->lapics[i]);
-	if (m->lapics[0])
-		lapic_virtual_wire(m->lapics[0]);
+	machine_reset_parts(m);
 	m->powering_on = false;
 	cpu_reset(&bsp, 0);
 	if (!m->firmware) {
@@ -126,7 +131,7 @@ int machine_power_on(struct machine *m, struct err *e)
 			m->board->firmware(m);
 		board_assign_intx(m);
 	}
-	r = map_memory(m, e);
+	r = machine_map_memory(m, e);
 	if (r == 0 && !m->firmware)
 		r = machine_load_tables(m, e);
 	if (r == 0 && !m->firmware)
@@ -170,12 +175,21 @@ static void restart(struct machine *m, bool by_guest)
 		report(m, MACHINE_RESTARTED, 0, "");
 }
 
+static void freeze_done(struct machine *m, int result)
+{
+	void (*frozen)(void *opaque, int result) = m->frozen;
+
+	m->frozen = NULL;
+	if (frozen)
+		frozen(m->frozen_opaque, result);
+}
+
 /* The gravest wish wins. */
 static void act(struct machine *m, uint32_t want)
 {
 	struct err e = {0};
 
-	if ((want & WANT_MEMORY) && map_memory(m, &e) < 0) {
+	if ((want & WANT_MEMORY) && machine_map_memory(m, &e) < 0) {
 		snprintf(m->text, sizeof(m->text), "memory map: %.200s", e.msg);
 		want |= WANT_FAILED;
 	}
@@ -191,6 +205,8 @@ static void act(struct machine *m, uint32_t want)
 		stop_with(m, MACHINE_REBOOT, 0);
 	else if (want & (WANT_GUEST_RESET | WANT_RESET))
 		restart(m, (want & WANT_GUEST_RESET) != 0);
+	if (want & WANT_FREEZE)
+		freeze_done(m, m->state == STATE_STOPPED ? -ESHUTDOWN : 0);
 }
 
 /* The first of them may ask for a hold before the last is let go. */
@@ -223,12 +239,27 @@ void machine_settle(void *opaque)
 	struct machine *m = opaque;
 
 	m->pending |= atomic_exchange(&m->requests, 0);
+	if (m->state == STATE_STOPPED)
+		freeze_done(m, -ESHUTDOWN);
 	if (!m->pending || m->state == STATE_NEW || m->state == STATE_STOPPED || !all_parked(m))
 		return;
 	act(m, m->pending);
 	m->pending = 0;
 	if (m->state != STATE_STOPPED)
 		pause_or_go(m);
+}
+
+int machine_freeze(struct machine *m, void (*fn)(void *opaque, int result), void *opaque,
+		   struct err *e)
+{
+	if (m->frozen)
+		return err_msg(e, -EBUSY, "a snapshot of this machine is being made");
+	if (m->state != STATE_RUNNING && m->state != STATE_PAUSED)
+		return err_msg(e, -EBUSY, "the machine has stopped");
+	m->frozen = fn;
+	m->frozen_opaque = opaque;
+	machine_want(m, WANT_FREEZE, 0, NULL);
+	return 0;
 }
 
 /* --- the user's doors --- */

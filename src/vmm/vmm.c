@@ -12,12 +12,11 @@
 #include "display/input.h"
 #include "display/rfb_server.h"
 #include "display/screen.h"
-#include "machine/machine.h"
 #include "vmm/chardev.h"
-#include "vmm/control.h"
 #include "vmm/listen.h"
 #include "vmm/sandbox.h"
 #include "vmm/text_view.h"
+#include "vmm/vmm_priv.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -27,28 +26,6 @@
 #include <sys/signalfd.h>
 
 #define POWERDOWN_PATIENCE (10 * NSEC_PER_SEC)
-
-struct vmm {
-	const struct vm_desc *desc;
-	const struct vmm_options *options;
-	struct loop *loop;
-	struct machine *machine;
-	struct chardev_backend *serial, *console, *firmware_log;
-	struct control *control;
-	struct screen *screen; /* NULL without a VGA */
-	struct input *input;
-	struct chardev_backend *terminal; /* of the text view */
-	struct text_view *text_view;
-	struct rfb_server *vnc;
-	int *passed; /* descriptor of the request being run */
-	int signal_fd;
-	struct loop_fd signal_watch, parent_watch;
-	struct timer patience;
-	int signals; /* how many asked us to end */
-	int status;  /* exit status when the loop ends */
-	bool over;
-	uint64_t start;
-};
 
 static void finish(struct vmm *v, int status, const char *reason)
 {
@@ -248,9 +225,10 @@ static int run_eject(struct vmm *v, json_t *args, json_t **ret, struct err *e)
 
 static int run_insert(struct vmm *v, json_t *args, json_t **ret, struct err *e)
 {
-	if (*v->passed < 0)
-		return err_msg(e, -EINVAL, "the disc is to be passed as an open descriptor");
-	return machine_change_disc(v->machine, steal_fd(v->passed), e);
+	int fd = control_take_fd(v->passed, 0, e);
+
+	return fd < 0 ? err_wrap(e, fd, "the disc is to be passed")
+		      : machine_change_disc(v->machine, fd, e);
 }
 
 static const struct command {
@@ -268,6 +246,7 @@ static const struct command {
     {"query-stats", run_statistics, false},
     {"reset", run_reset, false},
     {"resume", run_resume, false},
+    {"save", vmm_run_save, true},
     {"screen-text", run_screen_text, false},
     {"screenshot", run_screenshot, false},
     {"status", run_status, false},
@@ -275,12 +254,12 @@ static const struct command {
     {"type", run_type, true},
 };
 
-static int run_command(void *opaque, const char *command, json_t *args, int *fd, json_t **ret,
-		       struct err *e)
+static int run_command(void *opaque, const char *command, json_t *args, struct control_fds *fds,
+		       json_t **ret, struct err *e)
 {
 	struct vmm *v = opaque;
 
-	v->passed = fd;
+	v->passed = fds;
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
 		int r;
 
@@ -317,7 +296,7 @@ static void on_signal(void *opaque, uint32_t events)
 		return;
 	}
 	machine_powerdown(v->machine);
-	timer_set(&v->patience, clock_now() + POWERDOWN_PATIENCE);
+	timer_set(&v->patience, timerq_now(v->patience.q) + POWERDOWN_PATIENCE);
 }
 
 static void on_escape(void *opaque)
@@ -347,6 +326,7 @@ static int watch_signals(struct vmm *v, struct err *e)
 	sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGCHLD, SIG_IGN); /* children of ours tell by pipes how it went */
 	v->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (v->signal_fd < 0)
 		return err_set(e, -errno, "signalfd");
@@ -430,6 +410,7 @@ static int make_machine(struct vmm *v, struct err *e)
 	    .input = v->input,
 	    .event = on_machine,
 	    .vcpu_enter = v->desc->sandbox ? on_vcpu_enter : NULL,
+	    .restore = v->options->restore ? vmm_restore : NULL,
 	    .opaque = v,
 	};
 	const char *why;
@@ -476,7 +457,9 @@ static void release(struct vmm *v)
 
 	if (v->machine && v->options->verbose)
 		machine_stats(v->machine, &stats);
+	vmm_save_wait(v);
 	machine_free(v->machine);
+	snapshot_free(v->restored);
 	chardev_backend_close(v->serial);
 	chardev_backend_close(v->console);
 	chardev_backend_close(v->firmware_log);

@@ -9,6 +9,7 @@
 struct vmm_options {
 	int ready_fd, parent_fd; /* -1 = none */
 	bool verbose;
+	const char *restore; /* snapshot to go on from; NULL = none */
 };
 
 /* Runs the machine to its end; returns the process's exit status, having said why on stderr. */
