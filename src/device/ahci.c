@@ -456,3 +456,14 @@ int ahci_change_disc(struct pci_dev *d, unsigned int port, struct blk *blk, bool
 		blk_close(old);
 	return r;
 }
+
+struct blk *ahci_exchange(struct pci_dev *d, unsigned int port, struct blk *blk)
+{
+	struct port *p = &from_pci(d)->port[port];
+	struct blk *old = p->blk;
+
+	pthread_mutex_lock(&d->lock);
+	p->blk = blk;
+	pthread_mutex_unlock(&d->lock);
+	return old;
+}

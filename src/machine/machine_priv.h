@@ -41,6 +41,7 @@ extern const struct board_ops board_micro;
 
 enum machine_status { STATE_NEW, STATE_RUNNING, STATE_PAUSED, STATE_STOPPED };
 
+struct blk;
 struct firmware;
 struct fw_cfg;
 
@@ -76,6 +77,13 @@ struct machine {
 	struct boot_config boot;
 	struct firmware *firmware; /* NULL: a kernel is loaded directly */
 	struct fw_cfg *fw_cfg;     /* among the chips; NULL = none */
+	/* By number in the description; blk NULL = none, or a drive that discs come to. */
+	struct machine_disk {
+		struct blk *blk;
+		struct virtio_dev *virtio; /* else on the SATA controller */
+		unsigned int port;
+		struct blk *overlay; /* to be put over it */
+	} disks[VM_DESC_MAX_DEVS];
 	struct boot_device boot_devices[2 * VM_DESC_MAX_DEVS];
 	unsigned int n_boot_devices;
 	struct pci_dev *ahci, *vga; /* NULL = none */

@@ -12,10 +12,13 @@
  * and with them the guest's clocks are ahead by what has passed on the host's wall clock.
  */
 #include "base/clock.h"
+#include "block/block.h"
+#include "device/ahci.h"
 #include "device/lapic.h"
 #include "device/vga.h"
 #include "machine/firmware.h"
 #include "machine/machine_priv.h"
+#include "virtio/blk.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -193,6 +196,83 @@ int machine_save(struct machine *m, struct strbuf *out, struct err *e)
 		pthread_mutex_unlock(&m->lapics[i]->lock);
 	}
 	return 0;
+}
+
+/* --- disks --- */
+
+uint64_t machine_disk_size(const struct machine *m, unsigned int disk)
+{
+	const struct blk *b = disk < VM_DESC_MAX_DEVS ? m->disks[disk].blk : NULL;
+
+	return b ? blk_info(b)->size : 0;
+}
+
+int machine_overlay(struct machine *m, unsigned int disk, int fd, const char *name, struct err *e)
+{
+	struct machine_disk *d = disk < VM_DESC_MAX_DEVS ? &m->disks[disk] : NULL;
+	int r = 0;
+
+	if (!d || !d->blk || d->overlay)
+		r = err_msg(e, -EINVAL, "overlay: there is no disk %u to put it over", disk);
+	else if (blk_info(d->blk)->read_only)
+		r = err_msg(e, -EINVAL, "overlay: disk %u is read-only", disk);
+	if (r < 0) {
+		close(fd);
+		return r;
+	}
+	return blk_overlay_open(d->blk, fd, name, &d->overlay, e);
+}
+
+int machine_check_disks(struct machine *m, bool live, struct err *e)
+{
+	for (unsigned int i = 0; i < VM_DESC_MAX_DEVS; i++) {
+		const struct machine_disk *d = &m->disks[i];
+
+		if (!d->blk || blk_info(d->blk)->read_only)
+			continue;
+		if (!d->blk->ops->share)
+			return err_msg(e, -ENOTSUP,
+				       "disk %u is a temporary one: it ends with its machine", i);
+		if (live && !d->overlay)
+			return err_msg(e, -EBUSY,
+				       "the guest goes on writing to disk %u: it needs an overlay",
+				       i);
+	}
+	return 0;
+}
+
+static int put_overlay(struct machine *m, unsigned int disk, struct err *e)
+{
+	struct machine_disk *d = &m->disks[disk];
+	int r = blk_share(d->blk);
+
+	if (r < 0)
+		return err_set(e, r, "disk %u: write what is only in memory", disk);
+	blk_overlay_put(d->overlay, d->blk);
+	if (d->virtio)
+		virtio_blk_exchange(d->virtio, d->overlay);
+	else
+		ahci_exchange(m->ahci, d->port, d->overlay);
+	d->blk = steal_ptr(&d->overlay);
+	return 0;
+}
+
+int machine_overlays_put(struct machine *m, struct err *e)
+{
+	int r = 0;
+
+	for (unsigned int i = 0; i < VM_DESC_MAX_DEVS && r == 0; i++)
+		if (m->disks[i].overlay)
+			r = put_overlay(m, i, e);
+	machine_overlays_drop(m);
+	return r;
+}
+
+void machine_overlays_drop(struct machine *m)
+{
+	for (unsigned int i = 0; i < VM_DESC_MAX_DEVS; i++)
+		if (m->disks[i].overlay)
+			blk_close(steal_ptr(&m->disks[i].overlay));
 }
 
 /* --- loading --- */

@@ -325,8 +325,9 @@ static const struct virtio_ops vsock_ops = {
 };
 
 int virtio_vsock_new(struct gmem *mem, struct loop *l, uint64_t guest_cid, const char *path,
-		     struct virtio_dev **ret, struct err *e)
+		     int listener, struct virtio_dev **ret, struct err *e)
 {
+	autoclose int given = listener;
 	struct virtio_vsock *v;
 	int r;
 
@@ -347,7 +348,7 @@ int virtio_vsock_new(struct gmem *mem, struct loop *l, uint64_t guest_cid, const
 	for (unsigned int i = 0; i < VSOCK_HASH_SIZE; i++)
 		list_init(&v->hash[i]);
 	loop_work_init(&v->work, vsock_work, v);
-	r = vsock_host_listen(v, e);
+	r = vsock_host_listen(v, steal_fd(&given), e);
 	if (r < 0) {
 		vsock_free(&v->dev);
 		return r;

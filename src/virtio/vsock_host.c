@@ -8,6 +8,7 @@
 #include "virtio/vsock_priv.h"
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -170,12 +171,11 @@ static bool is_stale(const struct sockaddr_un *a)
 	       errno == ECONNREFUSED;
 }
 
-int vsock_host_listen(struct virtio_vsock *v, struct err *e)
+static int bind_path(struct virtio_vsock *v, struct err *e)
 {
 	struct sockaddr_un a;
 	int r;
 
-	timer_init(&v->accept_timer, loop_timers(v->loop), accept_retry, v);
 	address_set(&a, v->path);
 	v->listen_fd = open_socket();
 	if (v->listen_fd < 0)
@@ -191,6 +191,21 @@ int vsock_host_listen(struct virtio_vsock *v, struct err *e)
 	v->bound = true;
 	if (listen(v->listen_fd, 128) < 0)
 		return err_set(e, -errno, "vsock: listen on %s", v->path);
+	return 0;
+}
+
+int vsock_host_listen(struct virtio_vsock *v, int listener, struct err *e)
+{
+	int r = 0;
+
+	timer_init(&v->accept_timer, loop_timers(v->loop), accept_retry, v);
+	v->listen_fd = listener;
+	if (listener < 0)
+		r = bind_path(v, e);
+	else if (fd_set_nonblock(listener, true) < 0)
+		r = err_set(e, -EINVAL, "vsock: %s", v->path);
+	if (r < 0)
+		return r;
 	r = loop_add(v->loop, &v->listen_watch, v->listen_fd, EPOLLIN | EPOLLET, accept_all, v);
 	return r < 0 ? err_set(e, r, "vsock: watch %s", v->path) : 0;
 }

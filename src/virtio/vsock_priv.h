@@ -146,7 +146,7 @@ void vsock_reap(struct virtio_vsock *v);
 
 /* --- vsock_host.c --- */
 
-must_check int vsock_host_listen(struct virtio_vsock *v, struct err *e);
+must_check int vsock_host_listen(struct virtio_vsock *v, int listener, struct err *e);
 void vsock_host_close(struct virtio_vsock *v);
 /* The socket of a connection in VSOCK_HANDSHAKE has something to say. */
 void vsock_host_handshake(struct vsock_conn *c);

@@ -309,8 +309,8 @@ static void on_connect(void *opaque, uint32_t events)
 
 /* --- life --- */
 
-int control_new(struct loop *l, const char *path, const struct control_ops *ops, void *opaque,
-		struct control **ret, struct err *e)
+int control_new(struct loop *l, const char *path, int listener, const struct control_ops *ops,
+		void *opaque, struct control **ret, struct err *e)
 {
 	struct control *c = xnew(struct control);
 	int r;
@@ -320,7 +320,9 @@ int control_new(struct loop *l, const char *path, const struct control_ops *ops,
 	c->opaque = opaque;
 	list_init(&c->clients);
 	list_init(&c->deferred);
-	c->fd = listen_unix(path, e);
+	c->fd = listener >= 0 ? listener : listen_unix(path, e);
+	if (listener >= 0)
+		(void)fd_set_nonblock(listener, true);
 	if (c->fd < 0) {
 		r = c->fd;
 		free(c);

@@ -36,8 +36,10 @@ struct control_ops {
 /* The @i-th descriptor, now the caller's; -EINVAL with words when there are not so many. */
 must_check int control_take_fd(struct control_fds *fds, unsigned int i, struct err *e);
 
-must_check int control_new(struct loop *l, const char *path, const struct control_ops *ops,
-			   void *opaque, struct control **ret, struct err *e);
+/* @listener is a socket that listens at @path already, taken over, also on failure; -1 = none. */
+must_check int control_new(struct loop *l, const char *path, int listener,
+			   const struct control_ops *ops, void *opaque, struct control **ret,
+			   struct err *e);
 /* Inside run(), before it returns CONTROL_LATER: the request's name for control_answer. */
 uint64_t control_defer(struct control *c);
 /* The answer to a deferred request: @ret (taken over, NULL for {}) if @r is 0, else the error.  A

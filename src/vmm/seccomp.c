@@ -184,6 +184,7 @@ static const int loop_calls[] = {
     CALL(fchdir),
     CALL(getcpu),
     CALL(close_range),
+    CALL(memfd_create),
 };
 
 struct limited {
@@ -214,6 +215,11 @@ static int add_vcpu_limited(scmp_filter_ctx ctx)
 /* clone3 hides its flags behind a pointer; told that there is none, the C library uses clone. */
 static int add_loop_limited(scmp_filter_ctx ctx)
 {
+	/* Code memory of a fork's translator: a file that is nobody else's, not writable here. */
+	const struct scmp_arg_cmp code[] = {
+	    SCMP_A2(SCMP_CMP_MASKED_EQ, LOW_HALF, PROT_READ | PROT_EXEC),
+	    SCMP_A3(SCMP_CMP_MASKED_EQ, LOW_HALF, MAP_SHARED),
+	};
 	const struct limited list[] = {
 	    {CALL(clone), SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD | NEW_NAMESPACES, CLONE_THREAD)},
 	    /* As the C library's fork: a copy of ourselves, behind the same walls. */
@@ -227,6 +233,8 @@ static int add_loop_limited(scmp_filter_ctx ctx)
 	};
 	int r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), CALL(clone3), 0);
 
+	if (r == 0)
+		r = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, CALL(mmap), 2, code);
 	return r < 0 ? r : add_limited(ctx, list, ARRAY_SIZE(list), SCMP_ACT_ALLOW);
 }
 

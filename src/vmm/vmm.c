@@ -237,7 +237,10 @@ static const struct command {
 	bool has_args;
 } commands[] = {
     {"balloon", run_balloon, true},
+    {"describe", vmm_run_describe, false},
     {"eject", run_eject, false},
+    {"fork", vmm_run_fork, true},
+    {"give", vmm_run_give, true},
     {"insert", run_insert, false},
     {"keys", run_keys, true},
     {"nmi", run_nmi, false},
@@ -339,6 +342,11 @@ static int watch_signals(struct vmm *v, struct err *e)
 
 /* --- life --- */
 
+static const struct fd_table *given_files(const struct vmm *v)
+{
+	return v->options->parent ? v->options->parent->given : NULL;
+}
+
 static int open_vnc(struct vmm *v, struct err *e)
 {
 	struct rfb_config cfg = {
@@ -379,6 +387,7 @@ static int open_ends(struct vmm *v, struct err *e)
 		return r;
 	timer_init(&v->patience, loop_timers(v->loop), on_patience, v);
 	serial.loop = console.loop = firmware_log.loop = v->loop;
+	serial.given = console.given = firmware_log.given = given_files(v);
 	v->input = input_new(loop_timers(v->loop));
 	if (v->desc->display.vga)
 		v->screen = screen_new();
@@ -394,7 +403,9 @@ static int open_ends(struct vmm *v, struct err *e)
 	if (r == 0 && v->desc->display.text)
 		r = open_text_view(v, e);
 	if (r == 0 && v->desc->control)
-		r = control_new(v->loop, v->desc->control, &control_ops, v, &v->control, e);
+		r = control_new(v->loop, v->desc->control,
+				fd_table_find(given_files(v), v->desc->control), &control_ops, v,
+				&v->control, e);
 	return r;
 }
 
@@ -410,7 +421,10 @@ static int make_machine(struct vmm *v, struct err *e)
 	    .input = v->input,
 	    .event = on_machine,
 	    .vcpu_enter = v->desc->sandbox ? on_vcpu_enter : NULL,
-	    .restore = v->options->restore ? vmm_restore : NULL,
+	    .given = given_files(v),
+	    .restore = v->options->parent    ? vmm_adopt
+		       : v->options->restore ? vmm_restore
+					     : NULL,
 	    .opaque = v,
 	};
 	const char *why;
@@ -425,18 +439,18 @@ static int make_machine(struct vmm *v, struct err *e)
 
 static int prepare(struct vmm *v, struct err *e)
 {
-	bool jail = false;
+	bool jail = false, build = v->desc->sandbox && !v->options->parent;
 	int r = 0;
 
-	if (v->desc->sandbox)
+	if (build)
 		r = sandbox_enter(&jail, e);
 	if (r == 0)
 		r = open_ends(v, e);
 	if (r == 0)
 		r = make_machine(v, e);
-	if (r == 0 && v->desc->sandbox)
+	if (r == 0 && build)
 		r = sandbox_opened(v->desc, jail, e);
-	if (r == 0 && v->desc->sandbox)
+	if (r == 0 && build)
 		r = sandbox_run(e);
 	return r;
 }
@@ -458,6 +472,8 @@ static void release(struct vmm *v)
 	if (v->machine && v->options->verbose)
 		machine_stats(v->machine, &stats);
 	vmm_save_wait(v);
+	vmm_fork_free(v);
+	vmm_overlays_drop(v);
 	machine_free(v->machine);
 	snapshot_free(v->restored);
 	chardev_backend_close(v->serial);
@@ -476,6 +492,9 @@ static void release(struct vmm *v)
 		loop_free(v->loop);
 	}
 	close_p(&v->signal_fd);
+	fd_table_fini(&v->given);
+	for (unsigned int i = 0; i < VM_DESC_MAX_DEVS; i++)
+		free(v->disk_path[i]);
 	if (stats.len)
 		fputs(stats.data, stderr);
 }

@@ -103,13 +103,9 @@ static void on_result(void *opaque, uint32_t events)
 
 static json_t *make_manifest(struct vmm *v)
 {
-	autostrbuf struct strbuf text = {0};
-	json_t *o = json_object(), *description;
+	json_t *o = json_object();
 
-	vm_desc_format(v->desc, &text);
-	description = json_loadb(text.data, text.len, 0, NULL);
-	json_object_del(json_object_get(description, "display"), "password");
-	json_object_set_new(o, "description", description);
+	json_object_set_new(o, "description", vmm_description(v));
 	json_object_set_new(o, "engine", json_string(machine_engine(v->machine, NULL)));
 	json_object_set_new(o, "created", json_integer((json_int_t)(clock_wall() / NSEC_PER_SEC)));
 	return o;
@@ -146,8 +142,10 @@ static int write_frozen(struct vmm_save *s, struct err *e)
 	src.n_regions = machine_regions(m, regions);
 	src.state = state.data;
 	src.state_len = state.len;
-	src.manifest = make_manifest(s->vmm);
-	r = start_writer(s, &src, e);
+	src.manifest = make_manifest(s->vmm); /* names the disks as they are below the overlays */
+	r = vmm_overlays_put(s->vmm, e);
+	if (r == 0)
+		r = start_writer(s, &src, e);
 	json_decref(src.manifest);
 	return r;
 }
@@ -165,31 +163,58 @@ static void on_frozen(void *opaque, int result)
 	s->stall_ns = clock_now() - start;
 	if (result == 0 && s->pause)
 		machine_pause(s->vmm->machine);
-	if (result < 0)
+	if (result < 0) {
+		vmm_overlays_drop(s->vmm);
 		save_failed(s, result, &e);
+	}
 }
 
 /* --- commands --- */
 
+static int check_arguments(json_t *args, struct err *e)
+{
+	const char *key;
+	json_t *value;
+
+	json_object_foreach(args, key, value)
+	{
+		if (strcmp(key, "pause") == 0 && json_is_boolean(value))
+			continue;
+		if (strcmp(key, "overlays") != 0)
+			return err_msg(e, -EINVAL, "%.64s: not an argument, or not its kind", key);
+	}
+	return 0;
+}
+
+/* Descriptor 0 is the file, the others are overlays. */
 int vmm_run_save(struct vmm *v, json_t *args, json_t **ret, struct err *e)
 {
-	json_t *pause = json_object_get(args, "pause");
+	bool pause = json_is_true(json_object_get(args, "pause"));
+	autoclose int fd = -1;
 	struct vmm_save *s;
-	int fd, r;
+	int r = check_arguments(args, e);
 
-	if (json_object_size(args) != (pause ? 1 : 0) || (pause && !json_is_boolean(pause)))
-		return err_msg(e, -EINVAL, "pause: true or false is all that can be said");
-	if (v->save)
+	if (r < 0)
+		return r;
+	if (v->save || v->fork)
 		return err_msg(e, -EBUSY, "a snapshot is being made");
 	fd = control_take_fd(v->passed, 0, e);
 	if (fd < 0)
 		return err_wrap(e, fd, "the file to save to");
+	r = vmm_overlays_take(v, json_object_get(args, "overlays"), 1, e);
+	if (r == 0)
+		r = machine_check_disks(v->machine, !pause, e);
+	if (r < 0) {
+		vmm_overlays_drop(v);
+		return r;
+	}
 	s = xnew(struct vmm_save);
 	*s = (struct vmm_save){
-	    .vmm = v, .file = fd, .result = -1, .pause = json_is_true(pause), .asked = clock_now()};
+	    .vmm = v, .file = steal_fd(&fd), .result = -1, .pause = pause, .asked = clock_now()};
 	v->save = s;
 	r = machine_freeze(v->machine, on_frozen, s, e);
 	if (r < 0) {
+		vmm_overlays_drop(v);
 		save_free(s);
 		return r;
 	}

@@ -3,7 +3,7 @@
 watched through their control socket and the agent."""
 import array, json, os, select, shutil, socket, struct, subprocess, tempfile, time
 
-PATIENCE = 300
+PATIENCE = 60
 EXEC, STDIN_EOF, STARTED, STDOUT, STDERR, EXIT, ERROR = 1, 3, 16, 17, 18, 19, 20
 
 
@@ -166,6 +166,50 @@ class Machine:
         finally:
             os.close(fd)
 
+    def fork(self, insula, directories):
+        """Machines that go on from here, one a directory; and the answer of the request."""
+        common, children, mine = {}, [], []
+        now = self.control.call("describe")
+        d, sizes = now["description"], now["disk_sizes"]
+        for key in ("kernel", "initrd"):
+            if d.get(key):
+                common[d[key]] = os.O_RDONLY
+        for disk in d["disks"]:
+            for path in chain(insula, disk["path"]):
+                common[path] = os.O_RDONLY
+        give(self.control, {path: os.open(path, flags) for path, flags in common.items()})
+        for n, directory in enumerate(directories):
+            os.makedirs(directory, exist_ok=True)
+            child = json.loads(json.dumps(d))
+            child.update(name=os.path.basename(directory), control=directory + "/control",
+                         serial={"type": "file", "path": directory + "/console"})
+            for net in child.get("nets", []):
+                net["publish"] = []
+            fds = {directory + "/console": os.open(directory + "/console", os.O_RDWR | os.O_CREAT, 0o600),
+                   directory + "/errors": os.open(directory + "/errors", os.O_RDWR | os.O_CREAT, 0o600),
+                   child["control"]: listen(child["control"])}
+            if "vsock" in child:
+                child["vsock"]["socket"] = directory + "/vsock"
+                fds[directory + "/vsock"] = listen(directory + "/vsock")
+            for i, disk in enumerate(child["disks"]):
+                overlay(insula, disk, sizes[i], f"{directory}/disk{i}.qcow2")
+                fds[disk["path"]] = os.open(disk["path"], os.O_RDWR)
+            give(self.control, fds, n)
+            children.append({"description": child, "log": directory + "/errors"})
+        fds = []
+        for i, disk in enumerate(d["disks"]):
+            overlay(insula, disk, sizes[i], f"{directories[0]}/parent{i}.qcow2")
+            mine.append({"disk": i, "path": disk["path"]})
+            fds.append(os.open(disk["path"], os.O_RDWR))
+        answer = self.control.call("fork", {"children": children, "overlays": mine}, fds)
+        for fd in fds:
+            os.close(fd)
+        made = []
+        for child, how, directory in zip(children, answer["children"], directories):
+            check("pid" in how, how, open(directory + "/errors").read())
+            made.append(Forked(child["description"], directory, how["pid"]))
+        return made, answer
+
     def stop(self):
         if self.p.poll() is None:
             try:
@@ -178,6 +222,63 @@ class Machine:
                 self.p.kill()
                 self.p.wait()
         self.control.close()
+
+
+class Forked(Machine):
+    """A machine that is nobody's child here."""
+
+    def __init__(self, description, directory, pid):
+        self.dir, self.description, self.pid = directory, description, pid
+        self.vsock = directory + "/vsock"
+        self.control = Control(description["control"])
+
+    def error_text(self):
+        return open(self.dir + "/errors", errors="replace").read()[-2000:].strip()
+
+    def stop(self):
+        try:
+            self.control.call("stop")
+        except (Failed, OSError):
+            pass
+        self.control.close()
+        until(lambda: not os.path.exists(f"/proc/{self.pid}/fd") or not os.listdir(f"/proc/{self.pid}/fd"), 20)
+
+
+def listen(path):
+    s = socket.socket(socket.AF_UNIX)
+    s.bind(path)
+    s.listen(16)
+    return s.detach()
+
+
+def give(control, fds, child=None):
+    """@fds are closed."""
+    arguments = {"paths": list(fds)}
+    if child is not None:
+        arguments["child"] = child
+    control.call("give", arguments, list(fds.values()))
+    for fd in fds.values():
+        os.close(fd)
+
+
+def chain(insula, path):
+    """The image and what it is over."""
+    paths = [path]
+    while paths[-1].endswith(".qcow2"):
+        info = json.loads(subprocess.check_output([insula, "disk", "info", "--json", paths[-1]]))
+        if not info.get("backing"):
+            break
+        paths.append(info["backing"])
+    return paths
+
+
+def overlay(insula, disk, size, path):
+    """@disk of a description goes on in a new image over the one it has."""
+    subprocess.check_call([insula, "disk", "create", "--backing",
+                           disk["path"] + ",format=" +
+                           ("qcow2" if disk["path"].endswith(".qcow2") else "raw"), path, str(size)],
+                          stdout=subprocess.DEVNULL)
+    disk.update(path=path, format="qcow2")
 
 
 def debian(insula, directory, options=()):

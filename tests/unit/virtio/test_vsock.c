@@ -479,9 +479,9 @@ static void test_path_in_use(struct guest_vsock *g)
 	struct virtio_dev *d;
 	struct err e = {0};
 
-	CHECK(virtio_vsock_new(g->drv.m, g->loop, 5, g->path, &d, &e) == -EADDRINUSE);
+	CHECK(virtio_vsock_new(g->drv.m, g->loop, 5, g->path, -1, &d, &e) == -EADDRINUSE);
 	CHECK(strstr(e.msg, g->path));
-	CHECK(virtio_vsock_new(g->drv.m, g->loop, 2, "/tmp/x", &d, &e) == -EINVAL);
+	CHECK(virtio_vsock_new(g->drv.m, g->loop, 2, "/tmp/x", -1, &d, &e) == -EINVAL);
 }
 
 int main(void)

@@ -64,7 +64,7 @@ static void setup(struct fixture *f)
 	CHECK(mkdtemp(f->dir));
 	snprintf(f->path, sizeof(f->path), "%s/sock", f->dir);
 	CHECK_EQ(loop_new(&f->loop, &e), 0);
-	CHECK_EQ(control_new(f->loop, f->path, &ops, f, &f->control, &e), 0);
+	CHECK_EQ(control_new(f->loop, f->path, -1, &ops, f, &f->control, &e), 0);
 }
 
 static void teardown(struct fixture *f)
