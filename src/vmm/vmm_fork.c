@@ -21,7 +21,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -34,9 +33,11 @@ struct child {
 	struct vm_desc desc;
 	char *log; /* path of a given file: standard output and error; NULL = nowhere */
 	pid_t pid;
-	int ready; /* "ready", or the end */
+	int ready;  /* see take_words; or its end */
+	char words[32];
+	size_t n_words;
 	struct loop_fd watch;
-	bool over, runs;
+	bool runs;
 	uint64_t ns; /* from the request until it ran */
 };
 
@@ -125,6 +126,7 @@ static void run_child(struct vmm_fork *f, unsigned int number, struct vmm_parent
 	struct fd_table own = {0};
 	struct vmm_options options = {.ready_fd = ready, .parent_fd = -1, .parent = parent};
 
+	dprintf(ready, "%d\n", (int)getpid());
 	machine_forget(f->vmm->machine);
 	keep_own(f->vmm, number, &own, ready);
 	redirect(&own, c->log);
@@ -184,39 +186,75 @@ static void answer(struct vmm_fork *f)
 	fork_free(f);
 }
 
+/* A child says its pid, then "ready". */
+static void take_words(struct child *c)
+{
+	if (!c->pid)
+		c->pid = (pid_t)strtol(c->words, NULL, 10);
+	c->runs = strstr(c->words, "ready") != NULL;
+}
+
 static void on_child(void *opaque, uint32_t events)
 {
 	struct child *c = opaque;
-	char text[16];
-	ssize_t n = read(c->ready, text, sizeof(text));
+	ssize_t n =
+	    read(c->ready, c->words + c->n_words, sizeof(c->words) - 1 - c->n_words);
 
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return;
+	if (n > 0) {
+		c->n_words += (size_t)n;
+		take_words(c);
+		if (!c->runs && c->n_words < sizeof(c->words) - 1)
+			return;
+	}
 	loop_remove(c->fork->vmm->loop, &c->watch);
-	c->runs = n > 0;
 	c->ns = clock_now() - c->fork->asked;
 	if (++c->fork->n_over == c->fork->n)
 		answer(c->fork);
 }
 
-static int fork_one(struct vmm_fork *f, unsigned int number, struct vmm_parent *parent,
-		    struct err *e)
+/* The first fork is the instant; the children are forks of that one, so that the parent stands still
+ * for one however many there are. */
+static void run_seed(struct vmm_fork *f, struct vmm_parent *parent, const int *ends)
+    __attribute__((noreturn));
+static void run_seed(struct vmm_fork *f, struct vmm_parent *parent, const int *ends)
 {
-	struct child *c = &f->child[number];
-	int ends[2];
+	/* The last child need not be a copy of a copy. */
+	for (unsigned int i = 0; i + 1 < f->n; i++)
+		if (fork() == 0)
+			run_child(f, i, parent, ends[i]);
+	run_child(f, f->n - 1, parent, ends[f->n - 1]);
+}
 
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return err_set(e, -errno, "pipe");
-	c->pid = fork();
-	if (c->pid == 0)
-		run_child(f, number, parent, ends[1]);
-	close(ends[1]);
-	c->ready = ends[0];
-	if (c->pid < 0)
-		return err_set(e, -errno, "fork");
-	if (loop_add(f->vmm->loop, &c->watch, c->ready, EPOLLIN, on_child, c) < 0)
-		return err_set(e, -EMFILE, "watch a fork");
-	return 0;
+static int fork_children(struct vmm_fork *f, struct vmm_parent *parent, struct err *e)
+{
+	int ends[CHILDREN_MAX], r = 0;
+	unsigned int n = 0;
+	pid_t pid = -1;
+
+	for (; n < f->n && r == 0; n++) {
+		struct child *c = &f->child[n];
+		int pair[2];
+
+		if (pipe2(pair, O_CLOEXEC) < 0) {
+			r = err_set(e, -errno, "pipe");
+			break;
+		}
+		c->ready = pair[0];
+		ends[n] = pair[1];
+		if (loop_add(f->vmm->loop, &c->watch, c->ready, EPOLLIN, on_child, c) < 0)
+			r = err_set(e, -EMFILE, "watch a fork");
+	}
+	if (r == 0) {
+		pid = fork();
+		if (pid == 0)
+			run_seed(f, parent, ends);
+		r = pid < 0 ? err_set(e, -errno, "fork") : 0;
+	}
+	while (n)
+		close(ends[--n]);
+	return r;
 }
 
 static int fork_frozen(struct vmm_fork *f, struct err *e)
@@ -233,17 +271,11 @@ static int fork_frozen(struct vmm_fork *f, struct err *e)
 	parent.n_regions = machine_regions(f->vmm->machine, regions);
 	parent.state = state.data;
 	parent.state_len = state.len;
-	for (unsigned int i = 0; i < f->n && r == 0; i++)
-		r = fork_one(f, i, &parent, e);
-	return r;
+	return fork_children(f, &parent, e);
 }
 
-/* Those that were made before one could not be made shall not run unseen. */
 static void fork_failed(struct vmm_fork *f, int r, const struct err *e)
 {
-	for (unsigned int i = 0; i < f->n; i++)
-		if (f->child[i].pid > 0)
-			kill(f->child[i].pid, SIGKILL);
 	vmm_overlays_drop(f->vmm);
 	control_answer(f->vmm->control, f->request, r, NULL, e);
 	fork_free(f);
