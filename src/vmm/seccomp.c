@@ -218,7 +218,7 @@ static int add_loop_limited(scmp_filter_ctx ctx)
 	/* Code memory of a fork's translator: a file that is nobody else's, not writable here. */
 	const struct scmp_arg_cmp code[] = {
 	    SCMP_A2(SCMP_CMP_MASKED_EQ, LOW_HALF, PROT_READ | PROT_EXEC),
-	    SCMP_A3(SCMP_CMP_MASKED_EQ, LOW_HALF, MAP_SHARED),
+	    SCMP_A3(SCMP_CMP_MASKED_EQ, LOW_HALF & ~(scmp_datum_t)MAP_FIXED, MAP_SHARED),
 	};
 	const struct limited list[] = {
 	    {CALL(clone), SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD | NEW_NAMESPACES, CLONE_THREAD)},
