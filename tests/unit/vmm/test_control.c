@@ -245,7 +245,7 @@ static void test_events(void)
 /* An endless line, and one who never reads. */
 static void test_hostile(void)
 {
-	static char junk[65536];
+	static char junk[1 << 20];
 	struct fixture f;
 	int fd;
 
