@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 
 #define CLIENTS_MAX 16
-#define LINE_BYTES  (1u << 20) /* descriptions of a hundred forks */
+#define LINE_BYTES  (1u << 20)  /* descriptions of a hundred forks */
 #define OUT_BYTES   (24u << 20) /* a picture of the largest screen */
 
 struct client {

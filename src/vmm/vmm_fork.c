@@ -33,7 +33,7 @@ struct child {
 	struct vm_desc desc;
 	char *log; /* path of a given file: standard output and error; NULL = nowhere */
 	pid_t pid;
-	int ready;  /* see take_words; or its end */
+	int ready; /* see take_words; or its end */
 	char words[32];
 	size_t n_words;
 	struct loop_fd watch;
@@ -197,8 +197,7 @@ static void take_words(struct child *c)
 static void on_child(void *opaque, uint32_t events)
 {
 	struct child *c = opaque;
-	ssize_t n =
-	    read(c->ready, c->words + c->n_words, sizeof(c->words) - 1 - c->n_words);
+	ssize_t n = read(c->ready, c->words + c->n_words, sizeof(c->words) - 1 - c->n_words);
 
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return;
@@ -214,8 +213,8 @@ static void on_child(void *opaque, uint32_t events)
 		answer(c->fork);
 }
 
-/* The first fork is the instant; the children are forks of that one, so that the parent stands still
- * for one however many there are. */
+/* The first fork is the instant; the children are forks of that one, so that the parent stands
+ * still for one however many there are. */
 static void run_seed(struct vmm_fork *f, struct vmm_parent *parent, const int *ends)
     __attribute__((noreturn));
 static void run_seed(struct vmm_fork *f, struct vmm_parent *parent, const int *ends)
