@@ -14,7 +14,7 @@
 #include <time.h>
 
 struct snapshot_config {
-	bool json, verbose;
+	bool json, verbose, compress;
 };
 
 static int set_json(void *config, const char *value, struct err *e)
@@ -28,6 +28,17 @@ static int set_verbose(void *config, const char *value, struct err *e)
 	((struct snapshot_config *)config)->verbose = true;
 	return 0;
 }
+
+static int set_compress(void *config, const char *value, struct err *e)
+{
+	((struct snapshot_config *)config)->compress = true;
+	return 0;
+}
+
+static const struct cli_option create_options[] = {
+    {"compress", NULL, NULL, "take less room; it takes longer to go on from", set_compress},
+    {"json", NULL, NULL, "print JSON", set_json},
+};
 
 static const struct cli_option json_option[] = {
     {"json", NULL, NULL, "print JSON", set_json},
@@ -56,7 +67,8 @@ static int create_run(void *config, int argc, char **argv, char **command)
 	ui_init(cfg->json, false);
 	if (need("create", argc, 2) != EXIT_OK)
 		return EXIT_USAGE;
-	if (snapshot_check_name(argv[0], &e) < 0 || snapshot_make(argv[0], argv[1], &stall, &e) < 0)
+	if (snapshot_check_name(argv[0], &e) < 0 ||
+	    snapshot_make(argv[0], argv[1], cfg->compress, &stall, &e) < 0)
 		return ui_fail(&e, EXIT_FAIL);
 	if (cfg->json)
 		printf("{\"name\":\"%s\",\"stall_ms\":%.3f}\n", argv[1], stall);
@@ -210,8 +222,8 @@ const struct cli_command cmd_snapshot_create = {
     .more =
 	"A running machine is kept with memory, devices and disk of one instant; it stands still "
 	"for some milliseconds and goes on. One that does not run is kept as its disk.",
-    .options = json_option,
-    .n_options = ARRAY_SIZE(json_option),
+    .options = create_options,
+    .n_options = ARRAY_SIZE(create_options),
     .config_size = sizeof(struct snapshot_config),
     .run = create_run,
 };

@@ -195,13 +195,14 @@ static void on_not_switched(void *machine, const struct live_disks *disks)
 		fprintf(stderr, "insula: %s\n", e.msg);
 }
 
-static int make_running(const char *machine, const char *snapshot, json_t *o, double *stall_ms,
-			struct err *e)
+static int make_running(const char *machine, const char *snapshot, bool compress, json_t *o,
+			double *stall_ms, struct err *e)
 {
 	autofree char *dir = machine_dir(machine), *control = xasprintf("%s/control", dir);
 	autofree char *file = snapshot_file(machine, snapshot, "state");
 	autofree char *disk = machine_current_disk(machine);
 	struct live_machine m = {.dir = dir,
+				 .compress = compress,
 				 .switching = on_switching,
 				 .not_switched = on_not_switched,
 				 .opaque = (void *)(uintptr_t)machine};
@@ -242,7 +243,8 @@ static int make_stopped(const char *machine, json_t *o, struct err *e)
 	return r;
 }
 
-int snapshot_make(const char *machine, const char *snapshot, double *stall_ms, struct err *e)
+int snapshot_make(const char *machine, const char *snapshot, bool compress, double *stall_ms,
+		  struct err *e)
 {
 	autofree char *record = snapshot_file(machine, snapshot, "json");
 	autofree char *dir = xstrdup(record);
@@ -263,7 +265,7 @@ int snapshot_make(const char *machine, const char *snapshot, double *stall_ms, s
 	if (machine_claim(machine, &lock, &busy) == 0)
 		r = make_stopped(machine, o, e);
 	else
-		r = make_running(machine, snapshot, o, stall_ms, e);
+		r = make_running(machine, snapshot, compress, o, stall_ms, e);
 	if (r == 0)
 		r = write_record(machine, snapshot, o, e);
 	json_decref(o);

@@ -28,8 +28,8 @@ must_check int snapshot_read_all(const char *machine, struct snapshot_record **r
 				 struct err *e);
 /* Of a running machine with memory, else of its disk.  *@stall_ms: how long the guest stood still.
  */
-must_check int snapshot_make(const char *machine, const char *snapshot, double *stall_ms,
-			     struct err *e);
+must_check int snapshot_make(const char *machine, const char *snapshot, bool compress,
+			     double *stall_ms, struct err *e);
 /* The machine, which does not run (its name is claimed), goes on from its disk as it was. */
 must_check int snapshot_put_back(const char *machine, const struct snapshot_record *s,
 				 struct err *e);

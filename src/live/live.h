@@ -30,6 +30,7 @@ struct live_machine {
 	/* Where its disks are and overlays of them are made; -ENOTSUP for a disk that is written to
 	 * and lies elsewhere: nobody would find it again. */
 	const char *dir;
+	bool compress; /* live_save: takes less room, and longer to go on from */
 	/* The overlays are there, empty.  Note down, so that it lasts, that they are what the
 	 * machine writes to: it will in a moment, and until then they show what is below. */
 	int (*switching)(void *opaque, const struct live_disks *disks, struct err *e);

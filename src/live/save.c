@@ -20,6 +20,7 @@ int live_save(const struct live_machine *m, const char *file, json_t **ret, stru
 		json_decref(args);
 		return r;
 	}
+	json_object_set_new(args, "compress", json_boolean(m->compress));
 	fds[0] = open(part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fds[0] < 0)
 		r = err_set(e, -errno, "make %s", part);

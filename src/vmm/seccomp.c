@@ -313,3 +313,16 @@ int sandbox_vcpu(struct err *e)
 {
 	return load(SCMP_ACT_ERRNO(EPERM), add_vcpu, NULL, false, e);
 }
+
+/* The process that may be signalled is the parent, by the filter that came along. */
+static int add_no_signals(scmp_filter_ctx ctx)
+{
+	int r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), CALL(kill), 0);
+
+	return r < 0 ? r : seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), CALL(tgkill), 0);
+}
+
+int sandbox_forked(struct err *e)
+{
+	return load(SCMP_ACT_ALLOW, add_no_signals, NULL, false, e);
+}

@@ -2,7 +2,7 @@
 /*
  * vmm/snapshot.c - a saved machine in one file
  */
-#include "vmm/snapshot.h"
+#include "vmm/snapshot_priv.h"
 
 #include "base/fd.h"
 
@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <zlib.h>
 
-#define PAGE     4096u
+#define PAGE     SNAPSHOT_PAGE
 #define META_OFF PAGE
 
 static const char magic[8] = "INSULA\x01s";
@@ -36,7 +36,7 @@ static uint32_t checksum(const void *data, size_t len)
 
 /* --- writing --- */
 
-static bool is_zero(const uint8_t *p)
+bool snapshot_is_zero(const uint8_t *p)
 {
 	const uint64_t *w = (const uint64_t *)(const void *)p;
 	uint64_t any = 0;
@@ -57,50 +57,48 @@ static int write_region(int fd, const struct machine_region *r, uint64_t off)
 	int ret = 0;
 
 	while (at < r->size && ret == 0) {
-		if (is_zero(r->data + at)) {
+		if (snapshot_is_zero(r->data + at)) {
 			at += PAGE;
 			continue;
 		}
 		run = at;
-		while (at < r->size && at - run < (8u << 20) && !is_zero(r->data + at))
+		while (at < r->size && at - run < (8u << 20) && !snapshot_is_zero(r->data + at))
 			at += PAGE;
 		ret = pwrite_full(fd, r->data + run, at - run, off + run);
 	}
 	return ret;
 }
 
-static json_t *describe_regions(const struct snapshot_source *src, uint64_t first)
+/* Where memory may begin: behind the manifest, whose numbers are not known yet, and the state. */
+static uint64_t memory_offset(const struct snapshot_source *src)
 {
-	json_t *list = json_array();
+	char *text = json_dumps(src->manifest, JSON_COMPACT);
+	size_t room = (text ? strlen(text) : 0) + 160u * (src->n_regions + 1) + src->state_len;
 
-	for (unsigned int i = 0; i < src->n_regions; i++) {
-		const struct machine_region *r = &src->regions[i];
-
-		json_array_append_new(list,
-				      json_pack("{ss sI sI}", "name", r->name, "size",
-						(json_int_t)r->size, "offset", (json_int_t)first));
-		first += r->size;
-	}
-	return list;
-}
-
-/* Where memory begins is in the manifest, whose length says where it begins: with room to spare. */
-static uint64_t memory_offset(const struct snapshot_source *src, size_t manifest_len)
-{
-	size_t room = manifest_len + 128u * (src->n_regions + 1) + src->state_len;
-
+	free(text);
 	return ALIGN_UP(META_OFF + (uint64_t)room, UINT64_C(65536));
 }
 
-static char *make_manifest(const struct snapshot_source *src, uint64_t *memory)
+/* Writes all memory from @off on, which becomes its end; @list says where what is. */
+static int write_memory(int fd, const struct snapshot_source *src, uint64_t *off, json_t *list)
 {
-	char *text = json_dumps(src->manifest, JSON_COMPACT);
+	int ret = 0;
 
-	*memory = memory_offset(src, text ? strlen(text) : 0);
-	free(text);
-	json_object_set_new(src->manifest, "version", json_integer(SNAPSHOT_VERSION));
-	json_object_set_new(src->manifest, "regions", describe_regions(src, *memory));
-	return json_dumps(src->manifest, JSON_COMPACT);
+	for (unsigned int i = 0; i < src->n_regions && ret == 0; i++) {
+		const struct machine_region *r = &src->regions[i];
+		uint64_t at = *off;
+
+		if (src->packed) {
+			ret = snapshot_pack(fd, r, off, &at);
+		} else {
+			ret = write_region(fd, r, at);
+			*off += r->size;
+		}
+		json_array_append_new(list, json_pack("{ss sI sI sb}", "name", r->name, "size",
+						      (json_int_t)r->size, "offset", (json_int_t)at,
+						      "packed", src->packed));
+	}
+	return ret;
 }
 
 static int write_head(int fd, const struct snapshot_source *src, const char *manifest)
@@ -124,19 +122,18 @@ static int write_head(int fd, const struct snapshot_source *src, const char *man
 
 int snapshot_write(int fd, const struct snapshot_source *src, struct err *e)
 {
-	uint64_t first, off;
-	autofree char *manifest = make_manifest(src, &first);
-	int r = 0;
+	uint64_t end = memory_offset(src);
+	autofree char *manifest = NULL;
+	json_t *list = json_array();
+	int r = write_memory(fd, src, &end, list);
 
+	json_object_set_new(src->manifest, "version", json_integer(SNAPSHOT_VERSION));
+	json_object_set_new(src->manifest, "regions", list);
+	manifest = json_dumps(src->manifest, JSON_COMPACT);
 	if (!manifest)
 		return err_set(e, -ENOMEM, "snapshot");
-	off = first;
-	for (unsigned int i = 0; i < src->n_regions && r == 0; i++) {
-		r = write_region(fd, &src->regions[i], off);
-		off += src->regions[i].size;
-	}
 	/* The end may be a hole, too. */
-	if (r == 0 && ftruncate(fd, (off_t)off) < 0)
+	if (r == 0 && ftruncate(fd, (off_t)end) < 0)
 		r = -errno;
 	if (r == 0)
 		r = write_head(fd, src, manifest);
@@ -240,9 +237,8 @@ const void *snapshot_state(const struct snapshot *s, size_t *len)
 	return s->meta + s->manifest_len;
 }
 
-/* The region's place in the file, checked. */
-static int find_region(const struct snapshot *s, const struct machine_region *r, uint64_t *off,
-		       struct err *e)
+static const json_t *find_region(const struct snapshot *s, const struct machine_region *r,
+				 struct err *e)
 {
 	const json_t *list = json_object_get(s->manifest, "regions"), *o;
 	size_t i;
@@ -251,29 +247,51 @@ static int find_region(const struct snapshot *s, const struct machine_region *r,
 	{
 		const char *name = json_string_value(json_object_get(o, "name"));
 		json_int_t size = json_integer_value(json_object_get(o, "size"));
-		json_int_t at = json_integer_value(json_object_get(o, "offset"));
 
 		if (!name || strcmp(name, r->name) != 0)
 			continue;
-		if (size < 0 || (uint64_t)size != r->size)
-			return err_msg(e, -EINVAL,
-				       "%s: memory '%s' is of %" PRId64 " bytes, not %" PRIu64,
-				       s->name, r->name, (int64_t)size, r->size);
-		if (at < PAGE || at % PAGE || !range_ok((uint64_t)at, r->size, s->size))
-			return err_msg(e, -EINVAL, "%s: memory '%s' lies outside of the file",
-				       s->name, r->name);
-		*off = (uint64_t)at;
-		return 0;
+		if (size >= 0 && (uint64_t)size == r->size)
+			return o;
+		err_msg(e, -EINVAL, "%s: memory '%s' is of %" PRId64 " bytes, not %" PRIu64,
+			s->name, r->name, (int64_t)size, r->size);
+		return NULL;
 	}
-	return err_msg(e, -EINVAL, "%s: memory '%s' is not in it", s->name, r->name);
+	err_msg(e, -EINVAL, "%s: memory '%s' is not in it", s->name, r->name);
+	return NULL;
 }
 
-static int place_region(const struct snapshot *s, const struct machine_region *r, uint64_t off,
+static int place_packed(const struct snapshot *s, const struct machine_region *r, uint64_t table,
 			struct err *e)
 {
-	if (!r->pages) {
-		int ret = pread_full(s->fd, r->data, r->size, off);
+	int ret;
 
+	/* There may be something already: firmware's image. */
+	if (r->pages &&
+	    mmap(r->data, r->size, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
+		return err_set(e, -errno, "memory '%s'", r->name);
+	if (r->pages)
+		(void)madvise(r->data, r->size, MADV_HUGEPAGE);
+	else
+		memset(r->data, 0, r->size);
+	ret = snapshot_unpack(s->fd, r, table, s->size);
+	return ret < 0 ? err_msg(e, -EINVAL, "%s: packed memory '%s' is damaged", s->name, r->name)
+		       : 0;
+}
+
+static int place_region(const struct snapshot *s, const struct machine_region *r, const json_t *o,
+			struct err *e)
+{
+	uint64_t off = (uint64_t)json_integer_value(json_object_get(o, "offset"));
+	int ret;
+
+	if (json_is_true(json_object_get(o, "packed")))
+		return place_packed(s, r, off, e);
+	if (off < PAGE || off % PAGE || !range_ok(off, r->size, s->size))
+		return err_msg(e, -EINVAL, "%s: memory '%s' lies outside of the file", s->name,
+			       r->name);
+	if (!r->pages) {
+		ret = pread_full(s->fd, r->data, r->size, off);
 		return ret < 0 ? err_set(e, ret, "read %s", s->name) : 0;
 	}
 	if (mmap(r->data, r->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
@@ -288,11 +306,9 @@ int snapshot_map(const struct snapshot *s, const struct machine_region *regions,
 	if (json_array_size(json_object_get(s->manifest, "regions")) != n)
 		return err_msg(e, -EINVAL, "%s is of a machine with other memory", s->name);
 	for (unsigned int i = 0; i < n; i++) {
-		uint64_t off = 0;
-		int r = find_region(s, &regions[i], &off, e);
+		const json_t *o = find_region(s, &regions[i], e);
+		int r = o ? place_region(s, &regions[i], o, e) : -EINVAL;
 
-		if (r == 0)
-			r = place_region(s, &regions[i], off, e);
 		if (r < 0)
 			return r;
 	}

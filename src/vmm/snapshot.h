@@ -4,13 +4,15 @@
  *
  *	0     header: magic, version, place and checksum of what follows
  *	4096  manifest (JSON: description, regions) | state of CPUs and devices
- *	...   memory, region after region, each at a page: as it is, with holes for zeroes
+ *	...   memory, region after region: as it is, from a page on, with holes for zeroes; or
+ *packed
  *
  * Written behind a hole at the place of the header, which comes last: a file that is cut short is
  * no snapshot.  Numbers are little-endian.
  *
  * To restore means to map memory from the file, privately: what the guest touches is read then. The
- * file must stay as it is for as long as the machine runs.  Nothing in it is trusted.
+ * file must stay as it is for as long as the machine runs.  Packed memory (vmm/snapshot_pack.c)
+ * takes less room and is unpacked at once.  Nothing in the file is trusted.
  */
 #pragma once
 
@@ -30,6 +32,7 @@ struct snapshot_source {
 	size_t state_len;
 	const struct machine_region *regions;
 	unsigned int n_regions;
+	bool packed;
 };
 
 /* Into the empty file @fd.  Allocates, but takes no lock of ours: also in a child that fork made.

@@ -444,6 +444,8 @@ static int prepare(struct vmm *v, struct err *e)
 
 	if (build)
 		r = sandbox_enter(&jail, e);
+	else if (v->desc->sandbox)
+		r = sandbox_forked(e);
 	if (r == 0)
 		r = open_ends(v, e);
 	if (r == 0)

@@ -28,7 +28,7 @@ struct vmm_save {
 	int file;
 	int result; /* the child's end tells: empty = all is written, else why not */
 	struct loop_fd watch;
-	bool pause;
+	bool pause, packed;
 	uint64_t asked, stall_ns;
 };
 
@@ -134,7 +134,7 @@ static int write_frozen(struct vmm_save *s, struct err *e)
 	struct machine_region regions[MACHINE_REGIONS_MAX];
 	struct machine *m = s->vmm->machine;
 	autostrbuf struct strbuf state = {0};
-	struct snapshot_source src = {.regions = regions};
+	struct snapshot_source src = {.regions = regions, .packed = s->packed};
 	int r = machine_save(m, &state, e);
 
 	if (r < 0)
@@ -178,7 +178,8 @@ static int check_arguments(json_t *args, struct err *e)
 
 	json_object_foreach(args, key, value)
 	{
-		if (strcmp(key, "pause") == 0 && json_is_boolean(value))
+		if ((strcmp(key, "pause") == 0 || strcmp(key, "compress") == 0) &&
+		    json_is_boolean(value))
 			continue;
 		if (strcmp(key, "overlays") != 0)
 			return err_msg(e, -EINVAL, "%.64s: not an argument, or not its kind", key);
@@ -210,7 +211,13 @@ int vmm_run_save(struct vmm *v, json_t *args, json_t **ret, struct err *e)
 	}
 	s = xnew(struct vmm_save);
 	*s = (struct vmm_save){
-	    .vmm = v, .file = steal_fd(&fd), .result = -1, .pause = pause, .asked = clock_now()};
+	    .vmm = v,
+	    .file = steal_fd(&fd),
+	    .result = -1,
+	    .pause = pause,
+	    .packed = json_is_true(json_object_get(args, "compress")),
+	    .asked = clock_now(),
+	};
 	v->save = s;
 	r = machine_freeze(v->machine, on_frozen, s, e);
 	if (r < 0) {

@@ -266,6 +266,7 @@ def case_commands():
     try:
         check(p.stdout.readline() == b"UP\n", "no guest")
         insula("snapshot", "create", "web", "s1")
+        insula("snapshot", "create", "--compress", "web", "packed")
         insula("snapshot", "create", "web", "s1", status=125)
         check("machine" in insula("snapshot", "list", "web"), "not listed")
         check(insula("fork", "web", "kid", "--count", "2").split() == ["kid-1", "kid-2"], "names")
@@ -286,6 +287,9 @@ def case_commands():
     check(insula("snapshot", "restore", "web", "s1", "--", "sh", "-c", "cat /root/f; echo two >> /root/f")
           == "one", "the file is another")
     check(insula("run", "--name", "web", "deb:bookworm", "--", "cat", "/root/f") == "one\ntwo", "the disk")
+    insula("snapshot", "create", "web", "s1-two")
+    check(insula("snapshot", "restore", "web", "packed", "--", "cat", "/root/f") == "one", "packed")
+    insula("snapshot", "restore", "web", "s1-two")
     insula("snapshot", "create", "web", "s2")
     check("disk" in insula("snapshot", "list", "web"), "not listed")
     insula("clone", "web", "linked")
