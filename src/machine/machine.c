@@ -240,6 +240,13 @@ static void fill_in_board(struct machine *m)
 
 /* --- life --- */
 
+/* From a saved state.  The reset comes first: it clears video memory, for one. */
+static int go_on(struct machine *m, struct err *e)
+{
+	machine_reset_parts(m);
+	return m->cfg.restore(m->cfg.opaque, m, e);
+}
+
 static int build(struct machine *m, struct err *e)
 {
 	int r;
@@ -262,7 +269,7 @@ static int build(struct machine *m, struct err *e)
 	if (r == 0)
 		r = firmware_add_files(m, e);
 	if (r == 0)
-		r = m->cfg.restore ? m->cfg.restore(m->cfg.opaque, m, e) : machine_power_on(m, e);
+		r = m->cfg.restore ? go_on(m, e) : machine_power_on(m, e);
 	if (r == 0)
 		r = start_cpus(m, e);
 	return r;

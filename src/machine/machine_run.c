@@ -106,6 +106,7 @@ int machine_map_memory(struct machine *m, struct err *e)
 
 void machine_reset_parts(struct machine *m)
 {
+	m->powering_on = true;
 	for (unsigned int i = 0; i < m->n_chips; i++)
 		device_reset(m->chips[i]);
 	pci_bus_reset(m->pci);
@@ -114,6 +115,7 @@ void machine_reset_parts(struct machine *m)
 			lapic_reset(m->lapics[i]);
 	if (m->lapics[0])
 		lapic_virtual_wire(m->lapics[0]);
+	m->powering_on = false;
 }
 
 int machine_power_on(struct machine *m, struct err *e)
@@ -122,9 +124,7 @@ int machine_power_on(struct machine *m, struct err *e)
 	struct cpu bsp = {0};
 	int r;
 
-	m->powering_on = true;
 	machine_reset_parts(m);
-	m->powering_on = false;
 	cpu_reset(&bsp, 0);
 	if (!m->firmware) {
 		if (m->board->firmware)

@@ -476,7 +476,6 @@ int machine_load(struct machine *m, const void *data, size_t len, struct err *e)
 			       "cannot go on there yet",
 			       engine_name(m->engine));
 	m->powering_on = true; /* the memory map is shown once, at the end */
-	machine_reset_parts(m);
 	r = load_all(m, &in, e);
 	m->powering_on = false;
 	return r == 0 && m->firmware ? firmware_loaded(m->firmware, e) : r;

@@ -168,13 +168,19 @@ static void copy_memory(void)
 			memcpy(to[i].data, from[i].data, to[i].size);
 }
 
+static int load(unsigned int i, const void *data, size_t len, struct err *e)
+{
+	machine_reset_parts(s.m[i]);
+	return machine_load(s.m[i], data, len, e);
+}
+
 static void round_trip(struct strbuf *state)
 {
 	struct strbuf again = {0};
 	struct err e = {0};
 
 	CHECK_EQ(machine_save(s.m[0], state, &e), 0);
-	if (machine_load(s.m[1], state->data, state->len, &e) < 0) {
+	if (load(1, state->data, state->len, &e) < 0) {
 		fprintf(stderr, "%s\n", e.msg);
 		abort();
 	}
@@ -212,9 +218,9 @@ static void load_damaged(struct fuzz_input *in, const struct strbuf *state)
 	}
 	if (fuzz_u8(in) < 16)
 		len = len * fuzz_u8(in) / 256;
-	if (machine_load(s.m[1], copy, len, &e) < 0)
+	if (load(1, copy, len, &e) < 0)
 		CHECK(e.msg[0]);
-	CHECK_EQ(machine_load(s.m[1], s.good.data, s.good.len, &e), 0);
+	CHECK_EQ(load(1, s.good.data, s.good.len, &e), 0);
 }
 
 /* Of a machine of two small regions. */
@@ -274,7 +280,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct err e = {0};
 
 	setup();
-	CHECK_EQ(machine_load(s.m[0], s.good.data, s.good.len, &e), 0);
+	CHECK_EQ(load(0, s.good.data, s.good.len, &e), 0);
 	for (unsigned int i = 0; i < STEPS_MAX && in.len > 40; i++)
 		access_bus(s.m[0], &in);
 	copy_memory();

@@ -174,6 +174,37 @@ def case_time_passes():
         back.stop()
 
 
+def screen(m):
+    try:
+        return m.control.call("screen-text")["text"].lower()
+    except Failed:
+        return ""  # not in a text mode yet
+
+
+def case_pc():
+    """A whole PC with firmware, screen and SATA disk: what it shows, and that it still does something."""
+    disk = temp + "/pc.raw"
+    with open(disk, "wb") as f:
+        f.truncate(1 << 20)
+    d = {"firmware": "bios", "memory": 64 << 20, "engine": "auto", "display": {"vga": True}, "name": "pc",
+         "on_reboot": "restart", "disks": [{"path": disk, "format": "raw", "bus": "ahci"}]}
+    m = Machine(VMM, d, temp + "/pc")
+    try:
+        until(lambda: "bootable" in screen(m))
+        before = screen(m)
+        m.save(temp + "/pc.state", pause=True)
+    finally:
+        m.stop()
+    back = Machine(VMM, d, temp + "/pc-back", restore=temp + "/pc.state")
+    try:
+        check(screen(back) == before, "the screen shows", screen(back), "not", before)
+        back.control.call("reset")
+        until(lambda: "bootable" not in screen(back))
+        until(lambda: "bootable" in screen(back))
+    finally:
+        back.stop()
+
+
 def case_refused():
     """What cannot be saved, and files that are none."""
     d = own_disk(description(), temp + "/refused")
