@@ -159,6 +159,16 @@ static struct offsets offsets_of(const struct tr *t, bool write)
 	};
 }
 
+struct rm tr_tag(const struct tr *t, bool write)
+{
+	return rm_gs8(HOST_T0, offsets_of(t, write).tag);
+}
+
+struct rm tr_addend(const struct tr *t)
+{
+	return rm_gs8(HOST_T0, offsets_of(t, false).addend);
+}
+
 void tr_check(struct tr *t, unsigned int size, bool write, bool lock)
 {
 	struct offsets o = offsets_of(t, write);

@@ -207,8 +207,10 @@ static void forget_all(struct ivcpu *v, bool blocks_are_gone)
 	j->cold_used = JIT_COLD_START;
 	j->meta_used = 0;
 	j->pending.from = NULL;
-	memset(j->pages, 0, JIT_PAGES * sizeof(j->pages[0]));
-	j->next_number = 1;
+	if (j->next_number >= JIT_NUMBERS) {
+		memset(j->pages, 0, JIT_PAGES * sizeof(j->pages[0]));
+		j->next_number = 1;
+	}
 	j->stats.flushes++;
 	jumps_wipe_all(v);
 }
@@ -387,6 +389,7 @@ static void constants(struct ivcpu *v)
 	v->jumps_mask = JUMPS_MASK;
 	v->pages_mask = PAGES_MASK;
 	x->rets_mask = RETS_MASK;
+	x->df_mask = FL_DF;
 }
 
 static void leave_places(struct ivcpu *v, const struct jit *j)

@@ -227,7 +227,7 @@ struct tr {
 		uint8_t home_size; /* 0 = no */
 		bool home_write;
 		unsigned int home_k; /* instruction */
-		uint32_t back;
+		uint32_t back;       /* likewise, for a handler that is called */
 	} cold[384];
 	unsigned int n_cold;
 	bool full; /* no room for more cold code: give up */
@@ -274,6 +274,10 @@ void tr_check(struct tr *t, unsigned int size, bool write, bool lock);
 /* The whole look-up for an access that check_home() had no luck with. */
 void tr_away(struct tr *t, const struct cold *c);
 
+/* TLB entry at place RCX: its tag for reading or writing, its addend. */
+struct rm tr_tag(const struct tr *t, bool write);
+struct rm tr_addend(const struct tr *t);
+
 /* The operand at [@base + @disp], a host register and a constant, checked; uses R11 and RCX. */
 struct rm tr_check_based(struct tr *t, const struct member *m, unsigned int base, int32_t disp,
 			 unsigned int size, bool write);
@@ -296,6 +300,11 @@ unsigned int tr_gpr_of(ZydisRegister r);
 /* Frequent system instructions of 64-bit code.  @ends: nothing of the block follows. */
 bool tr_system(struct tr *t, bool *ends);
 bool tr_is_system(const struct tr *t);
+
+/* --- string.c --- */
+
+/* REP MOVS and REP STOS. */
+bool tr_string(struct tr *t);
 
 /* --- flow.c --- */
 

@@ -24,7 +24,7 @@ struct jit_state {
 	uint64_t x87_page;         /* page_rip of the last block with x87 instructions */
 	uint64_t held[JIT_GROUPS]; /* addends of groups of accesses */
 	/* Constants, as memory operands of PEXT. */
-	uint64_t tlb_mask, page_mask, rets_mask;
+	uint64_t tlb_mask, page_mask, rets_mask, df_mask;
 	uint64_t align_mask[5]; /* by log2 of the size */
 	uint64_t home_mask[5];  /* likewise, with page_mask */
 	/* FXSAVE image: of the x87 state, and of what the host had */

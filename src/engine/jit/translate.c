@@ -48,6 +48,12 @@ static void write_cold(struct tr *t)
 			emit_op(&t->e, t->wide, 0x8d, RSP, rm_base(RSP, c->undo));
 		if (c->ea.mem)
 			emit_op(&t->e, t->wide, 0x8d, HOST_T1, c->ea);
+		if (c->back) { /* LEA R11, [RIP + rel32] */
+			emit8(&t->e, 0x4c);
+			emit8(&t->e, 0x8d);
+			emit8(&t->e, 0x1d);
+			emit32(&t->e, c->back - (emit_at(&t->e) + 4));
+		}
 		if (c->look_up)
 			tr_jump_cached(t, t->jumps, c->pop);
 		emit_mov_imm32(&t->e, HOST_T0, c->code);
@@ -75,7 +81,7 @@ static bool translate_insn(struct tr *t, bool *ends)
 	if (tr_flow(t, ends))
 		return true;
 	*ends = false;
-	if (tr_system(t, ends) || tr_plain(t))
+	if (tr_system(t, ends) || tr_plain(t) || tr_string(t))
 		return true;
 	if (t->u->fn == op_slow) {
 		call_handler(t);
