@@ -335,7 +335,9 @@ void machine_free(struct machine *m)
 			lapic_free(m->lapics[i]);
 		vcpu_fini(&m->cpus[i]);
 	}
+	loop_unpost(m->cfg.loop, &m->work); /* a last flush may have asked */
 	board_fini(m);
+	free(m->flush);
 	free(m->cpus);
 	if (m->apics)
 		apic_bus_free(m->apics);

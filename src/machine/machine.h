@@ -92,6 +92,8 @@ struct machine_region {
  * while another waits. */
 must_check int machine_freeze(struct machine *m, void (*fn)(void *opaque, int result), void *opaque,
 			      struct err *e);
+/* When they were asked to, on clock_now's clock. */
+uint64_t machine_frozen_since(const struct machine *m);
 unsigned int machine_regions(struct machine *m, struct machine_region ret[MACHINE_REGIONS_MAX]);
 /* Inside @fn: appends the state of CPUs and devices, whose requests in flight are finished first,
  * and with them memory is complete.  -EBUSY with words names a device that cannot be saved now. */

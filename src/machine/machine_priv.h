@@ -42,6 +42,7 @@ extern const struct board_ops board_micro;
 enum machine_status { STATE_NEW, STATE_RUNNING, STATE_PAUSED, STATE_STOPPED };
 
 struct blk;
+struct blk_req;
 struct firmware;
 struct fw_cfg;
 
@@ -106,6 +107,9 @@ struct machine {
 	bool want_pause, powering_on;
 	void (*frozen)(void *opaque, int result); /* of machine_freeze, while it waits */
 	void *frozen_opaque;
+	uint64_t freeze_ns;             /* when the vCPUs were asked to stand still for it */
+	struct blk_req *flush;          /* before that, of disks that go on in overlays */
+	_Atomic unsigned int n_flushes; /* under way */
 	uint32_t pending;
 };
 

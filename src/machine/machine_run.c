@@ -7,6 +7,7 @@
  * all have parked, the loop acts and, unless the machine is paused or over, lets them go.
  */
 #include "base/clock.h"
+#include "block/block.h"
 #include "device/ahci.h"
 #include "device/lapic.h"
 #include "machine/machine_priv.h"
@@ -249,6 +250,43 @@ void machine_settle(void *opaque)
 		pause_or_go(m);
 }
 
+static void flush_over(struct machine *m)
+{
+	if (--m->n_flushes)
+		return;
+	m->freeze_ns = clock_now();
+	machine_want(m, WANT_FREEZE, 0, NULL);
+}
+
+static void flush_done(struct blk_req *r, int result)
+{
+	struct machine *m = r->opaque;
+
+	/* A disk that cannot be flushed tells so again when its overlay takes over. */
+	flush_over(m);
+}
+
+/* What would have to be written while the machine stands still is written before. */
+static void flush_disks(struct machine *m)
+{
+	if (!m->flush)
+		m->flush = xcalloc(VM_DESC_MAX_DEVS, sizeof(*m->flush));
+	m->n_flushes = 1; /* until all are on their way */
+	for (unsigned int i = 0; i < VM_DESC_MAX_DEVS; i++) {
+		if (!m->disks[i].overlay)
+			continue;
+		m->flush[i] = (struct blk_req){.op = BLK_FLUSH, .done = flush_done, .opaque = m};
+		m->n_flushes++;
+		blk_submit(m->disks[i].blk, &m->flush[i]);
+	}
+	flush_over(m);
+}
+
+uint64_t machine_frozen_since(const struct machine *m)
+{
+	return m->freeze_ns;
+}
+
 int machine_freeze(struct machine *m, void (*fn)(void *opaque, int result), void *opaque,
 		   struct err *e)
 {
@@ -258,7 +296,7 @@ int machine_freeze(struct machine *m, void (*fn)(void *opaque, int result), void
 		return err_msg(e, -EBUSY, "the machine has stopped");
 	m->frozen = fn;
 	m->frozen_opaque = opaque;
-	machine_want(m, WANT_FREEZE, 0, NULL);
+	flush_disks(m);
 	return 0;
 }
 

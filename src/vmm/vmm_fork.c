@@ -283,14 +283,13 @@ static void fork_failed(struct vmm_fork *f, int r, const struct err *e)
 static void on_frozen(void *opaque, int result)
 {
 	struct vmm_fork *f = opaque;
-	uint64_t start = clock_now();
 	struct err e = {0};
 
 	if (result < 0)
 		err_msg(&e, result, "the machine stopped before it could be forked");
 	else
 		result = fork_frozen(f, &e);
-	f->stall_ns = clock_now() - start;
+	f->stall_ns = clock_now() - machine_frozen_since(f->vmm->machine);
 	if (result < 0)
 		fork_failed(f, result, &e);
 }

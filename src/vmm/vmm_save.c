@@ -153,14 +153,13 @@ static int write_frozen(struct vmm_save *s, struct err *e)
 static void on_frozen(void *opaque, int result)
 {
 	struct vmm_save *s = opaque;
-	uint64_t start = clock_now();
 	struct err e = {0};
 
 	if (result < 0)
 		err_msg(&e, result, "the machine stopped before it could be saved");
 	else
 		result = write_frozen(s, &e);
-	s->stall_ns = clock_now() - start;
+	s->stall_ns = clock_now() - machine_frozen_since(s->vmm->machine);
 	if (result == 0 && s->pause)
 		machine_pause(s->vmm->machine);
 	if (result < 0) {
