@@ -118,8 +118,11 @@ int disk_create(const char *path, const char *format, const struct qcow2_options
 		o.size = r == 0 && !o.size ? size : o.size;
 		/* A machine writes to it: it will be this image's when that machine goes on in one
 		 * above, too (docs/snapshots.md). */
-		if (r == -EBUSY && o.size)
+		if (r == -EBUSY && o.size) {
 			r = 0;
+			if (e)
+				*e = (struct err){0};
+		}
 	}
 	if (r < 0)
 		return r;

@@ -266,7 +266,7 @@ int live_fork(const struct live_machine *m, struct live_child *children, unsigne
 		r = client_call(&s.client, "fork", json_incref(args), fds, n_fds, &answer, e);
 	while (n_fds)
 		close(fds[--n_fds]);
-	live_end(&s, answer != NULL);
+	live_end(&s, answer ? 0 : r);
 	json_decref(args);
 	if (answer)
 		r = take_answer(children, n, answer, e);

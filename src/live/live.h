@@ -34,7 +34,8 @@ struct live_machine {
 	/* The overlays are there, empty.  Note down, so that it lasts, that they are what the
 	 * machine writes to: it will in a moment, and until then they show what is below. */
 	int (*switching)(void *opaque, const struct live_disks *disks, struct err *e);
-	/* It did not come to it: the machine goes on as before.  The overlays are removed. */
+	/* It did not come to it, says the machine: these disks go on as before.  The overlays are
+	 * removed. */
 	void (*not_switched)(void *opaque, const struct live_disks *disks);
 	void *opaque;
 };

@@ -18,8 +18,8 @@ struct live_session {
 };
 
 must_check int live_begin(const struct live_machine *m, struct live_session *ret, struct err *e);
-/* @switched: the machine has taken the overlays. */
-void live_end(struct live_session *s, bool switched);
+/* @r < 0: it failed.  The machine may have changed over to overlays all the same: it is asked. */
+void live_end(struct live_session *s, int r);
 /* An empty qcow2 image over @disk, whose name is new in @dir. */
 must_check int live_overlay(const struct live_session *s, unsigned int disk, const char *dir,
 			    char **ret, struct err *e);

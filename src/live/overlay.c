@@ -43,13 +43,37 @@ int live_begin(const struct live_machine *m, struct live_session *ret, struct er
 	return 0;
 }
 
-void live_end(struct live_session *s, bool switched)
+/* Those that the machine does not write to go away.  If it does not say, all stay: they are empty,
+ * and show what is below. */
+static void undo_overlays(struct live_session *s)
 {
-	if (!switched && s->noted && s->m->not_switched)
-		s->m->not_switched(s->m->opaque, &s->disks);
+	struct live_disks undone = {.n = 0};
+	json_t *now = NULL, *disks;
+	struct err e = {0};
+
+	if (client_call(&s->client, "describe", NULL, NULL, 0, &now, &e) < 0)
+		return;
+	disks = json_object_get(json_object_get(now, "description"), "disks");
 	for (unsigned int i = 0; i < s->disks.n; i++) {
-		if (!switched && s->disks.disk[i].overlay)
-			unlink(s->disks.disk[i].overlay);
+		const struct live_disk *d = &s->disks.disk[i];
+		const json_t *o = json_array_get(disks, d->number);
+		const char *path = json_string_value(json_object_get(o, "path"));
+
+		if (d->overlay && path && strcmp(path, d->overlay) != 0)
+			undone.disk[undone.n++] = *d;
+	}
+	if (undone.n && s->noted && s->m->not_switched)
+		s->m->not_switched(s->m->opaque, &undone);
+	for (unsigned int i = 0; i < undone.n; i++)
+		unlink(undone.disk[i].overlay);
+	json_decref(now);
+}
+
+void live_end(struct live_session *s, int r)
+{
+	if (r < 0)
+		undo_overlays(s);
+	for (unsigned int i = 0; i < s->disks.n; i++) {
 		free(s->disks.disk[i].overlay);
 		free(s->disks.disk[i].path);
 	}

@@ -39,7 +39,7 @@ int live_save(const struct live_machine *m, const char *file, json_t **ret, stru
 		unlink(part);
 	if (r == 0)
 		json_object_set(answer, "description", s.description);
-	live_end(&s, answer != NULL);
+	live_end(&s, answer ? 0 : r);
 	json_decref(args);
 	if (r == 0 && ret)
 		*ret = json_incref(answer);

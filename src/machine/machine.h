@@ -108,8 +108,9 @@ must_check int machine_overlay(struct machine *m, unsigned int disk, int fd, con
  * the guest writes to need an overlay if it goes on (@live).  -EBUSY, -ENOTSUP with words. */
 must_check int machine_check_disks(struct machine *m, bool live, struct err *e);
 /* Inside @fn, after machine_save: the overlays take their places; what is below is only read from
- * now on, by others too, and is the disks as of this instant. */
-must_check int machine_overlays_put(struct machine *m, struct err *e);
+ * now on, by others too, and is the disks as of this instant.  A bit of @put for each that did,
+ * also on failure. */
+must_check int machine_overlays_put(struct machine *m, uint32_t *put, struct err *e);
 /* In a child of fork, in which the machine's threads are not: gives back what the engine holds. The
  * rest may not be touched, since it is half the parent's, but for the memory of machine_regions. */
 void machine_forget(struct machine *m);

@@ -257,13 +257,18 @@ static int put_overlay(struct machine *m, unsigned int disk, struct err *e)
 	return 0;
 }
 
-int machine_overlays_put(struct machine *m, struct err *e)
+int machine_overlays_put(struct machine *m, uint32_t *put, struct err *e)
 {
 	int r = 0;
 
-	for (unsigned int i = 0; i < VM_DESC_MAX_DEVS && r == 0; i++)
-		if (m->disks[i].overlay)
-			r = put_overlay(m, i, e);
+	*put = 0;
+	for (unsigned int i = 0; i < VM_DESC_MAX_DEVS && r == 0; i++) {
+		if (!m->disks[i].overlay)
+			continue;
+		r = put_overlay(m, i, e);
+		if (r == 0)
+			*put |= 1u << i;
+	}
 	machine_overlays_drop(m);
 	return r;
 }

@@ -50,10 +50,11 @@ int vmm_overlays_take(struct vmm *v, json_t *list, unsigned int first, struct er
 
 int vmm_overlays_put(struct vmm *v, struct err *e)
 {
-	int r = machine_overlays_put(v->machine, e);
+	uint32_t put;
+	int r = machine_overlays_put(v->machine, &put, e);
 
-	for (unsigned int i = 0; i < VM_DESC_MAX_DEVS && r == 0; i++) {
-		if (!v->next_path[i])
+	for (unsigned int i = 0; i < VM_DESC_MAX_DEVS; i++) {
+		if (!(put >> i & 1))
 			continue;
 		free(v->disk_path[i]);
 		v->disk_path[i] = steal_ptr(&v->next_path[i]);

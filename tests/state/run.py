@@ -300,6 +300,11 @@ def case_commands():
         insula("snapshot", "create", "--compress", "web", "packed")
         insula("snapshot", "create", "web", "s1", status=125)
         check("machine" in insula("snapshot", "list", "web"), "not listed")
+        # No room for memory: the disk has changed over to its overlay by then, which must not get lost.
+        os.symlink("/dev/full", f"{temp}/data/insula/machines/web/snapshots/full.state.part")
+        insula("snapshot", "create", "web", "full", status=125)
+        control = os.readlink(f"{temp}/data/insula/machines/web/control")
+        Agent(os.path.dirname(control) + "/vsock", ["sh", "-c", "echo kept > /root/kept; sync"]).wait()
         check(insula("fork", "web", "kid", "--count", "2").split() == ["kid-1", "kid-2"], "names")
         for name in ("kid-1", "kid-2"):
             control = os.readlink(f"{temp}/data/insula/machines/{name}/control")
@@ -315,6 +320,8 @@ def case_commands():
         p.wait()
         for control in forked[::2]:
             Control(control).call("stop")
+    check(insula("run", "--name", "web", "deb:bookworm", "--", "cat", "/root/kept") == "kept",
+          "what was written after a snapshot that failed")
     check(insula("snapshot", "restore", "web", "s1", "--", "sh", "-c", "cat /root/f; echo two >> /root/f")
           == "one", "the file is another")
     check(insula("run", "--name", "web", "deb:bookworm", "--", "cat", "/root/f") == "one\ntwo", "the disk")
