@@ -163,6 +163,8 @@ void vq_notify(struct vq *q);
 bool vq_pending(struct vq *q);
 /* Tell the driver whether kicks are wanted; returns false when chains came in meanwhile. */
 bool vq_want_kicks(struct vq *q, bool want);
+/* Kick when the driver posts once more, whatever is waiting already. */
+void vq_want_next_kick(struct vq *q);
 /* Copies the parts in use; @dst's iovec pointers are its own. */
 void vq_chain_copy(struct vq_chain *dst, const struct vq_chain *src);
 

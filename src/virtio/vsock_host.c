@@ -138,7 +138,7 @@ static void accept_all(void *opaque, uint32_t events)
 	struct virtio_vsock *v = opaque;
 
 	virtio_lock(&v->dev);
-	for (;;) {
+	while (!v->resetting) {
 		int fd = accept4(v->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 		if (fd >= 0) {
@@ -159,7 +159,12 @@ static void accept_all(void *opaque, uint32_t events)
 
 static void accept_retry(void *opaque)
 {
-	accept_all(opaque, 0);
+	struct virtio_vsock *v = opaque;
+
+	virtio_lock(&v->dev);
+	v->resetting = false;
+	virtio_unlock(&v->dev);
+	accept_all(v, 0);
 }
 
 /* A socket file that nobody listens on is left from a machine that was killed. */
