@@ -249,6 +249,16 @@ int pci_bus_load(struct pci_bus *p, const void *data, size_t len, size_t *used, 
 	return 0;
 }
 
+int pci_dev_can_save(struct pci_dev *d, struct err *e)
+{
+	const struct pci_ops *ops = d->ops;
+
+	if (!ops->save && !ops->load && !ops->config_only)
+		return err_msg(e, -EBUSY, "device %s (PCI %02x.%u) cannot be saved yet", d->name,
+			       d->devfn >> 3, d->devfn & 7);
+	return ops->can_save ? ops->can_save(d, e) : 0;
+}
+
 /* The device's own part is made first, since what it finishes may raise interrupts, and written
  * last, since it leans on the rest when it is read. */
 void pci_dev_save(struct pci_dev *d, struct strbuf *out)

@@ -66,6 +66,7 @@ struct pci_ops {
 	int (*load)(struct pci_dev *d, const void *data, size_t len, size_t *used, struct err *e);
 	/* -EBUSY with words while it holds what cannot be saved; NULL = never. */
 	int (*can_save)(struct pci_dev *d, struct err *e);
+	bool config_only; /* has nothing but configuration space, so needs no save and load */
 };
 
 struct pci_bar {
@@ -146,6 +147,8 @@ struct pci_dev *pci_bus_dev(struct pci_bus *p, unsigned int devfn);
 void pci_bus_save(struct pci_bus *p, struct strbuf *out);
 must_check int pci_bus_load(struct pci_bus *p, const void *data, size_t len, size_t *used,
 			    struct err *e);
+/* -EBUSY with words: not now, or not at all yet. */
+must_check int pci_dev_can_save(struct pci_dev *d, struct err *e);
 /* All of a device: configuration space, MSI-X, its own part.  Load into one that was made alike and
  * reset. */
 void pci_dev_save(struct pci_dev *d, struct strbuf *out);

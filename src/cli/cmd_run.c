@@ -32,6 +32,7 @@ SET_TEXT(kernel)
 SET_TEXT(initrd)
 SET_TEXT(append)
 SET_TEXT(workdir)
+SET_TEXT(vnc_tls)
 SET_FLAG(rm)
 SET_FLAG(json)
 SET_FLAG(verbose)
@@ -69,13 +70,17 @@ static int set_machine(void *config, const char *value, struct err *e)
 
 static int set_net(void *config, const char *value, struct err *e)
 {
-	static const char *const choices[] = {"user", "none", NULL};
+	static const char *const choices[] = {"user", "none", "user,model=virtio",
+					      "user,model=e1000", NULL};
+	struct run_config *cfg = config;
 	autofree char *net = NULL;
 	int r = set_choice(&net, value, choices, e);
 
-	if (r == 0)
-		((struct run_config *)config)->net = strcmp(net, "user") == 0;
-	return r;
+	if (r < 0)
+		return r;
+	cfg->net = strcmp(net, "none") != 0;
+	cfg->net_model = strcmp(net, "user,model=e1000") == 0 ? "e1000" : "virtio";
+	return 0;
 }
 
 static const struct cli_option run_options[] = {
@@ -88,9 +93,10 @@ static const struct cli_option run_options[] = {
     {"memory", "SIZE", NULL,
      "guest memory, such as 512M or 2G (default 1G; the host gives only what the guest uses)",
      run_set_memory},
-    {"disk", "FILE[,size=SIZE][,format=FORMAT][,bus=ahci][,readonly]", NULL,
+    {"disk", "FILE[,size=SIZE][,format=FORMAT][,bus=ahci|nvme][,readonly]", NULL,
      "one more disk for the guest (/dev/vdb, /dev/vdc...), written to in place; raw, or qcow2 if "
-     "its name ends so; with size= a file that is not there is made; on virtio unless bus=ahci; "
+     "its name ends so; with size= a file that is not there is made; on virtio unless bus= says "
+     "else; "
      "repeatable",
      run_set_disk},
     {"cdrom", "FILE|none", NULL, "a CD-ROM drive with this disc, or without one; repeatable",
@@ -108,13 +114,18 @@ static const struct cli_option run_options[] = {
      run_set_display},
     {"vnc-password", "FILE", NULL, "ask viewers for the password in the first line of FILE",
      run_set_vnc_password},
+    {"vnc-tls", "FILE", NULL,
+     "speak TLS with viewers and browsers; FILE has the certificate and its key (PEM)",
+     set_vnc_tls},
     {"kernel", "FILE", NULL,
      "boot this Linux bzImage or PVH vmlinux; without IMAGE, the terminal is its serial console",
      set_kernel},
     {"initrd", "FILE", NULL, "initial RAM disk for --kernel without IMAGE", set_initrd},
     {"append", "TEXT", NULL, "kernel command line, added to ours if there is an IMAGE", set_append},
-    {"net", "user|none", "user none",
-     "network: user (default; outgoing connections, nothing to set up) or none", set_net},
+    {"net", "user[,model=e1000]|none", "user user,model=e1000 none",
+     "network: user (default; outgoing connections, nothing to set up) or none; the card is "
+     "virtio's, or an Intel 82540EM that every system knows",
+     set_net},
     {"publish", "[ADDR:]HOST:GUEST[/udp]", NULL,
      "pass a port of the host to the guest; ADDR is 127.0.0.1 if not given; repeatable",
      run_set_publish},
@@ -163,6 +174,7 @@ static void run_fini(void *config)
 	free(cfg->boot);
 	free(cfg->vnc);
 	free(cfg->vnc_password);
+	free(cfg->vnc_tls);
 	for (size_t i = 0; i < RUN_MAX_DEVS; i++) {
 		free(cfg->disks[i].path);
 		free(cfg->shares[i].host);
@@ -265,6 +277,8 @@ static int check_firmware(const struct run_config *cfg, int argc)
 		return ui_error(EXIT_USAGE, "--firmware and --display need --machine q35");
 	if (cfg->vnc_password && !cfg->vnc)
 		return ui_error(EXIT_USAGE, "--vnc-password needs --display vnc");
+	if (cfg->vnc_tls && !cfg->vnc)
+		return ui_error(EXIT_USAGE, "--vnc-tls needs --display vnc");
 	return EXIT_OK;
 }
 

@@ -21,7 +21,8 @@
 struct run_disk {
 	char *path;         /* NULL: a CD-ROM drive without a disc */
 	const char *format; /* "auto", "raw" or "qcow2" */
-	bool read_only, cdrom, ahci;
+	const char *bus;    /* "virtio", "ahci" or "nvme" */
+	bool read_only, cdrom;
 };
 
 struct run_publish {
@@ -41,9 +42,11 @@ struct run_config {
 	char *boot;         /* order, as --boot says; NULL = the default */
 	char *vnc;          /* "unix:PATH" or "ADDRESS:PORT" */
 	char *vnc_password; /* NULL = none */
+	char *vnc_tls;      /* PEM file; NULL = none */
 	bool text_screen;   /* --display text */
 	unsigned int cpus;
 	uint64_t memory;
+	const char *net_model; /* "virtio" or "e1000" */
 	bool net, rm, json, verbose, tty, no_tty;
 	struct run_disk disks[RUN_MAX_DEVS];
 	size_t n_disks;

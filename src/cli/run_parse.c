@@ -106,17 +106,19 @@ static int set_disk_option(struct run_disk *d, const char *o, uint64_t *size, st
 		d->read_only = true;
 	else if (strcmp(o, "format=raw") == 0 || strcmp(o, "format=qcow2") == 0)
 		d->format = o[7] == 'r' ? "raw" : "qcow2";
-	else if (strcmp(o, "bus=ahci") == 0 || strcmp(o, "bus=virtio") == 0)
-		d->ahci = o[4] == 'a';
+	else if (strcmp(o, "bus=ahci") == 0 || strcmp(o, "bus=nvme") == 0)
+		d->bus = o[4] == 'a' ? "ahci" : "nvme";
+	else if (strcmp(o, "bus=virtio") == 0)
+		d->bus = "virtio";
 	else
 		return err_msg(e, -EINVAL,
-			       "'%s' is not size=SIZE, format=raw, format=qcow2, bus=ahci, "
-			       "bus=virtio or readonly",
+			       "'%s' is not size=SIZE, format=raw, format=qcow2, "
+			       "bus=virtio, bus=ahci, bus=nvme or readonly",
 			       o);
 	return 0;
 }
 
-/* FILE[,size=SIZE][,format=raw|qcow2][,bus=virtio|ahci][,readonly] */
+/* FILE[,size=SIZE][,format=raw|qcow2][,bus=virtio|ahci|nvme][,readonly] */
 int run_set_disk(void *config, const char *value, struct err *e)
 {
 	struct run_config *cfg = config;
@@ -128,6 +130,7 @@ int run_set_disk(void *config, const char *value, struct err *e)
 	int r = 0;
 
 	d->format = "auto";
+	d->bus = "virtio";
 	if (cfg->n_disks == RUN_MAX_DEVS - 1)
 		return err_msg(e, -EINVAL, "more than %d disks", RUN_MAX_DEVS - 1);
 	if (!path)
@@ -162,7 +165,8 @@ int run_set_cdrom(void *config, const char *value, struct err *e)
 	if (cfg->n_disks == RUN_MAX_DEVS - 1)
 		return err_msg(e, -EINVAL, "more than %d disks", RUN_MAX_DEVS - 1);
 	d->format = "raw";
-	d->cdrom = d->ahci = d->read_only = true;
+	d->cdrom = d->read_only = true;
+	d->bus = "ahci";
 	if (strcmp(value, "none") != 0) {
 		r = run_check_disc(value, e);
 		if (r == 0)

@@ -53,9 +53,9 @@ static json_t *describe_disks(const struct run_config *cfg, const struct vm_boot
 	for (size_t i = 0; i < cfg->n_disks; i++) {
 		const struct run_disk *d = &cfg->disks[i];
 		autofree char *serial = xasprintf("disk%zu", i);
-		json_t *o = json_pack("{s:s, s:s, s:b, s:b, s:s}", "format", d->format, "bus",
-				      d->ahci ? "ahci" : "virtio", "readonly", d->read_only,
-				      "cdrom", d->cdrom, "serial", serial);
+		json_t *o =
+		    json_pack("{s:s, s:s, s:b, s:b, s:s}", "format", d->format, "bus", d->bus,
+			      "readonly", d->read_only, "cdrom", d->cdrom, "serial", serial);
 
 		set_optional(o, "path", d->path);
 		json_array_append_new(disks, o);
@@ -76,6 +76,7 @@ static json_t *describe_nets(const struct run_config *cfg)
 							 "guest_port", (int)p->guest));
 	}
 	net = json_pack("{s:s, s:o}", "type", "user", "publish", publish);
+	set_optional(net, "model", cfg->net_model);
 	set_optional(net, "hostname", cfg->name);
 	json_array_append_new(nets, net);
 	return nets;
@@ -122,6 +123,7 @@ static void describe_display(json_t *d, const struct run_config *cfg)
 	o = json_pack("{s:b, s:b}", "vga", 1, "text", cfg->text_screen);
 	set_optional(o, "vnc", cfg->vnc);
 	set_optional(o, "password", cfg->vnc_password);
+	set_optional(o, "tls", cfg->vnc_tls);
 	json_object_set_new(d, "display", o);
 	/* The terminal is the screen's then. */
 	if (cfg->text_screen)

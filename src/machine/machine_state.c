@@ -153,7 +153,7 @@ static int can_save(struct machine *m, struct err *e)
 			       engine_name(m->engine));
 	for (unsigned int i = 0; i < 256; i++) {
 		struct pci_dev *d = pci_bus_dev(m->pci, i);
-		int r = d && d->ops->can_save ? d->ops->can_save(d, e) : 0;
+		int r = d ? pci_dev_can_save(d, e) : 0;
 
 		if (r < 0)
 			return r;

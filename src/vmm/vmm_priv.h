@@ -22,10 +22,11 @@ struct vmm {
 	struct chardev_backend *terminal; /* of the text view */
 	struct text_view *text_view;
 	struct rfb_server *vnc;
-	struct control_fds *passed; /* with the request being run */
-	struct vmm_save *save;      /* being made; NULL = none */
-	struct vmm_fork *fork;      /* likewise */
-	struct fd_table given;      /* for forks to come */
+	struct tls_identity *vnc_identity; /* NULL = no TLS */
+	struct control_fds *passed;        /* with the request being run */
+	struct vmm_save *save;             /* being made; NULL = none */
+	struct vmm_fork *fork;             /* likewise */
+	struct fd_table given;             /* for forks to come */
 	char *disk_path[VM_DESC_MAX_DEVS], *next_path[VM_DESC_MAX_DEVS]; /* of overlays */
 	struct snapshot *restored; /* what memory is mapped from; NULL = none */
 	int signal_fd;

@@ -205,6 +205,20 @@ def case_pc():
         back.stop()
 
 
+def case_no_tables_yet():
+    d = {"firmware": "bios", "memory": 64 << 20, "engine": "auto", "name": "pc",
+         "disks": [{"path": temp + "/nvme.raw", "format": "raw", "bus": "nvme"}]}
+    with open(temp + "/nvme.raw", "wb") as f:
+        f.truncate(1 << 20)
+    m = Machine(VMM, d, temp + "/nvme")
+    try:
+        words = m.save(temp + "/nvme.state", pause=True, ok=False)
+        check("nvme" in words and "cannot be saved yet" in words, words)
+        check(m.control.call("status")["state"] == "running", "it stands still")
+    finally:
+        m.stop()
+
+
 def case_refused():
     """What cannot be saved, and files that are none."""
     d = own_disk(description(), temp + "/refused")
