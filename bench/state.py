@@ -44,10 +44,12 @@ def save_and_restore(description):
     for i in range(ROUNDS):
         begin = time.time()
         back = Machine(VMM, d, f"{temp}/back{i}", restore=temp + "/state")
-        ready.append(back.start_ms)
-        back.sh("true")
-        answered.append((time.time() - begin) * 1000)
-        back.stop()
+        try:
+            ready.append(back.start_ms)
+            back.sh("true")
+            answered.append((time.time() - begin) * 1000)
+        finally:
+            back.stop()
     row("save: guest stands still", [s["stall_ms"] for s in saves])
     row("save: file written", [s["total_ms"] for s in saves])
     row("file", [os.stat(temp + "/state").st_blocks / 2048], "MiB")
