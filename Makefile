@@ -40,7 +40,7 @@ check-sanitize:
 	@test -f build-asan/build.ninja || meson setup -Db_sanitize=address,undefined build-asan
 	@ninja -C build-asan
 	@UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-		meson test -C build-asan --no-suite e2e --no-suite pc -t 5 --print-errorlogs
+		meson test -C build-asan --no-suite e2e --no-suite pc --no-suite state -t 5 --print-errorlogs
 	@test -f build-ubsan/build.ninja || meson setup -Db_sanitize=undefined build-ubsan
 	@ninja -C build-ubsan tests/oracle/oracle
 	@UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
@@ -66,6 +66,12 @@ check-pc: all
 	@tools/deps build run check pc
 	@tests/kernels/fetch $(BUILD)/kernels cloud generic
 	@KERNELS=$(BUILD)/kernels CACHE=$(BUILD)/pc tests/pc/run.py $(BUILD)/bin/insula --all
+
+# Real guests saved, restored and forked at random instants of their work, ROUNDS times.
+ROUNDS ?= 500
+soak: all
+	@tools/deps build run check
+	@tests/state/run.py $(BUILD)/bin soak --rounds $(ROUNDS)
 
 # insula-oci as the runtime of podman and containerd; 10,000 containers without a leak; beside crun and
 # runc.  As root, some minutes.  With VALIDATION=DIR, a built clone of opencontainers/runtime-tools, its
@@ -109,6 +115,7 @@ bench: all
 	@$(BUILD)/bench/bench_interp
 	@bench/firmware.py $(BUILD)
 	@tests/kernels/run $(BUILD)/bin/insula-vmm $(BUILD)/kernels --compare
+	@bench/state.py $(BUILD)/bin
 	@bench/engine/run.py --build $(BUILD) $(BENCH_OPTIONS)
 
 deps:
@@ -118,4 +125,4 @@ clean:
 	@rm -rf $(BUILD) build-asan build-ubsan build-fuzz
 
 .PHONY: all run check check-unit check-e2e check-pc check-sanitize check-containers check-kvm-nested \
-	check-suites fuzz bench install deps clean
+	check-suites fuzz soak bench install deps clean

@@ -12,6 +12,7 @@ void timerq_init(struct timerq *q, uint64_t (*now)(void *opaque),
 	pthread_mutex_init(&q->lock, NULL);
 	list_init(&q->timers);
 	q->now = now;
+	q->offset = 0;
 	q->rearm = rearm;
 	q->opaque = opaque;
 }
@@ -21,9 +22,34 @@ void timerq_fini(struct timerq *q)
 	pthread_mutex_destroy(&q->lock);
 }
 
+void timerq_set_offset(struct timerq *q, int64_t ns)
+{
+	struct list *at;
+
+	pthread_mutex_lock(&q->lock);
+	list_for_each(at, &q->timers)
+	{
+		struct timer *t = container_of(at, struct timer, node);
+
+		t->deadline += (uint64_t)(ns - q->offset);
+	}
+	q->offset = ns;
+	pthread_mutex_unlock(&q->lock);
+}
+
 uint64_t timerq_now(struct timerq *q)
 {
-	return q->now ? q->now(q->opaque) : clock_now();
+	return (q->now ? q->now(q->opaque) : clock_now()) + (uint64_t)q->offset;
+}
+
+/* A deadline on the driver's clock; what lies before that began is due. */
+static uint64_t driver_time(const struct timerq *q, uint64_t deadline)
+{
+	if (deadline == TIMER_NEVER)
+		return TIMER_NEVER;
+	if (q->offset > 0)
+		return deadline - MIN(deadline, (uint64_t)q->offset);
+	return deadline + MIN((uint64_t)-q->offset, TIMER_NEVER - 1 - deadline);
 }
 
 static uint64_t next_locked(const struct timerq *q)
@@ -40,7 +66,7 @@ uint64_t timerq_next(struct timerq *q)
 	pthread_mutex_lock(&q->lock);
 	next = next_locked(q);
 	pthread_mutex_unlock(&q->lock);
-	return next;
+	return driver_time(q, next);
 }
 
 void timerq_run(struct timerq *q)
@@ -94,7 +120,7 @@ void timer_set(struct timer *t, uint64_t deadline)
 	first = q->timers.next == &t->node;
 	pthread_mutex_unlock(&q->lock);
 	if (first && q->rearm)
-		q->rearm(q->opaque, deadline);
+		q->rearm(q->opaque, driver_time(q, deadline));
 }
 
 void timer_cancel(struct timer *t)

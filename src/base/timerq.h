@@ -23,8 +23,9 @@ struct timerq {
 	pthread_mutex_t lock;
 	struct list timers; /* sorted by deadline; a machine has a few dozen at most */
 	uint64_t (*now)(void *opaque);
-	/* The earliest deadline moved to @deadline (ns): wake the driver if that is earlier than it
-	 * sleeps for.  Called with no lock held; may be NULL. */
+	int64_t offset; /* timerq_set_offset */
+	/* The earliest deadline moved to @deadline (ns on the driver's clock): wake the driver if
+	 * that is earlier than it sleeps for.  Called with no lock held; may be NULL. */
 	void (*rearm)(void *opaque, uint64_t deadline);
 	void *opaque;
 };
@@ -41,8 +42,13 @@ struct timer {
 void timerq_init(struct timerq *q, uint64_t (*now)(void *opaque),
 		 void (*rearm)(void *opaque, uint64_t deadline), void *opaque);
 void timerq_fini(struct timerq *q);
+/* From now on the queue's clock is @ns ahead of the driver's: a machine that was saved elsewhere
+ * goes on with the times it knows.  What is armed already stays where it is on the driver's clock.
+ */
+void timerq_set_offset(struct timerq *q, int64_t ns);
+/* On the queue's clock, as deadlines are: whoever arms a timer adds to this, not to clock_now(). */
 uint64_t timerq_now(struct timerq *q);
-/* Deadline of the earliest timer, TIMER_NEVER if none. */
+/* Deadline of the earliest timer on the driver's clock, TIMER_NEVER if none. */
 uint64_t timerq_next(struct timerq *q);
 /* Call back every timer that is due. */
 void timerq_run(struct timerq *q);

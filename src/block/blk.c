@@ -6,6 +6,7 @@
 
 #include "base/exit.h"
 #include "base/fd.h"
+#include "base/fd_table.h"
 #include "block/node_priv.h"
 #include "block/qcow2.h"
 
@@ -111,6 +112,11 @@ void blk_close(struct blk *b)
 		return;
 	blk_drain(b);
 	b->ops->close(b);
+}
+
+int blk_share(struct blk *b)
+{
+	return b->ops->share ? b->ops->share(b) : -ENOTSUP;
 }
 
 /* --- opening --- */
@@ -220,20 +226,22 @@ static int take_file(struct chain *c, int given, const char *path, bool read_onl
 	return r < 0 ? r : steal_fd(&fd);
 }
 
-static int open_file(struct chain *c, const char *path, bool read_only, struct err *e)
-{
-	int fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
-
-	if (fd < 0)
-		return err_exit(e, err_set(e, -errno, "disk '%s'", path), EXIT_BAD_DISK);
-	return take_file(c, fd, path, read_only, e);
-}
-
 struct opening {
 	struct chain chain;
 	struct loop *loop;
+	const struct fd_table *given;
 	bool repair, no_backing;
 };
+
+static int open_file(struct opening *o, const char *path, bool read_only, struct err *e)
+{
+	int fd =
+	    fd_table_open(o->given, path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0)
+		return err_exit(e, err_set(e, -errno, "disk '%s'", path), EXIT_BAD_DISK);
+	return take_file(&o->chain, fd, path, read_only, e);
+}
 
 static int open_node(struct opening *o, const char *path, const char *format, bool read_only,
 		     bool direct, struct blk **ret, struct err *e);
@@ -294,7 +302,7 @@ static int open_qcow2(struct opening *o, int fd, const char *path, bool read_onl
 static int open_node(struct opening *o, const char *path, const char *format, bool read_only,
 		     bool direct, struct blk **ret, struct err *e)
 {
-	autoclose int fd = open_file(&o->chain, path, read_only, e);
+	autoclose int fd = open_file(o, path, read_only, e);
 	enum format f;
 	int r;
 
@@ -371,7 +379,10 @@ static int open_overlay(struct opening *o, const struct blk_spec *spec, struct l
 
 int blk_open(const struct blk_spec *spec, struct loop *l, struct blk **ret, struct err *e)
 {
-	struct opening o = {.loop = l, .repair = spec->repair, .no_backing = spec->no_backing};
+	struct opening o = {.loop = l,
+			    .given = spec->given,
+			    .repair = spec->repair,
+			    .no_backing = spec->no_backing};
 
 	if (spec->overlay && !spec->read_only)
 		return open_overlay(&o, spec, l, ret, e);
@@ -393,4 +404,38 @@ int blk_open_fd(int fd, const char *name, struct loop *l, struct blk **ret, stru
 		return err_exit(e, r, EXIT_BAD_DISK);
 	(void)steal_fd(&file);
 	return 0;
+}
+
+/* --- overlays --- */
+
+int blk_overlay_open(const struct blk *base, int given, const char *name, struct blk **ret,
+		     struct err *e)
+{
+	struct chain c = {0};
+	autoclose int fd = take_file(&c, given, name, false, e);
+	struct blk *file = NULL, *b = NULL;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = raw_file_new(fd, name, false, true, base->loop, &file, e);
+	if (r < 0)
+		return r;
+	(void)steal_fd(&fd);
+	r = qcow2_new(file, name, 0, base->loop, &b, e);
+	if (r < 0) {
+		blk_close(file);
+		return err_wrap(e, r, "disk '%s'", name);
+	}
+	if (b->info.size != base->info.size) {
+		blk_close(b);
+		return err_msg(e, -EINVAL, "overlay '%s' is not of the disk's size", name);
+	}
+	*ret = b;
+	return 0;
+}
+
+void blk_overlay_put(struct blk *overlay, struct blk *base)
+{
+	qcow2_set_backing(overlay, base);
 }

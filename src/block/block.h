@@ -53,7 +53,10 @@ struct blk_ops {
 	void (*submit)(struct blk *b, struct blk_req *r);
 	/* Complete what is ready in the calling thread; wait up to @timeout_ms if nothing is. */
 	void (*poll)(struct blk *b, int timeout_ms);
-	void (*close)(struct blk *b);    /* no request in flight; frees @b */
+	void (*close)(struct blk *b); /* no request in flight; frees @b */
+	/* See blk_share; no request is in flight.  NULL: what the node holds goes with the process.
+	 */
+	int (*share)(struct blk *b);
 	const struct blk_sync_ops *sync; /* NULL but for files */
 };
 
@@ -84,9 +87,12 @@ struct blk {
 	struct loop_work later_work;
 };
 
+struct fd_table;
+
 /* What to open; paths are the host's. */
 struct blk_spec {
 	const char *path;
+	const struct fd_table *given; /* files that are open already, by path; NULL = none */
 	/* "raw" or "qcow2"; NULL or "auto" = by the name: qcow2 if it ends in .qcow2, else raw. The
 	 * content, which a guest may have written, never chooses; if it contradicts the name,
 	 * opening fails and asks for a format. */
@@ -113,6 +119,17 @@ must_check int blk_open_fd(int fd, const char *name, struct loop *l, struct blk 
 void blk_close(struct blk *b);
 /* Returns when no request is in flight; the caller submits none meanwhile.  From any thread. */
 void blk_drain(struct blk *b);
+/* From now on the disk is only read, and others may read its file, too: what was written is in
+ * there, whoever reads it (not yet on stable storage, though).  No request is in flight.  -ENOTSUP
+ * for a temporary disk. */
+must_check int blk_share(struct blk *b);
+/* The qcow2 image that is open as @fd, of @base's size and with it as backing file: an overlay, not
+ * yet over @base (blk_overlay_put does that, and cannot fail).  @fd is taken over, also on failure;
+ * @name for messages. */
+must_check int blk_overlay_open(const struct blk *base, int fd, const char *name, struct blk **ret,
+				struct err *e);
+/* @overlay takes @base over, which is shared. */
+void blk_overlay_put(struct blk *overlay, struct blk *base);
 static inline const struct blk_info *blk_info(const struct blk *b)
 {
 	return &b->info;

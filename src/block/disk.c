@@ -116,6 +116,13 @@ int disk_create(const char *path, const char *format, const struct qcow2_options
 		o.backing_format = disk_format(o.backing, o.backing_format);
 		r = backing_size(path, &o, &size, e);
 		o.size = r == 0 && !o.size ? size : o.size;
+		/* A machine writes to it: it will be this image's when that machine goes on in one
+		 * above, too (docs/snapshots.md). */
+		if (r == -EBUSY && o.size) {
+			r = 0;
+			if (e)
+				*e = (struct err){0};
+		}
 	}
 	if (r < 0)
 		return r;

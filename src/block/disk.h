@@ -46,6 +46,10 @@ struct disk_copy {
 /* The copy appears under its name when it is whole and on stable storage. */
 must_check int disk_convert(const struct disk_copy *c, struct err *e);
 
+/* The backing file that the qcow2 image at @path names, from its header alone, also while a machine
+ * has it: the caller's, NULL = none.  *@qcow2: is that one qcow2, too? */
+must_check int qcow2_read_backing(const char *path, char **ret, bool *qcow2, struct err *e);
+
 must_check int disk_resize(const char *path, const char *format, uint64_t size, bool shrink,
 			   struct err *e);
 /* Bytes that the file takes on the host. */

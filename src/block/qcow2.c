@@ -88,7 +88,20 @@ static void qcow2_close(struct blk *b)
 	blk_close(backing);
 }
 
+static int qcow2_share(struct blk *b)
+{
+	struct qcow2 *q = q_of(b);
+
+	if (!q->read_only)
+		finish_writes(q);
+	if (q_is_dirty(q))
+		return -EIO;
+	q->read_only = b->info.read_only = true;
+	return blk_share(q->file);
+}
+
 static const struct blk_ops qcow2_ops = {
+    .share = qcow2_share,
     .name = "qcow2",
     .submit = q_submit,
     .poll = qcow2_poll,

@@ -6,11 +6,13 @@
  * they are, since only single fields are ever patched; the patched fields lie in the first sector,
  * which is written as a whole.
  */
+#include "block/disk.h"
 #include "block/qcow2_priv.h"
 
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 
 static int bad(struct err *e, const char *what, uint64_t value)
@@ -248,4 +250,27 @@ void q_mark_corrupt(struct qcow2 *q, const char *what, uint64_t offset)
 	log_error("disk '%s': qcow2: %s (0x%llx); no more writes, repair it with `insula disk "
 		  "check --repair`",
 		  q->name, what, (unsigned long long)offset);
+}
+
+int qcow2_read_backing(const char *path, char **ret, bool *qcow2, struct err *e)
+{
+	size_t room = (size_t)1 << Q_MAX_CLUSTER_BITS;
+	autofree uint8_t *head = calloc(1, room);
+	autoclose int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct q_header h = {0};
+	ssize_t n;
+	int r;
+
+	if (!head || fd < 0)
+		return err_set(e, fd < 0 ? -errno : -ENOMEM, "disk '%s'", path);
+	n = pread(fd, head, room, 0);
+	if (n < 0)
+		return err_set(e, -errno, "disk '%s'", path);
+	r = q_header_parse(head, (size_t)n, &h, e);
+	if (r < 0)
+		return err_wrap(e, r, "disk '%s'", path);
+	*ret = steal_ptr(&h.backing);
+	*qcow2 = *ret && strcmp(disk_format(*ret, h.backing_format), "qcow2") == 0;
+	q_header_fini(&h);
+	return 0;
 }

@@ -286,7 +286,16 @@ static void raw_close(struct blk *b)
 	free(raw);
 }
 
+static int raw_share(struct blk *b)
+{
+	struct raw *raw = container_of(b, struct raw, blk);
+
+	b->info.read_only = true;
+	return blk_lock_file(raw->fd, "", false, NULL);
+}
+
 static const struct blk_ops raw_ops = {
+    .share = raw_share,
     .name = "raw",
     .submit = raw_submit,
     .poll = raw_poll,
@@ -431,6 +440,7 @@ static const struct blk_sync_ops raw_sync_ops = {
 };
 
 static const struct blk_ops raw_file_ops = {
+    .share = raw_share,
     .name = "file",
     .submit = raw_submit,
     .poll = raw_poll,

@@ -211,6 +211,7 @@ static int pci_dev_loaded(void *obj, struct err *e)
 
 	pci_bars_update(d);
 	pci_irq_update(d);
+	pci_irq_drive(d); /* whoever listens knows of a line that is low */
 	return 0;
 }
 
@@ -226,3 +227,84 @@ const struct state_table pci_dev_state_table = {
     .n_fields = ARRAY_SIZE(pci_dev_fields),
     .loaded = pci_dev_loaded,
 };
+
+/* --- a whole device --- */
+
+struct pci_dev *pci_bus_dev(struct pci_bus *p, unsigned int devfn)
+{
+	return devfn < 256 ? p->dev[devfn] : NULL;
+}
+
+void pci_bus_save(struct pci_bus *p, struct strbuf *out)
+{
+	strbuf_add(out, &p->address, sizeof(p->address));
+}
+
+int pci_bus_load(struct pci_bus *p, const void *data, size_t len, size_t *used, struct err *e)
+{
+	if (len < sizeof(p->address))
+		return err_msg(e, -EINVAL, "pci: saved state is cut short");
+	p->address = load_le32(data);
+	*used = sizeof(p->address);
+	return 0;
+}
+
+int pci_dev_can_save(struct pci_dev *d, struct err *e)
+{
+	const struct pci_ops *ops = d->ops;
+
+	if (!ops->save && !ops->load && !ops->config_only)
+		return err_msg(e, -EBUSY, "device %s (PCI %02x.%u) cannot be saved yet", d->name,
+			       d->devfn >> 3, d->devfn & 7);
+	return ops->can_save ? ops->can_save(d, e) : 0;
+}
+
+/* The device's own part is made first, since what it finishes may raise interrupts, and written
+ * last, since it leans on the rest when it is read. */
+void pci_dev_save(struct pci_dev *d, struct strbuf *out)
+{
+	autostrbuf struct strbuf own = {0};
+
+	if (d->ops->save)
+		d->ops->save(d, &own);
+	pthread_mutex_lock(&d->lock);
+	state_save(&pci_dev_state_table, d, out);
+	pci_msix_save(d, out);
+	pthread_mutex_unlock(&d->lock);
+	strbuf_add(out, own.data, own.len);
+}
+
+static int load_common(struct pci_dev *d, const char *data, size_t len, size_t *used, struct err *e)
+{
+	uint32_t ids = load_le32(d->config + PCI_VENDOR_ID), saved;
+	size_t config, msix;
+	int r;
+
+	r = state_load(&pci_dev_state_table, d, data, len, &config, e);
+	if (r < 0)
+		return r;
+	saved = load_le32(d->config + PCI_VENDOR_ID);
+	if (saved != ids)
+		return err_msg(e, -EINVAL, "%s: saved device is %04x:%04x, not %04x:%04x", d->name,
+			       saved & 0xffff, saved >> 16, ids & 0xffff, ids >> 16);
+	r = pci_msix_load(d, data + config, len - config, &msix, e);
+	if (r == 0)
+		*used = config + msix;
+	return r;
+}
+
+int pci_dev_load(struct pci_dev *d, const void *data, size_t len, size_t *used, struct err *e)
+{
+	size_t common = 0, own = 0;
+	int r;
+
+	pthread_mutex_lock(&d->lock);
+	r = load_common(d, data, len, &common, e);
+	if (r == 0 && d->ops->load)
+		r = d->ops->load(d, (const char *)data + common, len - common, &own, e);
+	pthread_mutex_unlock(&d->lock);
+	if (r < 0)
+		return err_wrap(e, r, "PCI %02x.%u", d->devfn >> 3, d->devfn & 7);
+	*used = common + own;
+	return 0;
+}

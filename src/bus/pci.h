@@ -60,6 +60,13 @@ struct pci_ops {
 	bool (*config_read)(struct pci_dev *d, unsigned int off, unsigned int size, uint32_t *ret);
 	void (*reset)(struct pci_dev *d);
 	void (*free)(struct pci_dev *d);
+	/* What the device keeps besides configuration space and MSI-X, appended and read back; NULL
+	 * = nothing.  No vCPU runs; requests in flight are finished first. */
+	void (*save)(struct pci_dev *d, struct strbuf *out);
+	int (*load)(struct pci_dev *d, const void *data, size_t len, size_t *used, struct err *e);
+	/* -EBUSY with words while it holds what cannot be saved; NULL = never. */
+	int (*can_save)(struct pci_dev *d, struct err *e);
+	bool config_only; /* has nothing but configuration space, so needs no save and load */
 };
 
 struct pci_bar {
@@ -133,6 +140,20 @@ void pci_msix_notify(struct pci_dev *d, unsigned int n);
 void pci_set_intx(struct pci_dev *d, bool level);
 /* Bus mastering: may the device do DMA? */
 bool pci_dma_enabled(const struct pci_dev *d);
+
+/* The function at @devfn; NULL = the slot is empty. */
+struct pci_dev *pci_bus_dev(struct pci_bus *p, unsigned int devfn);
+/* The bus's own registers. */
+void pci_bus_save(struct pci_bus *p, struct strbuf *out);
+must_check int pci_bus_load(struct pci_bus *p, const void *data, size_t len, size_t *used,
+			    struct err *e);
+/* -EBUSY with words: not now, or not at all yet. */
+must_check int pci_dev_can_save(struct pci_dev *d, struct err *e);
+/* All of a device: configuration space, MSI-X, its own part.  Load into one that was made alike and
+ * reset. */
+void pci_dev_save(struct pci_dev *d, struct strbuf *out);
+must_check int pci_dev_load(struct pci_dev *d, const void *data, size_t len, size_t *used,
+			    struct err *e);
 
 /* Configuration space; MSI-X tables vary in size and are saved apart. */
 extern const struct state_table pci_dev_state_table;

@@ -173,6 +173,13 @@ void pci_irq_update(struct pci_dev *d)
 	pthread_mutex_unlock(&d->irq_lock);
 }
 
+void pci_irq_drive(struct pci_dev *d)
+{
+	pthread_mutex_lock(&d->irq_lock);
+	drive_intx(d);
+	pthread_mutex_unlock(&d->irq_lock);
+}
+
 /* u32 n | table | pending */
 void pci_msix_save(struct pci_dev *d, struct strbuf *out)
 {

@@ -25,3 +25,5 @@ void pci_msix_reset(struct pci_dev *d);
 uint32_t pci_dev_config_read(struct pci_dev *d, unsigned int off, unsigned int size);
 void pci_dev_config_write(struct pci_dev *d, unsigned int off, unsigned int size, uint32_t value);
 extern const struct bus_ops pci_port_ops, pci_ecam_ops;
+/* Tells the line's listener its level again. */
+void pci_irq_drive(struct pci_dev *d);

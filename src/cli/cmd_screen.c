@@ -8,93 +8,26 @@
 #include "cli/run.h"
 #include "cli/ui.h"
 #include "codec/base64.h"
+#include "live/client.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/socket.h>
-
-#define REPLY_MAX (64u << 20)
-
-/* One line, events left out. */
-static int read_reply(int fd, struct strbuf *line, struct err *e)
-{
-	char chunk[65536];
-
-	for (;;) {
-		char *nl = line->len ? memchr(line->data, '\n', line->len) : NULL;
-		ssize_t n;
-
-		if (nl && strncmp(line->data, "{\"event\"", 8) != 0) {
-			line->len = (size_t)(nl - line->data);
-			return 0;
-		}
-		if (nl) {
-			strbuf_consume(line, (size_t)(nl - line->data) + 1);
-			continue;
-		}
-		n = read(fd, chunk, sizeof(chunk));
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0 || line->len > REPLY_MAX)
-			return err_msg(e, -EIO, "the machine did not answer");
-		strbuf_add(line, chunk, (size_t)n);
-	}
-}
-
-/* A line, with a descriptor if @pass is one. */
-static int send_line(int fd, const char *line, int pass)
-{
-	char control[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8))) = {0};
-	struct iovec iov = {(void *)(uintptr_t)line, 1};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-	struct cmsghdr *c;
-
-	if (pass >= 0) {
-		msg.msg_control = control;
-		msg.msg_controllen = sizeof(control);
-		c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &pass, sizeof(int));
-	}
-	/* It goes with the first byte. */
-	if (sendmsg(fd, &msg, MSG_NOSIGNAL) != 1)
-		return -errno;
-	return write_full(fd, line + 1, strlen(line) - 1);
-}
 
 /* Takes over @args; *@ret is the answer's object, the caller's. */
 static int ask(const char *name, const char *command, json_t *args, int pass, json_t **ret,
 	       struct err *e)
 {
-	json_t *request = json_pack("{s:i, s:s, s:o}", "id", 1, "command", command, "arguments",
-				    args ? args : json_object());
-	autofree char *text = json_dumps(request, JSON_COMPACT);
-	autofree char *line = xasprintf("%s\n", text ? text : "");
-	autostrbuf struct strbuf reply = {0};
-	autoclose int fd = machine_connect(name, e);
-	json_t *answer, *value;
-	int r;
+	int fd = machine_connect(name, e), r;
+	struct client c;
 
-	json_decref(request);
-	if (fd < 0)
+	if (fd < 0) {
+		json_decref(args);
 		return fd;
-	r = send_line(fd, line, pass);
-	r = r < 0 ? err_set(e, r, "ask the machine") : read_reply(fd, &reply, e);
-	if (r < 0)
-		return r;
-	answer = json_loadb(reply.data, reply.len, 0, NULL);
-	value = json_object_get(answer, "return");
-	if (value)
-		*ret = json_incref(value);
-	else
-		r = err_msg(
-		    e, -EIO, "%s",
-		    json_string_value(json_object_get(json_object_get(answer, "error"), "message"))
-			?: "the machine's answer makes no sense");
-	json_decref(answer);
+	}
+	client_init(&c, fd);
+	r = client_call(&c, command, args, &pass, pass >= 0, ret, e);
+	client_fini(&c);
 	return r;
 }
 

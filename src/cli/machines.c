@@ -8,6 +8,7 @@
 #include "cli/run.h"
 #include "image/image.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -18,7 +19,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-static char *machine_dir(const char *name)
+char *machine_dir(const char *name)
 {
 	const char *xdg = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
 
@@ -79,9 +80,37 @@ static int copy_sparse(int from, int to)
 	return 0;
 }
 
+/* The link "disk" says which file it is, once it is not the first one any more. */
+char *machine_current_disk(const char *name)
+{
+	autofree char *dir = machine_dir(name), *link = xasprintf("%s/disk", dir);
+	char file[256];
+	ssize_t n = readlink(link, file, sizeof(file) - 1);
+
+	if (n <= 0)
+		return xasprintf("%s/disk.raw", dir);
+	file[n] = '\0';
+	return xasprintf("%s/%s", dir, file);
+}
+
+int machine_set_disk(const char *name, const char *file, struct err *e)
+{
+	autofree char *dir = machine_dir(name), *link = xasprintf("%s/disk", dir);
+	autofree char *temp = xasprintf("%s/disk.new", dir);
+	autoclose int fd = -1;
+
+	unlink(temp);
+	if (symlink(file, temp) < 0 || rename(temp, link) < 0)
+		return err_set(e, -errno, "make %s", link);
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0)
+		(void)fsync(fd);
+	return 0;
+}
+
 int machine_disk(const char *name, const char *base, char **ret, struct err *e)
 {
-	autofree char *dir = machine_dir(name), *path = xasprintf("%s/disk.raw", dir);
+	autofree char *dir = machine_dir(name), *path = machine_current_disk(name);
 	autofree char *part = xasprintf("%s/disk.part", dir);
 	autoclose int from = -1, to = -1;
 	int r;
@@ -99,6 +128,33 @@ int machine_disk(const char *name, const char *base, char **ret, struct err *e)
 	}
 	*ret = steal_ptr(&path);
 	return 0;
+}
+
+/* machines/NAME/clones/CLONE, a link to the clone's directory: gone with that, it dangles. */
+int machine_note_clone(const char *name, const char *clone, struct err *e)
+{
+	autofree char *dir = machine_dir(name), *clones = xasprintf("%s/clones", dir);
+	autofree char *link = xasprintf("%s/%s", clones, clone), *target = machine_dir(clone);
+	int r = make_dir(clones, 0700, e);
+
+	if (r < 0)
+		return r;
+	unlink(link);
+	return symlink(target, link) < 0 ? err_set(e, -errno, "make %s", link) : 0;
+}
+
+bool machine_has_clones(const char *name)
+{
+	autofree char *dir = machine_dir(name), *path = xasprintf("%s/clones", dir);
+	DIR *d = opendir(path);
+	struct dirent *de;
+	bool any = false;
+
+	while (d && (de = readdir(d)))
+		any |= de->d_name[0] != '.' && faccessat(dirfd(d), de->d_name, F_OK, 0) == 0;
+	if (d)
+		closedir(d);
+	return any;
 }
 
 char *machine_nvram(const char *name)

@@ -99,6 +99,15 @@ must_check int run_find_program(const char *name, char **ret, struct err *e);
  * keeps the name; -EBUSY with EXIT_NAME_IN_USE while another run has it. */
 must_check int machine_claim(const char *name, int *lock, struct err *e);
 must_check int machine_disk(const char *name, const char *base, char **ret, struct err *e);
+/* Where the files of machine @name are. */
+char *machine_dir(const char *name);
+/* The file that it writes to (which may not be there yet), and to change it: another in its
+ * directory. */
+char *machine_current_disk(const char *name);
+must_check int machine_set_disk(const char *name, const char *file, struct err *e);
+/* Machine @clone's disk looks through to files of @name's, which then stay. */
+must_check int machine_note_clone(const char *name, const char *clone, struct err *e);
+bool machine_has_clones(const char *name);
 /* Where UEFI's variables of machine @name are kept. */
 char *machine_nvram(const char *name);
 /* While machine @name runs, its control socket is found by it. */
@@ -132,6 +141,9 @@ struct vm_boot {
 /* Writes description and initramfs to @dir and starts it. */
 must_check int vm_start(const struct run_config *cfg, const struct vm_boot *boot,
 			const struct run_dir *dir, struct vm *ret, struct err *e);
+/* Goes on from @snapshot; @description's sockets and console are put in their places. */
+must_check int vm_restore(json_t *description, const char *snapshot, bool verbose,
+			  const struct run_dir *dir, struct vm *ret, struct err *e);
 /* Connects the control socket, once ready. */
 void vm_connect(struct vm *vm);
 /* Asks for an end, then insists; returns when the process is gone. */

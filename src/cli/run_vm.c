@@ -33,6 +33,14 @@ static void set_optional(json_t *o, const char *key, const char *value)
 		json_object_set_new(o, key, optional(value));
 }
 
+/* Images are raw; a named machine goes on in overlays of its disk after a snapshot. */
+static const char *root_format(const char *path)
+{
+	size_t n = strlen(path);
+
+	return n > 6 && strcmp(path + n - 6, ".qcow2") == 0 ? "qcow2" : "raw";
+}
+
 static json_t *describe_disks(const struct run_config *cfg, const struct vm_boot *boot)
 {
 	json_t *disks = json_array();
@@ -40,8 +48,8 @@ static json_t *describe_disks(const struct run_config *cfg, const struct vm_boot
 	if (boot->root)
 		json_array_append_new(disks,
 				      json_pack("{s:s, s:s, s:b, s:b, s:s}", "path", boot->root,
-						"format", "raw", "readonly", 0, "overlay",
-						!boot->root_private, "serial", "root"));
+						"format", root_format(boot->root), "readonly", 0,
+						"overlay", !boot->root_private, "serial", "root"));
 	for (size_t i = 0; i < cfg->n_disks; i++) {
 		const struct run_disk *d = &cfg->disks[i];
 		autofree char *serial = xasprintf("disk%zu", i);
@@ -212,13 +220,15 @@ static int compose_initrd(const struct run_config *cfg, const char *modules, con
 	return r < 0 ? err_set(e, r, "write %s", path) : 0;
 }
 
-static void child_exec(const char *program, const char *description, bool verbose,
-		       const int ends[4]) __attribute__((noreturn));
+static void child_exec(const char *program, const char *description, const char *restore,
+		       bool verbose, const int ends[4]) __attribute__((noreturn));
 /* @ends: console, errors, ready, parent.  All are above the numbers they get. */
-static void child_exec(const char *program, const char *description, bool verbose,
-		       const int ends[4])
+static void child_exec(const char *program, const char *description, const char *restore,
+		       bool verbose, const int ends[4])
 {
+	const char *argv[12];
 	char ready[8], parent[8];
+	unsigned int n = 0;
 	sigset_t none;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -233,8 +243,21 @@ static void child_exec(const char *program, const char *description, bool verbos
 	dup2(ends[3], CHILD_PARENT);
 	snprintf(ready, sizeof(ready), "%d", CHILD_READY);
 	snprintf(parent, sizeof(parent), "%d", CHILD_PARENT);
-	execl(program, "insula-vmm", "--description", description, "--ready-fd", ready,
-	      "--parent-fd", parent, verbose ? "--verbose" : NULL, (char *)NULL);
+	argv[n++] = "insula-vmm";
+	argv[n++] = "--description";
+	argv[n++] = description;
+	argv[n++] = "--ready-fd";
+	argv[n++] = ready;
+	argv[n++] = "--parent-fd";
+	argv[n++] = parent;
+	if (verbose)
+		argv[n++] = "--verbose";
+	if (restore) {
+		argv[n++] = "--restore";
+		argv[n++] = restore;
+	}
+	argv[n] = NULL;
+	execv(program, (char *const *)(uintptr_t)argv);
 	dprintf(2, "insula-vmm: error: %s: %s\n", program, strerror(errno));
 	_exit(125);
 }
@@ -254,8 +277,8 @@ static int make_pair(int type, int *ours, int *theirs)
 	return r;
 }
 
-static int spawn(const char *program, const char *description, bool verbose, struct vm *vm,
-		 struct err *e)
+static int spawn(const char *program, const char *description, const char *restore, bool verbose,
+		 struct vm *vm, struct err *e)
 {
 	int theirs[4] = {-1, -1, -1, -1}, alive[2];
 	int r = make_pair(SOCK_STREAM, &vm->console, &theirs[0]);
@@ -273,7 +296,7 @@ static int spawn(const char *program, const char *description, bool verbose, str
 		vm->parent = alive[1];
 		vm->pid = fork();
 		if (vm->pid == 0)
-			child_exec(program, description, verbose, theirs);
+			child_exec(program, description, restore, verbose, theirs);
 		r = vm->pid < 0 ? -errno : 0;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(theirs); i++)
@@ -281,33 +304,60 @@ static int spawn(const char *program, const char *description, bool verbose, str
 	return r < 0 ? err_set(e, r, "start %s", program) : 0;
 }
 
-int vm_start(const struct run_config *cfg, const struct vm_boot *boot, const struct run_dir *dir,
-	     struct vm *ret, struct err *e)
+/* Takes over @d and, also on failure, what @vm holds. */
+static int start(json_t *d, const char *restore, bool verbose, const struct run_dir *dir,
+		 struct vm *vm, struct vm *ret, struct err *e)
 {
 	autofree char *program = NULL, *description = run_dir_file(dir, "description.json");
-	autofree char *composed = run_dir_file(dir, "initrd");
-	const char *initrd = boot->kernel_initrd ? composed : boot->initrd;
-	struct vm vm = {.ready = -1, .parent = -1, .errors = -1, .console = -1, .control = -1};
-	json_t *d;
 	int r = run_find_program("insula-vmm", &program, e);
 
-	if (r == 0 && boot->kernel_initrd)
-		r = compose_initrd(cfg, boot->kernel_initrd, composed, e);
-	if (r < 0)
-		return r;
-	vm.vsock = run_dir_file(dir, "vsock");
-	vm.control_path = run_dir_file(dir, "control");
-	d = describe(cfg, boot, &vm, initrd);
-	if (!d || json_dump_file(d, description, JSON_INDENT(1)) < 0)
+	if (r == 0 && (!d || json_dump_file(d, description, JSON_INDENT(1)) < 0))
 		r = err_msg(e, -EIO, "cannot write %s", description);
 	json_decref(d);
 	if (r == 0)
-		r = spawn(program, description, cfg->verbose, &vm, e);
+		r = spawn(program, description, restore, verbose, vm, e);
 	if (r < 0)
-		vm_fini(&vm);
+		vm_fini(vm);
 	else
-		*ret = vm;
+		*ret = *vm;
 	return r;
+}
+
+static void prepare(struct vm *vm, const struct run_dir *dir)
+{
+	*vm = (struct vm){.ready = -1, .parent = -1, .errors = -1, .console = -1, .control = -1};
+	vm->vsock = run_dir_file(dir, "vsock");
+	vm->control_path = run_dir_file(dir, "control");
+}
+
+int vm_start(const struct run_config *cfg, const struct vm_boot *boot, const struct run_dir *dir,
+	     struct vm *ret, struct err *e)
+{
+	autofree char *composed = run_dir_file(dir, "initrd");
+	const char *initrd = boot->kernel_initrd ? composed : boot->initrd;
+	struct vm vm;
+	int r = 0;
+
+	if (boot->kernel_initrd)
+		r = compose_initrd(cfg, boot->kernel_initrd, composed, e);
+	if (r < 0)
+		return r;
+	prepare(&vm, dir);
+	return start(describe(cfg, boot, &vm, initrd), NULL, cfg->verbose, dir, &vm, ret, e);
+}
+
+int vm_restore(json_t *description, const char *snapshot, bool verbose, const struct run_dir *dir,
+	       struct vm *ret, struct err *e)
+{
+	json_t *d = json_deep_copy(description), *vsock = json_object_get(d, "vsock");
+	struct vm vm;
+
+	prepare(&vm, dir);
+	json_object_set_new(d, "control", json_string(vm.control_path));
+	json_object_set_new(d, "serial", json_pack("{s:s}", "type", "stdio"));
+	if (vsock)
+		json_object_set_new(vsock, "socket", json_string(vm.vsock));
+	return start(d, snapshot, verbose, dir, &vm, ret, e);
 }
 
 void vm_connect(struct vm *vm)

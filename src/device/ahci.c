@@ -292,7 +292,75 @@ static void ahci_free(struct pci_dev *d)
 	free(a);
 }
 
-static const struct pci_ops ahci_ops = {.reset = ahci_reset, .free = ahci_free};
+/* --- saved state --- */
+
+#define PORT_FIELD(n, member)                                                                      \
+	{                                                                                          \
+		.name = "port" #n "." #member, .offset = offsetof(struct ahci, port[n].member),    \
+		.size = sizeof(((struct port *)0)->member), .count = 1, .since = 1,                \
+		.is_bool = STATE_IS_BOOL(((struct port *)0)->member)                               \
+	}
+#define PORT_FIELDS(n)                                                                             \
+	PORT_FIELD(n, clb), PORT_FIELD(n, clbu), PORT_FIELD(n, fb), PORT_FIELD(n, fbu),            \
+	    PORT_FIELD(n, is), PORT_FIELD(n, ie), PORT_FIELD(n, cmd), PORT_FIELD(n, tfd),          \
+	    PORT_FIELD(n, sig), PORT_FIELD(n, ssts), PORT_FIELD(n, sctl), PORT_FIELD(n, serr),     \
+	    PORT_FIELD(n, sact), PORT_FIELD(n, ci), PORT_FIELD(n, soft_reset),                     \
+	    PORT_FIELD(n, multiple), PORT_FIELD(n, error_tag), PORT_FIELD(n, sense_key),           \
+	    PORT_FIELD(n, asc), PORT_FIELD(n, ascq), PORT_FIELD(n, attention),                     \
+	    PORT_FIELD(n, event), PORT_FIELD(n, locked), PORT_FIELD(n, ejected),                   \
+	    PORT_FIELD(n, asked)
+
+static const struct state_field ahci_fields[] = {
+    STATE_FIELD(struct ahci, ghc, 1),
+    STATE_FIELD(struct ahci, is, 1),
+    PORT_FIELDS(0),
+    PORT_FIELDS(1),
+    PORT_FIELDS(2),
+    PORT_FIELDS(3),
+    PORT_FIELDS(4),
+    PORT_FIELDS(5),
+};
+_Static_assert(AHCI_PORTS == 6, "every port is saved");
+
+static int ahci_loaded(void *opaque, struct err *e)
+{
+	struct ahci *a = opaque;
+
+	for (unsigned int i = 0; i < AHCI_PORTS; i++) {
+		struct port *p = &a->port[i];
+
+		if (!p->present && (p->ssts || p->sig != UINT32_MAX))
+			return err_msg(e, -EINVAL, "ahci: port %u was saved with a drive", i);
+	}
+	update_irq(a);
+	return 0;
+}
+
+static const struct state_table ahci_table = {
+    .name = "ahci",
+    .version = 1,
+    .fields = ahci_fields,
+    .n_fields = ARRAY_SIZE(ahci_fields),
+    .loaded = ahci_loaded,
+};
+
+static void ahci_save(struct pci_dev *d, struct strbuf *out)
+{
+	struct ahci *a = from_pci(d);
+
+	ahci_quiesce(a);
+	pthread_mutex_lock(&d->lock);
+	state_save(&ahci_table, a, out);
+	pthread_mutex_unlock(&d->lock);
+}
+
+static int ahci_load(struct pci_dev *d, const void *data, size_t len, size_t *used, struct err *e)
+{
+	return state_load(&ahci_table, from_pci(d), data, len, used, e);
+}
+
+static const struct pci_ops ahci_ops = {
+    .reset = ahci_reset, .free = ahci_free, .save = ahci_save, .load = ahci_load};
 
 static void port_init(struct ahci *a, unsigned int n)
 {
@@ -387,4 +455,15 @@ int ahci_change_disc(struct pci_dev *d, unsigned int port, struct blk *blk, bool
 	if (old)
 		blk_close(old);
 	return r;
+}
+
+struct blk *ahci_exchange(struct pci_dev *d, unsigned int port, struct blk *blk)
+{
+	struct port *p = &from_pci(d)->port[port];
+	struct blk *old = p->blk;
+
+	pthread_mutex_lock(&d->lock);
+	p->blk = blk;
+	pthread_mutex_unlock(&d->lock);
+	return old;
 }

@@ -33,3 +33,5 @@ void ahci_add_cdrom(struct pci_dev *d, unsigned int port, struct blk *blk);
  */
 must_check int ahci_change_disc(struct pci_dev *d, unsigned int port, struct blk *blk, bool force,
 				struct err *e);
+/* As virtio_blk_exchange, for a disk. */
+struct blk *ahci_exchange(struct pci_dev *d, unsigned int port, struct blk *blk);

@@ -79,6 +79,8 @@ void ahci_start(struct port *p, uint32_t slots);
 /* Waits for the requests in flight and forgets them. */
 void ahci_stop(struct port *p);
 void ahci_finish_work(void *ahci);
+/* Finishes every command in flight, as if the backend were fast. */
+void ahci_quiesce(struct ahci *a);
 /* The device's first FIS after a reset: its signature. */
 void ahci_post_signature(struct port *p);
 

@@ -301,6 +301,23 @@ void ahci_finish_work(void *opaque)
 	pthread_mutex_unlock(&a->pci.lock);
 }
 
+/* A command's end may be the next one's beginning. */
+void ahci_quiesce(struct ahci *a)
+{
+	bool busy;
+
+	do {
+		busy = false;
+		for (unsigned int i = 0; i < AHCI_PORTS; i++)
+			if (a->port[i].blk)
+				blk_drain(a->port[i].blk);
+		ahci_finish_work(a);
+		for (unsigned int i = 0; i < AHCI_PORTS; i++)
+			for (unsigned int k = 0; k < AHCI_SLOTS; k++)
+				busy |= a->port[i].slot[k].busy;
+	} while (busy);
+}
+
 /* Requests of other ports that are done meanwhile stay in the list. */
 static void forget_done(struct port *p)
 {

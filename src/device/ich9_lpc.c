@@ -138,8 +138,20 @@ static void lpc_free(struct pci_dev *d)
 	free(l);
 }
 
+/* All is in configuration space.  Who is high follows from the devices' own saved lines, which
+ * raise them again. */
+static int lpc_load(struct pci_dev *d, const void *data, size_t len, size_t *used, struct err *e)
+{
+	struct ich9_lpc *l = container_of(d, struct ich9_lpc, pci);
+
+	update_pm_base(l);
+	update_routes(l);
+	*used = 0;
+	return 0;
+}
+
 static const struct pci_ops lpc_ops = {
-    .config_write = lpc_config_write, .reset = lpc_reset, .free = lpc_free};
+    .config_write = lpc_config_write, .reset = lpc_reset, .free = lpc_free, .load = lpc_load};
 
 void ich9_lpc_set_pm_base(struct ich9_lpc *l, uint16_t base)
 {
@@ -175,26 +187,3 @@ int ich9_lpc_new(const struct ich9_lpc_config *cfg, struct ich9_lpc **ret)
 	*ret = l;
 	return 0;
 }
-
-static int lpc_loaded(void *opaque, struct err *e)
-{
-	struct ich9_lpc *l = opaque;
-	int r = pci_dev_state_table.loaded(&l->pci, e);
-
-	if (r < 0)
-		return r;
-	update_pm_base(l);
-	update_routes(l);
-	return 0;
-}
-
-/* Who is high follows from the devices' own saved lines, which raise them again. */
-static const struct state_field lpc_fields[] = {STATE_ARRAY(struct ich9_lpc, pci.config, 1)};
-
-const struct state_table ich9_lpc_state_table = {
-    .name = "ich9_lpc",
-    .version = 1,
-    .fields = lpc_fields,
-    .n_fields = ARRAY_SIZE(lpc_fields),
-    .loaded = lpc_loaded,
-};

@@ -38,4 +38,3 @@ must_check int ich9_lpc_new(const struct ich9_lpc_config *cfg, struct ich9_lpc *
 struct irq ich9_lpc_intx(struct ich9_lpc *l);
 /* What firmware would do on a direct boot: decode the power-management block at @base. */
 void ich9_lpc_set_pm_base(struct ich9_lpc *l, uint16_t base);
-extern const struct state_table ich9_lpc_state_table;

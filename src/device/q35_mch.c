@@ -97,8 +97,21 @@ static void mch_free(struct pci_dev *d)
 	free(container_of(d, struct q35_mch, pci));
 }
 
+/* All is in configuration space. */
+static int mch_load(struct pci_dev *d, const void *data, size_t len, size_t *used, struct err *e)
+{
+	struct q35_mch *m = container_of(d, struct q35_mch, pci);
+
+	update_ecam(m);
+	update_smram(m);
+	if (m->cfg.memory_changed)
+		m->cfg.memory_changed(m->cfg.opaque);
+	*used = 0;
+	return 0;
+}
+
 static const struct pci_ops mch_ops = {
-    .config_write = mch_config_write, .reset = mch_reset, .free = mch_free};
+    .config_write = mch_config_write, .reset = mch_reset, .free = mch_free, .load = mch_load};
 
 void q35_mch_set_ecam(struct q35_mch *m, uint64_t base)
 {
@@ -126,24 +139,3 @@ int q35_mch_new(const struct q35_mch_config *cfg, struct q35_mch **ret)
 	*ret = m;
 	return 0;
 }
-
-static int mch_loaded(void *opaque, struct err *e)
-{
-	struct q35_mch *m = opaque;
-
-	update_ecam(m);
-	update_smram(m);
-	if (m->cfg.memory_changed)
-		m->cfg.memory_changed(m->cfg.opaque);
-	return 0;
-}
-
-static const struct state_field mch_fields[] = {STATE_ARRAY(struct q35_mch, pci.config, 1)};
-
-const struct state_table q35_mch_state_table = {
-    .name = "q35_mch",
-    .version = 1,
-    .fields = mch_fields,
-    .n_fields = ARRAY_SIZE(mch_fields),
-    .loaded = mch_loaded,
-};

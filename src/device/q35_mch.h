@@ -31,4 +31,3 @@ must_check int q35_mch_new(const struct q35_mch_config *cfg, struct q35_mch **re
 void q35_mch_set_ecam(struct q35_mch *m, uint64_t base);
 /* Base and size of the ECAM window; false = off. */
 bool q35_mch_ecam(struct q35_mch *m, uint64_t *base, uint64_t *size);
-extern const struct state_table q35_mch_state_table;

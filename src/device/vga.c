@@ -172,8 +172,53 @@ static void vga_free(struct pci_dev *d)
 	free(v);
 }
 
-static const struct pci_ops vga_pci_ops = {
-    .config_write = vga_config_write, .reset = vga_reset, .free = vga_free};
+/* --- saved state; video memory is saved with the machine's --- */
+
+static const struct state_field vga_fields[] = {
+    STATE_FIELD(struct vga, misc, 1),      STATE_FIELD(struct vga, feature, 1),
+    STATE_FIELD(struct vga, seq_index, 1), STATE_FIELD(struct vga, gc_index, 1),
+    STATE_FIELD(struct vga, crt_index, 1), STATE_FIELD(struct vga, att_index, 1),
+    STATE_FIELD(struct vga, att_data, 1),  STATE_ARRAY(struct vga, seq, 1),
+    STATE_ARRAY(struct vga, gc, 1),        STATE_ARRAY(struct vga, crt, 1),
+    STATE_ARRAY(struct vga, att, 1),       STATE_FIELD(struct vga, dac_mask, 1),
+    STATE_FIELD(struct vga, dac_read, 1),  STATE_FIELD(struct vga, dac_write, 1),
+    STATE_FIELD(struct vga, dac_step, 1),  STATE_FIELD(struct vga, dac_reading, 1),
+    STATE_ARRAY(struct vga, dac, 1),       STATE_ARRAY(struct vga, latch, 1),
+    STATE_FIELD(struct vga, bga_index, 1), STATE_ARRAY(struct vga, bga, 1),
+};
+
+static int vga_loaded(void *opaque, struct err *e)
+{
+	if (!vga_regs_check(opaque))
+		return err_msg(e, -EINVAL, "vga: saved state is impossible");
+	return 0;
+}
+
+static const struct state_table vga_table = {
+    .name = "vga",
+    .version = 1,
+    .fields = vga_fields,
+    .n_fields = ARRAY_SIZE(vga_fields),
+    .loaded = vga_loaded,
+};
+
+static void vga_save(struct pci_dev *d, struct strbuf *out)
+{
+	pthread_mutex_lock(&d->lock);
+	state_save(&vga_table, from_pci(d), out);
+	pthread_mutex_unlock(&d->lock);
+}
+
+static int vga_load(struct pci_dev *d, const void *data, size_t len, size_t *used, struct err *e)
+{
+	return state_load(&vga_table, from_pci(d), data, len, used, e);
+}
+
+static const struct pci_ops vga_pci_ops = {.config_write = vga_config_write,
+					   .reset = vga_reset,
+					   .free = vga_free,
+					   .save = vga_save,
+					   .load = vga_load};
 
 void vga_attach_legacy(struct pci_dev *d, struct bus *b)
 {

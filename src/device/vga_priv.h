@@ -86,6 +86,8 @@ void vga_port_write(struct vga *v, unsigned int port, uint8_t value);
 uint16_t vga_bga_read(const struct vga *v);
 void vga_bga_write(struct vga *v, uint16_t value);
 void vga_regs_reset(struct vga *v);
+/* Could a guest have written what was loaded? */
+bool vga_regs_check(const struct vga *v);
 static inline bool vga_bga_on(const struct vga *v)
 {
 	return v->bga[BGA_ENABLE] & BGA_ENABLED;

@@ -294,3 +294,22 @@ void vga_regs_reset(struct vga *v)
 	v->bga[BGA_ID] = BGA_ID_MAX;
 	v->bga[BGA_BPP] = 8;
 }
+
+bool vga_regs_check(const struct vga *v)
+{
+	unsigned int bpp = v->bga[BGA_BPP];
+
+	for (unsigned int i = 0; i < SEQ_N; i++)
+		if (v->seq[i] & ~seq_mask[i])
+			return false;
+	for (unsigned int i = 0; i < GC_N; i++)
+		if (v->gc[i] & ~gc_mask[i])
+			return false;
+	for (unsigned int i = 0; i < 16; i++)
+		if (v->att[i] > 0x3f)
+			return false;
+	if (v->dac_step > 2 || v->att_data > 1 || v->bga[BGA_XRES] > SCREEN_MAX ||
+	    v->bga[BGA_YRES] > SCREEN_MAX)
+		return false;
+	return bpp == 4 || bpp == 8 || bpp == 15 || bpp == 16 || bpp == 24 || bpp == 32;
+}

@@ -123,7 +123,7 @@ static void arm(struct rfb_server *s)
 	uint64_t period = s->still > IDLE_AFTER ? IDLE_FRAME : FRAME;
 
 	if (s->timer.deadline == TIMER_NEVER && s->n_viewers)
-		timer_set(&s->timer, clock_now() + period);
+		timer_set(&s->timer, timerq_now(s->timer.q) + period);
 }
 
 /* Input makes things happen: look again soon. */

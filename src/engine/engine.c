@@ -137,6 +137,12 @@ void vcpu_free(struct vcpu *v)
 		v->en->ops->vcpu_free(v);
 }
 
+void vcpu_forget(struct vcpu *v)
+{
+	if (v && v->en->ops->vcpu_forget)
+		v->en->ops->vcpu_forget(v);
+}
+
 void engine_run(struct vcpu *v, struct vm_exit *x)
 {
 	v->en->ops->run(v, x);

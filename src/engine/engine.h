@@ -105,6 +105,9 @@ void engine_eoi_exits(struct engine *en, const uint64_t vectors[4]);
 /* @index is the APIC id; state is after RESET. */
 must_check int vcpu_new(struct engine *en, unsigned int index, struct vcpu **ret, struct err *e);
 void vcpu_free(struct vcpu *v);
+/* In a child of fork, whose parent runs the vCPU on: gives back what is only the child's copy and
+ * touches nothing that both share.  @v is no vCPU any more here. */
+void vcpu_forget(struct vcpu *v);
 
 /* Runs until an exit.  Host failures come as EXIT_ERROR, so that state can still be read. */
 void engine_run(struct vcpu *v, struct vm_exit *x);

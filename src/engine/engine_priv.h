@@ -18,6 +18,7 @@ struct engine_ops {
 	void (*eoi_exits)(struct engine *en, const uint64_t vectors[4]); /* caps.local_apic */
 	int (*vcpu_new)(struct engine *en, unsigned int index, struct vcpu **ret, struct err *e);
 	void (*vcpu_free)(struct vcpu *v);
+	void (*vcpu_forget)(struct vcpu *v); /* NULL: nothing can be given back */
 	void (*run)(struct vcpu *v, struct vm_exit *x);
 	void (*kick)(struct vcpu *v);
 	void (*get_state)(struct vcpu *v, struct cpu *ret);

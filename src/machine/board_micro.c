@@ -37,7 +37,7 @@ static void bridge_free(struct pci_dev *d)
 	free(d);
 }
 
-static const struct pci_ops bridge_ops = {.free = bridge_free};
+static const struct pci_ops bridge_ops = {.free = bridge_free, .config_only = true};
 
 static int add_bridge(struct machine *m, struct err *e)
 {

@@ -7,6 +7,7 @@
  * same machine.
  */
 #include "base/exit.h"
+#include "base/fd_table.h"
 #include "block/block.h"
 #include "device/ahci.h"
 #include "device/e1000.h"
@@ -78,6 +79,7 @@ static int open_disk(struct machine *m, const struct vm_disk *k, struct blk **re
 	    .format = k->format,
 	    .read_only = k->read_only,
 	    .overlay = k->overlay,
+	    .given = m->cfg.given,
 	};
 
 	*ret = NULL;
@@ -96,10 +98,12 @@ static int add_drive(struct machine *m, struct pci_dev *ahci, unsigned int port,
 	r = open_disk(m, k, &blk, e);
 	if (r < 0)
 		return r;
-	if (k->cdrom)
+	if (k->cdrom) {
 		ahci_add_cdrom(ahci, port, blk);
-	else
+	} else {
 		ahci_add_disk(ahci, port, blk, k->serial[0] ? k->serial : NULL);
+		m->disks[k - m->desc->disks] = (struct machine_disk){.blk = blk, .port = port};
+	}
 	snprintf(path, sizeof(path), "/pci@i0cf8/pci8086,2922@1f,2/drive@%x/disk@0", port);
 	machine_add_boot_device(m, k->cdrom ? VM_BOOT_CDROM : VM_BOOT_DISK, path);
 	return 0;
@@ -147,6 +151,7 @@ static int plug_disk(struct plugger *p, const struct vm_disk *k, struct err *e)
 		blk_close(blk);
 		return err_wrap(e, r, "disk '%s'", k->path);
 	}
+	p->m->disks[k - p->m->desc->disks] = (struct machine_disk){.blk = blk, .virtio = d};
 	add_boot_device(p, VM_BOOT_DISK, "scsi", "disk@0,0");
 	r = plug(p, d, e);
 	return r < 0 ? err_wrap(e, r, "disk '%s'", k->path) : 0;
@@ -269,7 +274,8 @@ static int plug_vsock(struct plugger *p, struct err *e)
 	if (!p->m->desc->vsock_cid)
 		return 0;
 	r = virtio_vsock_new(p->m->mem, p->m->cfg.loop, p->m->desc->vsock_cid,
-			     p->m->desc->vsock_socket, &d, e);
+			     p->m->desc->vsock_socket,
+			     fd_table_find(p->m->cfg.given, p->m->desc->vsock_socket), &d, e);
 	if (r < 0)
 		return err_wrap(e, r, "vsock");
 	return plug(p, d, e);

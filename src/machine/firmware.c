@@ -7,6 +7,7 @@
 
 #include "base/exit.h"
 #include "base/fd.h"
+#include "base/fd_table.h"
 #include "base/log.h"
 #include "device/fw_cfg.h"
 #include "device/pflash.h"
@@ -56,9 +57,29 @@ static uint32_t area_size(unsigned int i)
 	return i == FSEG_AREA ? FSEG_SIZE : AREA_SIZE;
 }
 
-static int read_image(const char *path, uint64_t max, struct strbuf *ret, struct err *e)
+static int read_given(const struct fd_table *given, const char *path, uint64_t max,
+		      struct strbuf *ret)
 {
-	int r = read_file(path, (size_t)max, ret);
+	autoclose int fd = fd_table_open(given, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	autofree char *data = NULL;
+	struct stat st;
+	int r;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (st.st_size < 0 || (uint64_t)st.st_size > max)
+		return -EFBIG;
+	data = malloc((size_t)st.st_size + 1);
+	r = data ? pread_full(fd, data, (size_t)st.st_size, 0) : -ENOMEM;
+	if (r == 0)
+		strbuf_add(ret, data, (size_t)st.st_size);
+	return r;
+}
+
+static int read_image(const struct fd_table *given, const char *path, uint64_t max,
+		      struct strbuf *ret, struct err *e)
+{
+	int r = read_given(given, path, max, ret);
 
 	if (r < 0)
 		return err_exit(e, err_set(e, r, "firmware %s", path), EXIT_BAD_KERNEL);
@@ -79,7 +100,7 @@ static int create_vars(const char *path, struct err *e)
 	autostrbuf struct strbuf empty = {0};
 	autofree char *temp = xasprintf("%s.new", path);
 	autoclose int fd = -1;
-	int r = read_image(vars_path, VARS_MAX, &empty, e);
+	int r = read_image(NULL, vars_path, VARS_MAX, &empty, e);
 
 	if (r < 0)
 		return r;
@@ -92,23 +113,26 @@ static int create_vars(const char *path, struct err *e)
 	return r < 0 ? err_set(e, r, "nvram %s", path) : 0;
 }
 
-static int open_vars(struct firmware *f, const char *path, struct err *e)
+static int open_vars(struct firmware *f, const struct fd_table *given, const char *path,
+		     struct err *e)
 {
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 	int r;
 
-	if (access(path, F_OK) < 0 && errno == ENOENT) {
+	f->vars_fd = fd_table_find(given, path);
+	if (f->vars_fd < 0 && access(path, F_OK) < 0 && errno == ENOENT) {
 		r = create_vars(path, e);
 		if (r < 0)
 			return r;
 	}
-	f->vars_fd = open(path, O_RDWR | O_CLOEXEC);
+	if (f->vars_fd < 0)
+		f->vars_fd = open(path, O_RDWR | O_CLOEXEC);
 	if (f->vars_fd < 0)
 		return err_set(e, -errno, "nvram %s", path);
 	if (fcntl(f->vars_fd, F_OFD_SETLK, &lock) < 0)
 		return err_exit(e, err_set(e, -errno, "nvram %s is used by another machine", path),
 				EXIT_DISK_IN_USE);
-	return read_image(path, VARS_MAX, &f->vars, e);
+	return read_image(given, path, VARS_MAX, &f->vars, e);
 }
 
 /* --- the image --- */
@@ -140,7 +164,12 @@ static int load_image(struct machine *m, struct firmware *f, struct err *e)
 	const char *name = m->desc->firmware;
 	bool bios = strcmp(name, "bios") == 0, uefi = strcmp(name, "uefi") == 0;
 	uint64_t base;
-	int r = read_image(bios ? bios_path : uefi ? uefi_path : name, IMAGE_MAX, &f->image, e);
+	const struct fd_table *given = m->cfg.given;
+	int r = read_image(given,
+			   bios   ? bios_path
+			   : uefi ? uefi_path
+				  : name,
+			   IMAGE_MAX, &f->image, e);
 
 	if (r < 0)
 		return r;
@@ -151,8 +180,8 @@ static int load_image(struct machine *m, struct firmware *f, struct err *e)
 	if (r < 0)
 		return r;
 	if (m->desc->nvram)
-		return open_vars(f, m->desc->nvram, e);
-	return uefi ? read_image(vars_path, VARS_MAX, &f->vars, e) : 0;
+		return open_vars(f, given, m->desc->nvram, e);
+	return uefi ? read_image(given, vars_path, VARS_MAX, &f->vars, e) : 0;
 }
 
 int firmware_open(struct machine *m, struct err *e)
@@ -198,6 +227,30 @@ void firmware_show(struct machine *m, const uint8_t pam[7])
 		gmem_show(m->mem, f->slot[i], base, (ram ? f->ram : f->rom) + off,
 			  ram && (bits & PAM_WRITE) ? 0 : GMEM_ROM);
 	}
+}
+
+/* --- saved state --- */
+
+uint8_t *firmware_shadow(struct firmware *f, uint64_t *size)
+{
+	*size = 2 * SHADOW_SIZE;
+	return f->ram;
+}
+
+uint8_t *firmware_vars(struct firmware *f, uint64_t *size)
+{
+	*size = f->vars.len;
+	return f->vars.len ? (uint8_t *)f->vars.data : NULL;
+}
+
+int firmware_loaded(struct firmware *f, struct err *e)
+{
+	if (f->vars_fd < 0)
+		return 0;
+	if (pwrite(f->vars_fd, f->vars.data, f->vars.len, 0) != (ssize_t)f->vars.len ||
+	    fsync(f->vars_fd) < 0)
+		return err_set(e, -EIO, "nvram: write the restored variables");
+	return 0;
 }
 
 /* --- chips --- */

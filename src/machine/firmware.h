@@ -26,5 +26,12 @@ must_check int firmware_add_files(struct machine *m, struct err *e);
 /* Below 1 MiB: @pam are the seven registers of the host bridge.  While no vCPU runs. */
 void firmware_show(struct machine *m, const uint8_t pam[7]);
 
+/* Memory of a machine with firmware besides RAM: that of the shadow areas, and the flash's content
+ * (NULL = no flash).  It is saved with the machine; after loading, the flash's file gets it, too.
+ */
+uint8_t *firmware_shadow(struct firmware *f, uint64_t *size);
+uint8_t *firmware_vars(struct firmware *f, uint64_t *size);
+must_check int firmware_loaded(struct firmware *f, struct err *e);
+
 /* fw_files.c */
 must_check int fw_files_add(struct machine *m, struct err *e);

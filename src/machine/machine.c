@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/exit.h"
+#include "base/fd_table.h"
 #include "device/acpi_pm.h"
 #include "device/ioapic.h"
 #include "device/lapic.h"
@@ -114,11 +115,13 @@ static int make_engine(struct machine *m, struct err *e)
 	return r < 0 ? err_set(e, r, "make the bus") : 0;
 }
 
-static int open_payload(const char *path, const char *what, int *fd, struct err *e)
+static int open_payload(struct machine *m, const char *path, const char *what, int *fd,
+			struct err *e)
 {
 	struct stat st;
 
-	*fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK); /* it may be a FIFO */
+	/* It may be a FIFO. */
+	*fd = fd_table_open(m->cfg.given, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (*fd < 0 || fstat(*fd, &st) < 0)
 		return err_exit(e, err_set(e, -errno, "%s %s", what, path), EXIT_BAD_KERNEL);
 	if (!S_ISREG(st.st_mode))
@@ -138,9 +141,9 @@ static int open_kernel(struct machine *m, struct err *e)
 	b->cmdline = m->desc->append;
 	if (!b->kernel)
 		return 0;
-	r = open_payload(b->kernel, "kernel", &b->kernel_fd, e);
+	r = open_payload(m, b->kernel, "kernel", &b->kernel_fd, e);
 	if (r == 0 && b->initrd)
-		r = open_payload(b->initrd, "initrd", &b->initrd_fd, e);
+		r = open_payload(m, b->initrd, "initrd", &b->initrd_fd, e);
 	return r;
 }
 
@@ -237,6 +240,13 @@ static void fill_in_board(struct machine *m)
 
 /* --- life --- */
 
+/* From a saved state.  The reset comes first: it clears video memory, for one. */
+static int go_on(struct machine *m, struct err *e)
+{
+	machine_reset_parts(m);
+	return m->cfg.restore(m->cfg.opaque, m, e);
+}
+
 static int build(struct machine *m, struct err *e)
 {
 	int r;
@@ -259,7 +269,7 @@ static int build(struct machine *m, struct err *e)
 	if (r == 0)
 		r = firmware_add_files(m, e);
 	if (r == 0)
-		r = machine_power_on(m, e);
+		r = m->cfg.restore ? go_on(m, e) : machine_power_on(m, e);
 	if (r == 0)
 		r = start_cpus(m, e);
 	return r;
@@ -300,6 +310,13 @@ static void stop_cpus(struct machine *m)
 	}
 }
 
+void machine_forget(struct machine *m)
+{
+	for (unsigned int i = 0; i < m->n_cpus; i++)
+		vcpu_forget(steal_ptr(&m->cpus[i].vcpu));
+	engine_free(steal_ptr(&m->engine));
+}
+
 void machine_free(struct machine *m)
 {
 	if (!m)
@@ -318,7 +335,9 @@ void machine_free(struct machine *m)
 			lapic_free(m->lapics[i]);
 		vcpu_fini(&m->cpus[i]);
 	}
+	loop_unpost(m->cfg.loop, &m->work); /* a last flush may have asked */
 	board_fini(m);
+	free(m->flush);
 	free(m->cpus);
 	if (m->apics)
 		apic_bus_free(m->apics);

@@ -20,6 +20,7 @@
 #include "device/chardev.h"
 #include "model/vm_desc.h"
 
+struct fd_table;
 struct machine;
 struct input;
 struct screen;
@@ -46,6 +47,11 @@ struct machine_config {
 	/* In each vCPU's thread, before it first runs guest code; may be NULL.  A failure keeps the
 	 * machine from starting. */
 	int (*vcpu_enter)(void *opaque, struct err *e);
+	/* Files of the description that are open already; NULL = none. */
+	const struct fd_table *given;
+	/* Instead of power-on: puts the machine's memory and state in place (machine_load); no vCPU
+	 * runs yet.  NULL = from the start. */
+	int (*restore)(void *opaque, struct machine *m, struct err *e);
 	void *opaque;
 };
 
@@ -67,6 +73,52 @@ must_check int machine_balloon(struct machine *m, uint64_t bytes, struct err *e)
 /* Another disc in the first CD-ROM drive: a file that is open for reading, taken over, also on
  * failure; -1 = none.  -EBUSY while the guest has locked the drive. */
 must_check int machine_change_disc(struct machine *m, int fd, struct err *e);
+
+/* --- saved state (docs/snapshots.md) --- */
+
+#define MACHINE_REGIONS_MAX 40
+
+/* Memory that is the machine's: RAM, ROM, video memory, flash.  @data may be mapped anew, at the
+ * same address, if @pages. */
+struct machine_region {
+	char name[24];
+	uint8_t *data;
+	uint64_t size;
+	bool pages;
+};
+
+/* Calls @fn in the loop's thread as soon as every vCPU stands still between two instructions: 0, or
+ * -errno when the machine stopped meanwhile.  Afterwards the machine goes on as it was. -EBUSY
+ * while another waits. */
+must_check int machine_freeze(struct machine *m, void (*fn)(void *opaque, int result), void *opaque,
+			      struct err *e);
+/* When they were asked to, on clock_now's clock. */
+uint64_t machine_frozen_since(const struct machine *m);
+unsigned int machine_regions(struct machine *m, struct machine_region ret[MACHINE_REGIONS_MAX]);
+/* Inside @fn: appends the state of CPUs and devices, whose requests in flight are finished first,
+ * and with them memory is complete.  -EBUSY with words names a device that cannot be saved now. */
+must_check int machine_save(struct machine *m, struct strbuf *out, struct err *e);
+/* Bytes; 0 = a drive without a disk. */
+uint64_t machine_disk_size(const struct machine *m, unsigned int disk);
+/* Disk @disk of the description will go on in the qcow2 image open as @fd, an empty overlay with
+ * the disk as backing file; @fd is taken over, also on failure. */
+must_check int machine_overlay(struct machine *m, unsigned int disk, int fd, const char *name,
+			       struct err *e);
+/* Will the disks be in files as of the instant of machine_save?  Not temporary ones; and those that
+ * the guest writes to need an overlay if it goes on (@live).  -EBUSY, -ENOTSUP with words. */
+must_check int machine_check_disks(struct machine *m, bool live, struct err *e);
+/* Inside @fn, after machine_save: the overlays take their places; what is below is only read from
+ * now on, by others too, and is the disks as of this instant.  A bit of @put for each that did,
+ * also on failure. */
+must_check int machine_overlays_put(struct machine *m, uint32_t *put, struct err *e);
+/* In a child of fork, in which the machine's threads are not: gives back what the engine holds. The
+ * rest may not be touched, since it is half the parent's, but for the memory of machine_regions. */
+void machine_forget(struct machine *m);
+/* Never mind. */
+void machine_overlays_drop(struct machine *m);
+/* From config.restore, with memory in place: everything as it was, clocks ahead by the time since.
+ * @data is not trusted.  -EINVAL says what does not fit this machine. */
+must_check int machine_load(struct machine *m, const void *data, size_t len, struct err *e);
 
 /* "running", "paused", "stopped". */
 const char *machine_state(const struct machine *m);

@@ -41,6 +41,8 @@ extern const struct board_ops board_micro;
 
 enum machine_status { STATE_NEW, STATE_RUNNING, STATE_PAUSED, STATE_STOPPED };
 
+struct blk;
+struct blk_req;
 struct firmware;
 struct fw_cfg;
 
@@ -76,6 +78,13 @@ struct machine {
 	struct boot_config boot;
 	struct firmware *firmware; /* NULL: a kernel is loaded directly */
 	struct fw_cfg *fw_cfg;     /* among the chips; NULL = none */
+	/* By number in the description; blk NULL = none, or a drive that discs come to. */
+	struct machine_disk {
+		struct blk *blk;
+		struct virtio_dev *virtio; /* else on the SATA controller */
+		unsigned int port;
+		struct blk *overlay; /* to be put over it */
+	} disks[VM_DESC_MAX_DEVS];
 	struct boot_device boot_devices[2 * VM_DESC_MAX_DEVS];
 	unsigned int n_boot_devices;
 	struct pci_dev *ahci, *vga; /* NULL = none */
@@ -96,6 +105,11 @@ struct machine {
 	/* the loop's */
 	enum machine_status state;
 	bool want_pause, powering_on;
+	void (*frozen)(void *opaque, int result); /* of machine_freeze, while it waits */
+	void *frozen_opaque;
+	uint64_t freeze_ns;             /* when the vCPUs were asked to stand still for it */
+	struct blk_req *flush;          /* before that, of disks that go on in overlays */
+	_Atomic unsigned int n_flushes; /* under way */
 	uint32_t pending;
 };
 
@@ -108,6 +122,7 @@ enum machine_want {
 	WANT_RESET = 1 << 5,
 	WANT_SETTLE = 1 << 6, /* pause or stop was asked for */
 	WANT_MEMORY = 1 << 7, /* the chipset's registers changed the memory map */
+	WANT_FREEZE = 1 << 8, /* machine_freeze */
 };
 
 /* A chip's register that the memory map depends on was written, in a vCPU's thread: that vCPU runs
@@ -121,6 +136,10 @@ struct request_sink machine_request_sink(struct machine *m);
 void machine_settle(void *machine);
 /* Reset of everything, tables, kernel, start state of each vCPU; all vCPUs are parked. */
 int machine_power_on(struct machine *m, struct err *e);
+/* Every part to its power-on state. */
+void machine_reset_parts(struct machine *m);
+/* Shows memory where the chipset's registers say. */
+int machine_map_memory(struct machine *m, struct err *e);
 
 /* board.c: parts the boards share.  Chips are attached to the bus and owned by the machine. */
 void board_add_chip(struct machine *m, struct device *d);

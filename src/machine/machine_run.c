@@ -7,6 +7,7 @@
  * all have parked, the loop acts and, unless the machine is paused or over, lets them go.
  */
 #include "base/clock.h"
+#include "block/block.h"
 #include "device/ahci.h"
 #include "device/lapic.h"
 #include "machine/machine_priv.h"
@@ -96,7 +97,7 @@ static uint64_t zero_tsc(struct machine *m)
 			 host_tsc_khz());
 }
 
-static int map_memory(struct machine *m, struct err *e)
+int machine_map_memory(struct machine *m, struct err *e)
 {
 	if (!m->board->map_memory)
 		return 0;
@@ -104,12 +105,8 @@ static int map_memory(struct machine *m, struct err *e)
 	return engine_memory_changed(m->engine, e);
 }
 
-int machine_power_on(struct machine *m, struct err *e)
+void machine_reset_parts(struct machine *m)
 {
-	uint64_t tsc_offset = zero_tsc(m);
-	struct cpu bsp = {0};
-	int r;
-
 	m->powering_on = true;
 	for (unsigned int i = 0; i < m->n_chips; i++)
 		device_reset(m->chips[i]);
@@ -120,13 +117,22 @@ int machine_power_on(struct machine *m, struct err *e)
 	if (m->lapics[0])
 		lapic_virtual_wire(m->lapics[0]);
 	m->powering_on = false;
+}
+
+int machine_power_on(struct machine *m, struct err *e)
+{
+	uint64_t tsc_offset = zero_tsc(m);
+	struct cpu bsp = {0};
+	int r;
+
+	machine_reset_parts(m);
 	cpu_reset(&bsp, 0);
 	if (!m->firmware) {
 		if (m->board->firmware)
 			m->board->firmware(m);
 		board_assign_intx(m);
 	}
-	r = map_memory(m, e);
+	r = machine_map_memory(m, e);
 	if (r == 0 && !m->firmware)
 		r = machine_load_tables(m, e);
 	if (r == 0 && !m->firmware)
@@ -170,12 +176,21 @@ static void restart(struct machine *m, bool by_guest)
 		report(m, MACHINE_RESTARTED, 0, "");
 }
 
+static void freeze_done(struct machine *m, int result)
+{
+	void (*frozen)(void *opaque, int result) = m->frozen;
+
+	m->frozen = NULL;
+	if (frozen)
+		frozen(m->frozen_opaque, result);
+}
+
 /* The gravest wish wins. */
 static void act(struct machine *m, uint32_t want)
 {
 	struct err e = {0};
 
-	if ((want & WANT_MEMORY) && map_memory(m, &e) < 0) {
+	if ((want & WANT_MEMORY) && machine_map_memory(m, &e) < 0) {
 		snprintf(m->text, sizeof(m->text), "memory map: %.200s", e.msg);
 		want |= WANT_FAILED;
 	}
@@ -191,6 +206,8 @@ static void act(struct machine *m, uint32_t want)
 		stop_with(m, MACHINE_REBOOT, 0);
 	else if (want & (WANT_GUEST_RESET | WANT_RESET))
 		restart(m, (want & WANT_GUEST_RESET) != 0);
+	if (want & WANT_FREEZE)
+		freeze_done(m, m->state == STATE_STOPPED ? -ESHUTDOWN : 0);
 }
 
 /* The first of them may ask for a hold before the last is let go. */
@@ -223,12 +240,64 @@ void machine_settle(void *opaque)
 	struct machine *m = opaque;
 
 	m->pending |= atomic_exchange(&m->requests, 0);
+	if (m->state == STATE_STOPPED)
+		freeze_done(m, -ESHUTDOWN);
 	if (!m->pending || m->state == STATE_NEW || m->state == STATE_STOPPED || !all_parked(m))
 		return;
 	act(m, m->pending);
 	m->pending = 0;
 	if (m->state != STATE_STOPPED)
 		pause_or_go(m);
+}
+
+static void flush_over(struct machine *m)
+{
+	if (--m->n_flushes)
+		return;
+	m->freeze_ns = clock_now();
+	machine_want(m, WANT_FREEZE, 0, NULL);
+}
+
+static void flush_done(struct blk_req *r, int result)
+{
+	struct machine *m = r->opaque;
+
+	/* A disk that cannot be flushed tells so again when its overlay takes over. */
+	flush_over(m);
+}
+
+/* What would have to be written while the machine stands still is written before. */
+static void flush_disks(struct machine *m)
+{
+	if (!m->flush)
+		m->flush = xcalloc(VM_DESC_MAX_DEVS, sizeof(*m->flush));
+	m->n_flushes = 1; /* until all are on their way */
+	for (unsigned int i = 0; i < VM_DESC_MAX_DEVS; i++) {
+		if (!m->disks[i].overlay)
+			continue;
+		m->flush[i] = (struct blk_req){.op = BLK_FLUSH, .done = flush_done, .opaque = m};
+		m->n_flushes++;
+		blk_submit(m->disks[i].blk, &m->flush[i]);
+	}
+	flush_over(m);
+}
+
+uint64_t machine_frozen_since(const struct machine *m)
+{
+	return m->freeze_ns;
+}
+
+int machine_freeze(struct machine *m, void (*fn)(void *opaque, int result), void *opaque,
+		   struct err *e)
+{
+	if (m->frozen)
+		return err_msg(e, -EBUSY, "a snapshot of this machine is being made");
+	if (m->state != STATE_RUNNING && m->state != STATE_PAUSED)
+		return err_msg(e, -EBUSY, "the machine has stopped");
+	m->frozen = fn;
+	m->frozen_opaque = opaque;
+	flush_disks(m);
+	return 0;
 }
 
 /* --- the user's doors --- */

@@ -60,6 +60,9 @@ uint64_t vcpu_guest_tsc(void *thread)
 {
 	struct vcpu_thread *t = thread;
 
+	/* Parked with a state that the engine has not got yet: as it will count. */
+	if (t->load)
+		return t->state.tsc_offset + __builtin_ia32_rdtsc();
 	return t->vcpu ? engine_tsc(t->vcpu) : 0;
 }
 
@@ -127,12 +130,40 @@ static void note_stats(struct vcpu_thread *t)
 	pthread_mutex_unlock(&t->lock);
 }
 
+/* An access that was served is not yet done for the instruction: it goes to its end, which may make
+ * more of them. */
+static void finish_instruction(struct vcpu_thread *t)
+{
+	while (t->exit.reason == EXIT_IO || t->exit.reason == EXIT_MMIO ||
+	       t->exit.reason == EXIT_MSR || t->exit.reason == EXIT_CR8 ||
+	       t->exit.reason == EXIT_HYPERCALL) {
+		engine_kick(t->vcpu);
+		engine_run(t->vcpu, &t->exit);
+		vcpu_serve_exit(t);
+	}
+}
+
+/* What a snapshot of the parked vCPU is made of. */
+static void note_state(struct vcpu_thread *t)
+{
+	if (!t->vcpu)
+		return;
+	finish_instruction(t);
+	pthread_mutex_lock(&t->lock);
+	if (!t->load) {
+		engine_get_state(t->vcpu, &t->state);
+		t->state.nmi_pending |= t->nmi;
+	}
+	pthread_mutex_unlock(&t->lock);
+}
+
 /* Returns false when the thread shall end. */
 static bool park(struct vcpu_thread *t)
 {
 	struct err e = {0};
 	bool go_on;
 
+	note_state(t);
 	note_stats(t);
 	pthread_mutex_lock(&t->lock);
 	while (t->hold && !t->quit) {
@@ -210,6 +241,13 @@ static bool get_flag(struct vcpu_thread *t, const bool *flag)
 bool vcpu_is_parked(struct vcpu_thread *t)
 {
 	return get_flag(t, &t->parked);
+}
+
+void vcpu_get_state(struct vcpu_thread *t, struct cpu *ret)
+{
+	pthread_mutex_lock(&t->lock);
+	*ret = t->state;
+	pthread_mutex_unlock(&t->lock);
 }
 
 bool vcpu_is_over(struct vcpu_thread *t)

@@ -91,6 +91,7 @@ void vcpu_hold(struct vcpu_thread *t);
 /* Let it run on; with @state from there. */
 void vcpu_release(struct vcpu_thread *t);
 void vcpu_set_state(struct vcpu_thread *t, const struct cpu *state); /* while parked */
+void vcpu_get_state(struct vcpu_thread *t, struct cpu *ret);         /* likewise */
 /* Ask the thread to end; then vcpu_join. */
 void vcpu_quit(struct vcpu_thread *t);
 bool vcpu_is_parked(struct vcpu_thread *t);

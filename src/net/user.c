@@ -100,7 +100,7 @@ static void user_settle(struct user_net *u)
 	if (ms == UINT32_MAX)
 		timer_cancel(&u->timer);
 	else
-		timer_set(&u->timer, clock_now() + MAX(ms, 1u) * NSEC_PER_MSEC);
+		timer_set(&u->timer, timerq_now(u->timer.q) + MAX(ms, 1u) * NSEC_PER_MSEC);
 }
 
 static void user_event(void *opaque, uint32_t events)

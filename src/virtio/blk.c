@@ -407,3 +407,14 @@ int virtio_blk_new(struct gmem *mem, struct blk *blk, const char *serial, struct
 	*ret = &v->dev;
 	return 0;
 }
+
+struct blk *virtio_blk_exchange(struct virtio_dev *d, struct blk *blk)
+{
+	struct vblk *v = from_dev(d);
+	struct blk *old = v->blk;
+
+	virtio_lock(d);
+	v->blk = blk;
+	virtio_unlock(d);
+	return old;
+}

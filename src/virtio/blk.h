@@ -16,3 +16,6 @@
  */
 must_check int virtio_blk_new(struct gmem *mem, struct blk *blk, const char *serial,
 			      struct virtio_dev **ret, struct err *e);
+/* Another disk of the same size takes the old one's place, which is returned.  No request is in
+ * flight: after virtio_save. */
+struct blk *virtio_blk_exchange(struct virtio_dev *d, struct blk *blk);

@@ -54,6 +54,19 @@ static void fs_quiesce(struct virtio_dev *d)
 	worker_quiesce(&from_dev(d)->worker);
 }
 
+/* Inodes and open files are the host's, known by numbers that only this session understands. */
+static int fs_can_save(struct virtio_dev *d, struct err *e)
+{
+	struct fs *f = from_dev(d);
+
+	worker_quiesce(&f->worker);
+	if (!f->session->ready)
+		return 0;
+	return err_msg(e, -EBUSY,
+		       "the shared folder '%.*s' is mounted: unmount it in the guest first",
+		       VIRTIO_FS_TAG_MAX, (const char *)f->config);
+}
+
 static void fs_config_read(struct virtio_dev *d, uint32_t off, void *buf, uint32_t len)
 {
 	memcpy(buf, from_dev(d)->config + off, len);
@@ -76,6 +89,7 @@ static const struct virtio_ops fs_ops = {
     .config_read = fs_config_read,
     .reset = fs_dev_reset,
     .quiesce = fs_quiesce,
+    .can_save = fs_can_save,
     .free = fs_dev_free,
 };
 

@@ -50,6 +50,19 @@ static void ninep_quiesce(struct virtio_dev *d)
 	worker_quiesce(&from_dev(d)->worker);
 }
 
+/* Fids name the host's files, known by numbers that only this session understands. */
+static int ninep_can_save(struct virtio_dev *d, struct err *e)
+{
+	struct ninep *p = from_dev(d);
+
+	worker_quiesce(&p->worker);
+	if (!p->session->msize)
+		return 0;
+	return err_msg(e, -EBUSY,
+		       "the shared folder '%.*s' is mounted: unmount it in the guest first",
+		       (int)load_le16(p->config), (const char *)p->config + 2);
+}
+
 static void ninep_config_read(struct virtio_dev *d, uint32_t off, void *buf, uint32_t len)
 {
 	memcpy(buf, from_dev(d)->config + off, len);
@@ -72,6 +85,7 @@ static const struct virtio_ops ninep_ops = {
     .config_read = ninep_config_read,
     .reset = ninep_reset,
     .quiesce = ninep_quiesce,
+    .can_save = ninep_can_save,
     .free = ninep_free,
 };
 

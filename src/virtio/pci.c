@@ -468,11 +468,25 @@ static void function_free(struct pci_dev *p)
 	free(v);
 }
 
+static int can_save(struct pci_dev *p, struct err *e)
+{
+	struct virtio_dev *d = from_pci(p)->dev;
+	int r;
+
+	virtio_lock(d);
+	r = d->ops->can_save ? d->ops->can_save(d, e) : 0;
+	virtio_unlock(d);
+	return r;
+}
+
 static const struct pci_ops function_ops = {
     .config_write = config_write,
     .config_read = config_read,
     .reset = function_reset,
     .free = function_free,
+    .save = virtio_pci_save,
+    .load = virtio_pci_load,
+    .can_save = can_save,
 };
 
 /* Class codes are hints for a person reading lspci; drivers go by the device id. */

@@ -339,3 +339,14 @@ void vq_chain_copy(struct vq_chain *dst, const struct vq_chain *src)
 	dst->out = dst->iov;
 	dst->in = dst->iov + dst->n_out;
 }
+
+void vq_want_next_kick(struct vq *q)
+{
+	if (!vq_live(q))
+		return;
+	if (virtio_has(q->dev, VIRTIO_F_EVENT_IDX))
+		store16(q, q->used_hva + 4 + 8 * (size_t)q->size,
+			load16(q->avail_hva + 2, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
+	else
+		(void)vq_want_kicks(q, true);
+}

@@ -94,6 +94,8 @@ struct virtio_ops {
 	void (*reset)(struct virtio_dev *d);
 	/* Before saving: finish every request in flight (lock held).  NULL: there never are any. */
 	void (*quiesce)(struct virtio_dev *d);
+	/* -EBUSY with words while it holds what cannot be saved; NULL = never. */
+	int (*can_save)(struct virtio_dev *d, struct err *e);
 	void (*free)(struct virtio_dev *d);
 	/* Fields of the embedding struct that must survive a snapshot; NULL = none. */
 	const struct state_table *state;
@@ -161,6 +163,8 @@ void vq_notify(struct vq *q);
 bool vq_pending(struct vq *q);
 /* Tell the driver whether kicks are wanted; returns false when chains came in meanwhile. */
 bool vq_want_kicks(struct vq *q, bool want);
+/* Kick when the driver posts once more, whatever is waiting already. */
+void vq_want_next_kick(struct vq *q);
 /* Copies the parts in use; @dst's iovec pointers are its own. */
 void vq_chain_copy(struct vq_chain *dst, const struct vq_chain *src);
 

@@ -134,6 +134,7 @@ static void send_event(struct virtio_vsock *v)
 
 	if (!v->event_reset || !vq_pop(q, &v->rx_chain[0]))
 		return;
+	vq_want_next_kick(q);
 	vq_push(q, &v->rx_chain[0],
 		(uint32_t)iov_from_buf(v->rx_chain[0].in, v->rx_chain[0].n_in, 0, &id, 4));
 	v->event_reset = false;
@@ -247,8 +248,11 @@ static void vsock_kick(struct virtio_dev *d, struct vq *q)
 
 	if (q->index == QUEUE_RX && !v->rx_starved)
 		return;
-	if (q->index == QUEUE_EVENT && !v->event_reset)
+	if (q->index == QUEUE_EVENT && !v->event_reset) {
+		if (v->resetting)
+			timer_set(&v->accept_timer, timerq_now(v->accept_timer.q));
 		return;
+	}
 	if (q->index != QUEUE_EVENT)
 		vq_want_kicks(q, false);
 	loop_post(v->loop, &v->work);
@@ -276,6 +280,8 @@ static void vsock_reset(struct virtio_dev *d)
 	}
 	v->rst_len = 0;
 	v->rx_starved = v->event_reset = false;
+	if (v->resetting)
+		timer_set(&v->accept_timer, timerq_now(v->accept_timer.q));
 	loop_post(v->loop, &v->work);
 }
 
@@ -302,6 +308,9 @@ static int vsock_loaded(void *obj, struct err *e)
 	struct virtio_vsock *v = obj;
 
 	v->event_reset = true;
+	v->resetting = virtio_ready(&v->dev);
+	if (v->resetting)
+		timer_set(&v->accept_timer, timerq_now(v->accept_timer.q) + VSOCK_RESET_PATIENCE);
 	loop_post(v->loop, &v->work);
 	return 0;
 }
@@ -325,8 +334,9 @@ static const struct virtio_ops vsock_ops = {
 };
 
 int virtio_vsock_new(struct gmem *mem, struct loop *l, uint64_t guest_cid, const char *path,
-		     struct virtio_dev **ret, struct err *e)
+		     int listener, struct virtio_dev **ret, struct err *e)
 {
+	autoclose int given = listener;
 	struct virtio_vsock *v;
 	int r;
 
@@ -347,7 +357,7 @@ int virtio_vsock_new(struct gmem *mem, struct loop *l, uint64_t guest_cid, const
 	for (unsigned int i = 0; i < VSOCK_HASH_SIZE; i++)
 		list_init(&v->hash[i]);
 	loop_work_init(&v->work, vsock_work, v);
-	r = vsock_host_listen(v, e);
+	r = vsock_host_listen(v, steal_fd(&given), e);
 	if (r < 0) {
 		vsock_free(&v->dev);
 		return r;

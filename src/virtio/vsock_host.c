@@ -8,6 +8,7 @@
 #include "virtio/vsock_priv.h"
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -137,7 +138,7 @@ static void accept_all(void *opaque, uint32_t events)
 	struct virtio_vsock *v = opaque;
 
 	virtio_lock(&v->dev);
-	for (;;) {
+	while (!v->resetting) {
 		int fd = accept4(v->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 		if (fd >= 0) {
@@ -149,7 +150,7 @@ static void accept_all(void *opaque, uint32_t events)
 			continue;
 		/* Out of descriptors: the edge is gone, so come back by the clock. */
 		if (errno != EAGAIN)
-			timer_set(&v->accept_timer, clock_now() + RETRY_NS);
+			timer_set(&v->accept_timer, timerq_now(v->accept_timer.q) + RETRY_NS);
 		break;
 	}
 	vsock_settle(v);
@@ -158,7 +159,12 @@ static void accept_all(void *opaque, uint32_t events)
 
 static void accept_retry(void *opaque)
 {
-	accept_all(opaque, 0);
+	struct virtio_vsock *v = opaque;
+
+	virtio_lock(&v->dev);
+	v->resetting = false;
+	virtio_unlock(&v->dev);
+	accept_all(v, 0);
 }
 
 /* A socket file that nobody listens on is left from a machine that was killed. */
@@ -170,12 +176,11 @@ static bool is_stale(const struct sockaddr_un *a)
 	       errno == ECONNREFUSED;
 }
 
-int vsock_host_listen(struct virtio_vsock *v, struct err *e)
+static int bind_path(struct virtio_vsock *v, struct err *e)
 {
 	struct sockaddr_un a;
 	int r;
 
-	timer_init(&v->accept_timer, loop_timers(v->loop), accept_retry, v);
 	address_set(&a, v->path);
 	v->listen_fd = open_socket();
 	if (v->listen_fd < 0)
@@ -191,6 +196,21 @@ int vsock_host_listen(struct virtio_vsock *v, struct err *e)
 	v->bound = true;
 	if (listen(v->listen_fd, 128) < 0)
 		return err_set(e, -errno, "vsock: listen on %s", v->path);
+	return 0;
+}
+
+int vsock_host_listen(struct virtio_vsock *v, int listener, struct err *e)
+{
+	int r = 0;
+
+	timer_init(&v->accept_timer, loop_timers(v->loop), accept_retry, v);
+	v->listen_fd = listener;
+	if (listener < 0)
+		r = bind_path(v, e);
+	else if (fd_set_nonblock(listener, true) < 0)
+		r = err_set(e, -EINVAL, "vsock: %s", v->path);
+	if (r < 0)
+		return r;
 	r = loop_add(v->loop, &v->listen_watch, v->listen_fd, EPOLLIN | EPOLLET, accept_all, v);
 	return r < 0 ? err_set(e, r, "vsock: watch %s", v->path) : 0;
 }

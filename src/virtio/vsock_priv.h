@@ -90,6 +90,9 @@ struct vsock_rst {
 	uint32_t src_port, dst_port;
 };
 
+/* A driver that never takes the reset's buffer back is not waited for. */
+#define VSOCK_RESET_PATIENCE UINT64_C(1000000000) /* ns */
+
 struct virtio_vsock {
 	struct virtio_dev dev;
 	struct loop *loop;
@@ -99,7 +102,7 @@ struct virtio_vsock {
 	bool bound; /* @path is ours to remove */
 	int listen_fd;
 	struct loop_fd listen_watch;
-	struct timer accept_timer; /* the host was out of descriptors */
+	struct timer accept_timer; /* the host was out of descriptors; resetting */
 
 	struct list conns, dead, active;
 	unsigned int n_conns;
@@ -111,6 +114,9 @@ struct virtio_vsock {
 	unsigned int rst_head, rst_len;
 	bool rx_starved;  /* no receive buffers: a kick starts us again */
 	bool event_reset; /* VIRTIO_VSOCK_EVENT_TRANSPORT_RESET is owed */
+	/* It was told, and the driver has not posted the buffer again: connections that begin now
+	 * would end with the old ones.  They wait to be accepted. */
+	bool resetting;
 	struct vq_chain tx_chain;
 	struct vq_chain rx_chain[VSOCK_CHAINS];
 };
@@ -146,7 +152,7 @@ void vsock_reap(struct virtio_vsock *v);
 
 /* --- vsock_host.c --- */
 
-must_check int vsock_host_listen(struct virtio_vsock *v, struct err *e);
+must_check int vsock_host_listen(struct virtio_vsock *v, int listener, struct err *e);
 void vsock_host_close(struct virtio_vsock *v);
 /* The socket of a connection in VSOCK_HANDSHAKE has something to say. */
 void vsock_host_handshake(struct vsock_conn *c);

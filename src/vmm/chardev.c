@@ -9,6 +9,7 @@
 #include "vmm/chardev.h"
 
 #include "base/fd.h"
+#include "base/fd_table.h"
 #include "vmm/listen.h"
 
 #include <errno.h>
@@ -259,11 +260,15 @@ static int open_backend(struct chardev_backend *b, struct err *e)
 	case VM_CHARDEV_STDIO:
 		return open_stdio(b, e);
 	case VM_CHARDEV_FILE:
-		b->out_fd =
-		    open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0600);
+		b->out_fd = fd_table_find(b->cfg.given, path);
+		if (b->out_fd < 0)
+			b->out_fd = open(
+			    path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0600);
 		return b->out_fd < 0 ? err_set(e, -errno, "open %s", path) : 0;
 	case VM_CHARDEV_SOCKET:
-		b->listen_fd = listen_unix(path, e);
+		b->listen_fd = fd_table_find(b->cfg.given, path);
+		if (b->listen_fd < 0)
+			b->listen_fd = listen_unix(path, e);
 		if (b->listen_fd < 0)
 			return b->listen_fd;
 		b->path = xstrdup(path);

@@ -18,10 +18,12 @@
 #define CHARDEV_ESCAPE 0x1d
 
 struct chardev_backend;
+struct fd_table;
 
 struct chardev_config {
 	const struct vm_chardev_desc *desc;
 	struct loop *loop;
+	const struct fd_table *given; /* files that are open already; NULL = none */
 	void (*on_escape)(void *opaque);
 	void *opaque;
 };

@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 
 #define CLIENTS_MAX 16
-#define LINE_BYTES  65536u
+#define LINE_BYTES  (1u << 20)  /* descriptions of a hundred forks */
 #define OUT_BYTES   (24u << 20) /* a picture of the largest screen */
 
 struct client {
@@ -23,8 +23,16 @@ struct client {
 	struct loop_fd watch;
 	int fd;
 	struct strbuf in, out;
-	int passed; /* a descriptor that came, for the next request; -1 = none */
+	struct control_fds passed; /* came for the next request */
 	bool dead;
+};
+
+/* A request whose answer comes later. */
+struct deferred {
+	struct list node;
+	uint64_t number;
+	struct client *client; /* NULL = it has gone */
+	json_t *id;            /* NULL = it had none */
 };
 
 struct control {
@@ -36,15 +44,42 @@ struct control {
 	struct loop_fd watch;
 	struct list clients;
 	unsigned int n_clients;
+	struct list deferred;
+	uint64_t last_deferred;
+	/* The request being run. */
+	struct client *asking;
+	json_t *asking_id;
 };
+
+static void close_fds(struct control_fds *fds)
+{
+	while (fds->n)
+		close_p(&fds->fd[--fds->n]);
+}
+
+int control_take_fd(struct control_fds *fds, unsigned int i, struct err *e)
+{
+	if (i >= fds->n || fds->fd[i] < 0)
+		return err_msg(e, -EINVAL, "descriptor %u did not come with the request", i);
+	return steal_fd(&fds->fd[i]);
+}
 
 static void client_free(struct client *k)
 {
+	struct list *at;
+
+	list_for_each(at, &k->c->deferred)
+	{
+		struct deferred *d = container_of(at, struct deferred, node);
+
+		if (d->client == k)
+			d->client = NULL;
+	}
 	loop_remove(k->c->loop, &k->watch);
 	list_remove(&k->node);
 	k->c->n_clients--;
 	close(k->fd);
-	close_p(&k->passed);
+	close_fds(&k->passed);
 	strbuf_fini(&k->in);
 	strbuf_fini(&k->out);
 	free(k);
@@ -166,15 +201,16 @@ static void handle_line(struct client *k, const char *line, size_t len)
 		return;
 	}
 	id = json_object_get(request, "id");
+	k->c->asking = k;
+	k->c->asking_id = id;
 	r = run_request(k, request, &ret, &e);
 	if (r < 0)
 		reply_error(k, id, error_code(r), e.msg);
-	else
+	else if (r != CONTROL_LATER)
 		reply(k, id, "return", ret ? ret : json_object());
 	json_decref(request);
-	/* It was for this request, whatever became of that. */
-	close_p(&k->passed);
-	k->passed = -1;
+	/* They were for this request, whatever became of that. */
+	close_fds(&k->passed);
 }
 
 static void handle_lines(struct client *k)
@@ -198,10 +234,24 @@ static void handle_lines(struct client *k)
 		k->dead = true;
 }
 
-/* Bytes, and perhaps a descriptor with them; the kernel closes what has no room. */
+/* Takes over what came; too many are closed. */
+static void keep_fds(struct client *k, const struct cmsghdr *c)
+{
+	const int *fds = (const int *)(const void *)CMSG_DATA(c);
+	size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+	for (size_t i = 0; i < n; i++) {
+		if (k->passed.n < CONTROL_FDS_MAX)
+			k->passed.fd[k->passed.n++] = fds[i];
+		else
+			close(fds[i]);
+	}
+}
+
+/* Bytes, and perhaps descriptors with them; the kernel closes those that have no room. */
 static ssize_t receive(struct client *k, char *buf, size_t len)
 {
-	char control[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8)));
+	char control[CMSG_SPACE(CONTROL_FDS_MAX * sizeof(int))] __attribute__((aligned(8)));
 	struct iovec iov = {buf, len};
 	struct msghdr msg = {.msg_iov = &iov,
 			     .msg_iovlen = 1,
@@ -210,11 +260,8 @@ static ssize_t receive(struct client *k, char *buf, size_t len)
 	ssize_t n = recvmsg(k->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	const struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&msg);
 
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
-	    c->cmsg_len == CMSG_LEN(sizeof(int))) {
-		close_p(&k->passed);
-		memcpy(&k->passed, CMSG_DATA(c), sizeof(int));
-	}
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+		keep_fds(k, c);
 	return n;
 }
 
@@ -254,7 +301,6 @@ static void on_connect(void *opaque, uint32_t events)
 	k = xnew(struct client);
 	k->c = c;
 	k->fd = fd;
-	k->passed = -1;
 	list_append(&c->clients, &k->node);
 	c->n_clients++;
 	if (loop_add(c->loop, &k->watch, fd, EPOLLIN, on_client, k) < 0)
@@ -263,8 +309,8 @@ static void on_connect(void *opaque, uint32_t events)
 
 /* --- life --- */
 
-int control_new(struct loop *l, const char *path, const struct control_ops *ops, void *opaque,
-		struct control **ret, struct err *e)
+int control_new(struct loop *l, const char *path, int listener, const struct control_ops *ops,
+		void *opaque, struct control **ret, struct err *e)
 {
 	struct control *c = xnew(struct control);
 	int r;
@@ -273,7 +319,10 @@ int control_new(struct loop *l, const char *path, const struct control_ops *ops,
 	c->ops = ops;
 	c->opaque = opaque;
 	list_init(&c->clients);
-	c->fd = listen_unix(path, e);
+	list_init(&c->deferred);
+	c->fd = listener >= 0 ? listener : listen_unix(path, e);
+	if (listener >= 0)
+		(void)fd_set_nonblock(listener, true);
 	if (c->fd < 0) {
 		r = c->fd;
 		free(c);
@@ -287,6 +336,43 @@ int control_new(struct loop *l, const char *path, const struct control_ops *ops,
 	}
 	*ret = c;
 	return 0;
+}
+
+uint64_t control_defer(struct control *c)
+{
+	struct deferred *d = xnew(struct deferred);
+
+	d->number = ++c->last_deferred;
+	d->client = c->asking;
+	d->id = json_incref(c->asking_id);
+	list_append(&c->deferred, &d->node);
+	return d->number;
+}
+
+static void deferred_free(struct deferred *d)
+{
+	list_remove(&d->node);
+	json_decref(d->id);
+	free(d);
+}
+
+void control_answer(struct control *c, uint64_t request, int r, json_t *ret, const struct err *e)
+{
+	struct list *at, *tmp;
+
+	list_for_each_safe(at, tmp, &c->deferred)
+	{
+		struct deferred *d = container_of(at, struct deferred, node);
+
+		if (d->number != request)
+			continue;
+		if (d->client && r < 0)
+			reply_error(d->client, d->id, error_code(r), e->msg);
+		else if (d->client)
+			reply(d->client, d->id, "return", ret ? json_incref(ret) : json_object());
+		deferred_free(d);
+	}
+	json_decref(ret);
 }
 
 void control_event(struct control *c, json_t *event)
@@ -310,6 +396,8 @@ void control_free(struct control *c)
 		client_flush(container_of(at, struct client, node));
 		client_free(container_of(at, struct client, node));
 	}
+	list_for_each_safe(at, tmp, &c->deferred)
+	    deferred_free(container_of(at, struct deferred, node));
 	if (c->watch.added)
 		loop_remove(c->loop, &c->watch);
 	close(c->fd);

@@ -16,16 +16,35 @@
 
 struct control;
 
-struct control_ops {
-	/* @args is an object (empty if absent); *@fd a descriptor that came with the request (by
-	 * SCM_RIGHTS), -1 if none did: steal_fd takes it over.  0 with *ret = a new object, NULL
-	 * for {}; or -errno with a message. */
-	int (*run)(void *opaque, const char *command, json_t *args, int *fd, json_t **ret,
-		   struct err *e);
+/* Descriptors that came with a request, by SCM_RIGHTS, in their order.  control_take_fd takes one
+ * over; those that are left are closed. */
+#define CONTROL_FDS_MAX 64
+struct control_fds {
+	unsigned int n;
+	int fd[CONTROL_FDS_MAX];
 };
 
-must_check int control_new(struct loop *l, const char *path, const struct control_ops *ops,
-			   void *opaque, struct control **ret, struct err *e);
+#define CONTROL_LATER 1
+
+struct control_ops {
+	/* @args is an object (empty if absent).  0 with *ret = a new object, NULL for {}; -errno
+	 * with a message; or CONTROL_LATER: control_answer will be called. */
+	int (*run)(void *opaque, const char *command, json_t *args, struct control_fds *fds,
+		   json_t **ret, struct err *e);
+};
+
+/* The @i-th descriptor, now the caller's; -EINVAL with words when there are not so many. */
+must_check int control_take_fd(struct control_fds *fds, unsigned int i, struct err *e);
+
+/* @listener is a socket that listens at @path already, taken over, also on failure; -1 = none. */
+must_check int control_new(struct loop *l, const char *path, int listener,
+			   const struct control_ops *ops, void *opaque, struct control **ret,
+			   struct err *e);
+/* Inside run(), before it returns CONTROL_LATER: the request's name for control_answer. */
+uint64_t control_defer(struct control *c);
+/* The answer to a deferred request: @ret (taken over, NULL for {}) if @r is 0, else the error.  A
+ * client that has gone does not get it. */
+void control_answer(struct control *c, uint64_t request, int r, json_t *ret, const struct err *e);
 /* To every client; takes over @event. */
 void control_event(struct control *c, json_t *event);
 /* Sends what is waiting, closes, removes the socket.  NULL is fine. */

@@ -23,19 +23,21 @@ static const char usage[] =
     "      --fd N              read it from descriptor N\n"
     "      --ready-fd N        write \"ready\" there when the machine is about to run\n"
     "      --parent-fd N       stop the machine when the other end of this pipe closes\n"
+    "      --restore FILE      go on from this snapshot instead of starting the guest\n"
     "  -v, --verbose           say which engine runs and why, and statistics at the end\n"
     "      --probe             print which engine \"auto\" is here, as JSON\n"
     "      --debug             also what the parts say to themselves\n"
     "  -h, --help              this text\n"
     "      --version           the version\n";
 
-enum { OPT_FD = 256, OPT_READY_FD, OPT_PARENT_FD, OPT_VERSION, OPT_DEBUG, OPT_PROBE };
+enum { OPT_FD = 256, OPT_READY_FD, OPT_PARENT_FD, OPT_VERSION, OPT_DEBUG, OPT_PROBE, OPT_RESTORE };
 
 static const struct option options[] = {
     {"description", required_argument, NULL, 'd'},
     {"fd", required_argument, NULL, OPT_FD},
     {"ready-fd", required_argument, NULL, OPT_READY_FD},
     {"parent-fd", required_argument, NULL, OPT_PARENT_FD},
+    {"restore", required_argument, NULL, OPT_RESTORE},
     {"verbose", no_argument, NULL, 'v'},
     {"debug", no_argument, NULL, OPT_DEBUG},
     {"probe", no_argument, NULL, OPT_PROBE},
@@ -97,6 +99,9 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 		case OPT_PARENT_FD:
 			if ((a->vmm.parent_fd = parse_fd("--parent-fd", optarg)) < 0)
 				return EXIT_USAGE;
+			break;
+		case OPT_RESTORE:
+			a->vmm.restore = optarg;
 			break;
 		case 'v':
 			if (a->level < LOG_INFO)

@@ -6,6 +6,7 @@
  *	sandbox_opened   everything is open: a file system of our own, Landlock, no capabilities
  *	sandbox_run      before guest code: system calls by seccomp, every thread
  *	sandbox_vcpu     in each vCPU's thread: a narrower list
+ *	sandbox_forked   in a process that fork made of one behind all these: no signals to that one
  */
 #pragma once
 
@@ -17,6 +18,7 @@ must_check int sandbox_enter(bool *jail, struct err *e);
 must_check int sandbox_opened(const struct vm_desc *d, bool jail, struct err *e);
 must_check int sandbox_run(struct err *e);
 must_check int sandbox_vcpu(struct err *e);
+must_check int sandbox_forked(struct err *e);
 
 /* What libslirp reads again when it changed, NULL at the end: one file for root, who could read
  * more than name servers in the directory. */

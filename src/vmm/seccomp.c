@@ -5,8 +5,8 @@
  * Two lists: what every thread may call, and what only the loop's and the workers' threads may. All
  * else fails with EPERM: no program can be started, no process traced, no file system changed but
  * through the calls below, which Landlock confines.  Some calls are allowed with some arguments
- * only: no executable memory is made, no process made or signalled, no namespace, no socket of an
- * odd family.
+ * only: no executable memory is made, no process signalled, none made but copies of ours
+ * (snapshots), no namespace, no socket of an odd family.
  *
  * A list of allowed calls cannot say "any but these numbers" of an argument of which the kernel
  * uses the lower half only, so that a second filter refuses those.
@@ -19,11 +19,13 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <seccomp.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
 #define CALL(name) SCMP_SYS(name)
 #define LOW_HALF   UINT32_MAX
+#define FORK_FLAGS (CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | SIGCHLD)
 #define NEW_NAMESPACES                                                                             \
 	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |             \
 	 CLONE_NEWPID | CLONE_NEWNET)
@@ -181,6 +183,8 @@ static const int loop_calls[] = {
     CALL(getcwd),
     CALL(fchdir),
     CALL(getcpu),
+    CALL(close_range),
+    CALL(memfd_create),
 };
 
 struct limited {
@@ -211,8 +215,15 @@ static int add_vcpu_limited(scmp_filter_ctx ctx)
 /* clone3 hides its flags behind a pointer; told that there is none, the C library uses clone. */
 static int add_loop_limited(scmp_filter_ctx ctx)
 {
+	/* Code memory of a fork's translator: a file that is nobody else's, not writable here. */
+	const struct scmp_arg_cmp code[] = {
+	    SCMP_A2(SCMP_CMP_MASKED_EQ, LOW_HALF, PROT_READ | PROT_EXEC),
+	    SCMP_A3(SCMP_CMP_MASKED_EQ, LOW_HALF & ~(scmp_datum_t)MAP_FIXED, MAP_SHARED),
+	};
 	const struct limited list[] = {
 	    {CALL(clone), SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD | NEW_NAMESPACES, CLONE_THREAD)},
+	    /* As the C library's fork: a copy of ourselves, behind the same walls. */
+	    {CALL(clone), SCMP_A0(SCMP_CMP_MASKED_EQ, LOW_HALF, FORK_FLAGS)},
 	    {CALL(kill), SCMP_A0(SCMP_CMP_MASKED_EQ, LOW_HALF, (scmp_datum_t)getpid())},
 	    {CALL(prlimit64), SCMP_A0(SCMP_CMP_MASKED_EQ, LOW_HALF, 0)},
 	    {CALL(socket), SCMP_A0(SCMP_CMP_MASKED_EQ, LOW_HALF, AF_UNIX)},
@@ -222,6 +233,8 @@ static int add_loop_limited(scmp_filter_ctx ctx)
 	};
 	int r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), CALL(clone3), 0);
 
+	if (r == 0)
+		r = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, CALL(mmap), 2, code);
 	return r < 0 ? r : add_limited(ctx, list, ARRAY_SIZE(list), SCMP_ACT_ALLOW);
 }
 
@@ -299,4 +312,17 @@ int sandbox_run(struct err *e)
 int sandbox_vcpu(struct err *e)
 {
 	return load(SCMP_ACT_ERRNO(EPERM), add_vcpu, NULL, false, e);
+}
+
+/* The process that may be signalled is the parent, by the filter that came along. */
+static int add_no_signals(scmp_filter_ctx ctx)
+{
+	int r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), CALL(kill), 0);
+
+	return r < 0 ? r : seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), CALL(tgkill), 0);
+}
+
+int sandbox_forked(struct err *e)
+{
+	return load(SCMP_ACT_ALLOW, add_no_signals, NULL, false, e);
 }

@@ -68,7 +68,7 @@ static void on_timer(void *opaque)
 	struct text_view *v = opaque;
 	autostrbuf struct strbuf now = {0};
 
-	timer_set(&v->timer, clock_now() + PERIOD);
+	timer_set(&v->timer, timerq_now(v->timer.q) + PERIOD);
 	/* A terminal that does not read gets the newest picture when it does. */
 	send_out(v);
 	if (v->out.len)
@@ -185,7 +185,7 @@ struct text_view *text_view_new(struct loop *l, struct chardev *chr, struct scre
 	chr->frontend = v;
 	strbuf_puts(&v->out, "\x1b[2J\x1b[H");
 	timer_init(&v->timer, loop_timers(l), on_timer, v);
-	timer_set(&v->timer, clock_now());
+	timer_set(&v->timer, timerq_now(v->timer.q));
 	return v;
 }
 

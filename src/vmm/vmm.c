@@ -13,12 +13,11 @@
 #include "display/rfb_server.h"
 #include "display/screen.h"
 #include "display/tls.h"
-#include "machine/machine.h"
 #include "vmm/chardev.h"
-#include "vmm/control.h"
 #include "vmm/listen.h"
 #include "vmm/sandbox.h"
 #include "vmm/text_view.h"
+#include "vmm/vmm_priv.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -28,29 +27,6 @@
 #include <sys/signalfd.h>
 
 #define POWERDOWN_PATIENCE (10 * NSEC_PER_SEC)
-
-struct vmm {
-	const struct vm_desc *desc;
-	const struct vmm_options *options;
-	struct loop *loop;
-	struct machine *machine;
-	struct chardev_backend *serial, *console, *firmware_log;
-	struct control *control;
-	struct screen *screen; /* NULL without a VGA */
-	struct input *input;
-	struct chardev_backend *terminal; /* of the text view */
-	struct text_view *text_view;
-	struct rfb_server *vnc;
-	struct tls_identity *vnc_identity; /* NULL = no TLS */
-	int *passed;                       /* descriptor of the request being run */
-	int signal_fd;
-	struct loop_fd signal_watch, parent_watch;
-	struct timer patience;
-	int signals; /* how many asked us to end */
-	int status;  /* exit status when the loop ends */
-	bool over;
-	uint64_t start;
-};
 
 static void finish(struct vmm *v, int status, const char *reason)
 {
@@ -250,9 +226,10 @@ static int run_eject(struct vmm *v, json_t *args, json_t **ret, struct err *e)
 
 static int run_insert(struct vmm *v, json_t *args, json_t **ret, struct err *e)
 {
-	if (*v->passed < 0)
-		return err_msg(e, -EINVAL, "the disc is to be passed as an open descriptor");
-	return machine_change_disc(v->machine, steal_fd(v->passed), e);
+	int fd = control_take_fd(v->passed, 0, e);
+
+	return fd < 0 ? err_wrap(e, fd, "the disc is to be passed")
+		      : machine_change_disc(v->machine, fd, e);
 }
 
 static const struct command {
@@ -261,7 +238,10 @@ static const struct command {
 	bool has_args;
 } commands[] = {
     {"balloon", run_balloon, true},
+    {"describe", vmm_run_describe, false},
     {"eject", run_eject, false},
+    {"fork", vmm_run_fork, true},
+    {"give", vmm_run_give, true},
     {"insert", run_insert, false},
     {"keys", run_keys, true},
     {"nmi", run_nmi, false},
@@ -270,6 +250,7 @@ static const struct command {
     {"query-stats", run_statistics, false},
     {"reset", run_reset, false},
     {"resume", run_resume, false},
+    {"save", vmm_run_save, true},
     {"screen-text", run_screen_text, false},
     {"screenshot", run_screenshot, false},
     {"status", run_status, false},
@@ -277,12 +258,12 @@ static const struct command {
     {"type", run_type, true},
 };
 
-static int run_command(void *opaque, const char *command, json_t *args, int *fd, json_t **ret,
-		       struct err *e)
+static int run_command(void *opaque, const char *command, json_t *args, struct control_fds *fds,
+		       json_t **ret, struct err *e)
 {
 	struct vmm *v = opaque;
 
-	v->passed = fd;
+	v->passed = fds;
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
 		int r;
 
@@ -319,7 +300,7 @@ static void on_signal(void *opaque, uint32_t events)
 		return;
 	}
 	machine_powerdown(v->machine);
-	timer_set(&v->patience, clock_now() + POWERDOWN_PATIENCE);
+	timer_set(&v->patience, timerq_now(v->patience.q) + POWERDOWN_PATIENCE);
 }
 
 static void on_escape(void *opaque)
@@ -349,6 +330,7 @@ static int watch_signals(struct vmm *v, struct err *e)
 	sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGCHLD, SIG_IGN); /* children of ours tell by pipes how it went */
 	v->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (v->signal_fd < 0)
 		return err_set(e, -errno, "signalfd");
@@ -360,6 +342,11 @@ static int watch_signals(struct vmm *v, struct err *e)
 }
 
 /* --- life --- */
+
+static const struct fd_table *given_files(const struct vmm *v)
+{
+	return v->options->parent ? v->options->parent->given : NULL;
+}
 
 static int open_vnc(struct vmm *v, struct err *e)
 {
@@ -405,6 +392,7 @@ static int open_ends(struct vmm *v, struct err *e)
 		return r;
 	timer_init(&v->patience, loop_timers(v->loop), on_patience, v);
 	serial.loop = console.loop = firmware_log.loop = v->loop;
+	serial.given = console.given = firmware_log.given = given_files(v);
 	v->input = input_new(loop_timers(v->loop));
 	if (v->desc->display.vga)
 		v->screen = screen_new();
@@ -420,7 +408,9 @@ static int open_ends(struct vmm *v, struct err *e)
 	if (r == 0 && v->desc->display.text)
 		r = open_text_view(v, e);
 	if (r == 0 && v->desc->control)
-		r = control_new(v->loop, v->desc->control, &control_ops, v, &v->control, e);
+		r = control_new(v->loop, v->desc->control,
+				fd_table_find(given_files(v), v->desc->control), &control_ops, v,
+				&v->control, e);
 	return r;
 }
 
@@ -436,6 +426,10 @@ static int make_machine(struct vmm *v, struct err *e)
 	    .input = v->input,
 	    .event = on_machine,
 	    .vcpu_enter = v->desc->sandbox ? on_vcpu_enter : NULL,
+	    .given = given_files(v),
+	    .restore = v->options->parent    ? vmm_adopt
+		       : v->options->restore ? vmm_restore
+					     : NULL,
 	    .opaque = v,
 	};
 	const char *why;
@@ -450,18 +444,20 @@ static int make_machine(struct vmm *v, struct err *e)
 
 static int prepare(struct vmm *v, struct err *e)
 {
-	bool jail = false;
+	bool jail = false, build = v->desc->sandbox && !v->options->parent;
 	int r = 0;
 
-	if (v->desc->sandbox)
+	if (build)
 		r = sandbox_enter(&jail, e);
+	else if (v->desc->sandbox)
+		r = sandbox_forked(e);
 	if (r == 0)
 		r = open_ends(v, e);
 	if (r == 0)
 		r = make_machine(v, e);
-	if (r == 0 && v->desc->sandbox)
+	if (r == 0 && build)
 		r = sandbox_opened(v->desc, jail, e);
-	if (r == 0 && v->desc->sandbox)
+	if (r == 0 && build)
 		r = sandbox_run(e);
 	return r;
 }
@@ -482,7 +478,11 @@ static void release(struct vmm *v)
 
 	if (v->machine && v->options->verbose)
 		machine_stats(v->machine, &stats);
+	vmm_save_wait(v);
+	vmm_fork_free(v);
+	vmm_overlays_drop(v);
 	machine_free(v->machine);
+	snapshot_free(v->restored);
 	chardev_backend_close(v->serial);
 	chardev_backend_close(v->console);
 	chardev_backend_close(v->firmware_log);
@@ -500,6 +500,9 @@ static void release(struct vmm *v)
 		loop_free(v->loop);
 	}
 	close_p(&v->signal_fd);
+	fd_table_fini(&v->given);
+	for (unsigned int i = 0; i < VM_DESC_MAX_DEVS; i++)
+		free(v->disk_path[i]);
 	if (stats.len)
 		fputs(stats.data, stderr);
 }

@@ -424,7 +424,7 @@ static void state_step(struct fuzz_input *in)
 	else if (n == m.n_devices)
 		state_save(&lapic_state_table, m.lapic[0], &s);
 	else
-		state_save(&ich9_lpc_state_table, m.lpc, &s);
+		pci_dev_save(&m.lpc->pci, &s);
 	if (s.len)
 		s.data[at % s.len] ^= (char)flip;
 	if (n < m.n_devices) {
@@ -434,7 +434,7 @@ static void state_step(struct fuzz_input *in)
 		if (r < 0)
 			lapic_reset(m.lapic[0]);
 	} else {
-		r = state_load(&ich9_lpc_state_table, m.lpc, s.data, s.len, &used, NULL);
+		r = pci_dev_load(&m.lpc->pci, s.data, s.len, &used, NULL);
 		if (r < 0)
 			pci_bus_reset(m.pci);
 	}

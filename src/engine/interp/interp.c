@@ -486,6 +486,16 @@ static void interp_vcpu_free(struct vcpu *vcpu)
 	vcpu_release(v);
 }
 
+/* The structure itself is mapped shared: it is the parent's. */
+static void interp_vcpu_forget(struct vcpu *vcpu)
+{
+	struct ivcpu *v = to_ivcpu(vcpu);
+
+	jit_forget(v);
+	blocks_free(v->blocks);
+	ivcpu_release(v);
+}
+
 static void interp_kick(struct vcpu *vcpu)
 {
 	struct ivcpu *v = to_ivcpu(vcpu);
@@ -696,12 +706,12 @@ static int interp_memory_changed(struct engine *en, struct err *e)
 	{                                                                                          \
 		.name = engine_name, .create = create_fn, .free = interp_free,                     \
 		.memory_changed = interp_memory_changed, .vcpu_new = interp_vcpu_new,              \
-		.vcpu_free = interp_vcpu_free, .run = interp_run, .kick = interp_kick,             \
-		.get_state = interp_get_state, .set_state = interp_set_state,                      \
-		.irq_ready = interp_irq_ready, .interrupt = interp_interrupt,                      \
-		.want_irq = interp_want_irq, .nmi = interp_nmi, .tsc = interp_tsc,                 \
-		.single_step = interp_single_step, .insn_count = insn_count_fn, .stats = stats_fn, \
-		.set_heat = interp_set_heat,                                                       \
+		.vcpu_free = interp_vcpu_free, .vcpu_forget = interp_vcpu_forget,                  \
+		.run = interp_run, .kick = interp_kick, .get_state = interp_get_state,             \
+		.set_state = interp_set_state, .irq_ready = interp_irq_ready,                      \
+		.interrupt = interp_interrupt, .want_irq = interp_want_irq, .nmi = interp_nmi,     \
+		.tsc = interp_tsc, .single_step = interp_single_step, .insn_count = insn_count_fn, \
+		.stats = stats_fn, .set_heat = interp_set_heat,                                    \
 	}
 
 const struct engine_ops interp_ops = OPS("interp", interp_create, interp_insn_count, NULL);

@@ -455,6 +455,23 @@ int jit_new(struct ivcpu *v, struct err *e)
 	return 0;
 }
 
+/* Of a child's copy, without a thread of its own. */
+void jit_forget(const struct ivcpu *v)
+{
+	struct jit *j = v->jit;
+
+	if (!j)
+		return;
+	munmap(j->rw, JIT_CODE_SIZE);
+	munmap(j->rx, JIT_CODE_SIZE);
+	munmap(j->meta, META_SIZE);
+	munmap(j->signal_stack, JIT_SIGNAL_STACK);
+	free(j->insns);
+	free(j->codes);
+	free(j->pages);
+	free(j);
+}
+
 void jit_free(struct ivcpu *v)
 {
 	struct jit *j = v->jit;

@@ -24,6 +24,8 @@ const char *jit_host_lacks(void);
 /* Gives @v a translator.  -ENOMEM and others from the host. */
 must_check int jit_new(struct ivcpu *v, struct err *e);
 void jit_free(struct ivcpu *v);
+/* engine.h: vcpu_forget */
+void jit_forget(const struct ivcpu *v);
 
 /* A block was decoded: count its runs from now on. */
 void jit_watch(struct ivcpu *v, struct block *b);

@@ -59,6 +59,28 @@ int main(void)
 	CHECK_STR(order, "ab");
 	CHECK_EQ(timerq_next(&q), TIMER_NEVER);
 
+	/* A clock ahead of the driver's: deadlines are on the one, waking on the other. */
+	order[0] = '\0';
+	timer_set(&a, 150);
+	timerq_set_offset(&q, 1000);
+	CHECK_EQ(timerq_now(&q), 1100);
+	CHECK_EQ(timerq_next(&q), 150); /* what was armed stays where it was */
+	timer_set(&b, 1120);
+	CHECK_EQ(rearmed, 120);
+	CHECK_EQ(timerq_next(&q), 120);
+	timer_set(&c, 50); /* from before the driver's clock began */
+	CHECK_EQ(timerq_next(&q), 0);
+	fake_now = 120;
+	timerq_run(&q);
+	CHECK_STR(order, "cb");
+	timerq_set_offset(&q, -100);
+	CHECK_EQ(timerq_next(&q), 150);
+	fake_now = 150;
+	timerq_run(&q);
+	CHECK_STR(order, "cba");
+	timerq_set_offset(&q, 0);
+	fake_now = 100;
+
 	order[0] = '\0';
 	timer_init(&periodic, &q, again, NULL);
 	timer_set(&periodic, 100);

@@ -13,6 +13,7 @@
 #include "device/chardev.h"
 #include "test.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 /* clang-format off */
@@ -40,18 +41,22 @@ PROGRAM(spin, "putc 'S'\n 1: jmp 1b");
 PROGRAM(halted, "putc 'Z'\n cli\n 1: hlt\n jmp 1b");
 
 /* Vector 40h of an IDT at 2 MiB; one-shot APIC timer, three times. */
-PROGRAM(timer,
-	"mov $0x300000, %esp\n"
-	"mov $(timer_isr - timer_start + 0x100030), %eax\n"
-	"mov %ax, 0x200200\n movw $0x10, 0x200202\n movw $0x8e00, 0x200204\n"
-	"shr $16, %eax\n mov %ax, 0x200206\n"
-	"movw $0x7ff, 0x200ff0\n movl $0x200000, 0x200ff2\n lidt 0x200ff0\n"
-	"movl $0x1ff, 0xfee000f0\n movl $0x40, 0xfee00320\n movl $0xb, 0xfee003e0\n"
-	"xor %ebx, %ebx\n"
-	"1: movl $1000000, 0xfee00380\n sti\n hlt\n cli\n cmp $3, %ebx\n jb 1b\n"
-	"s5\n"
-	"timer_isr: push %eax\n push %edx\n putc 'T'\n inc %ebx\n movl $0, 0xfee000b0\n"
-	"pop %edx\n pop %eax\n iret");
+#define TIMER(name, count) \
+	PROGRAM(name, \
+	"mov $0x300000, %esp\n" \
+	"mov $(" #name "_isr - " #name "_start + 0x100030), %eax\n" \
+	"mov %ax, 0x200200\n movw $0x10, 0x200202\n movw $0x8e00, 0x200204\n" \
+	"shr $16, %eax\n mov %ax, 0x200206\n" \
+	"movw $0x7ff, 0x200ff0\n movl $0x200000, 0x200ff2\n lidt 0x200ff0\n" \
+	"movl $0x1ff, 0xfee000f0\n movl $0x40, 0xfee00320\n movl $0xb, 0xfee003e0\n" \
+	"xor %ebx, %ebx\n" \
+	"1: movl $" #count ", 0xfee00380\n sti\n hlt\n cli\n cmp $3, %ebx\n jb 1b\n" \
+	"s5\n" \
+	#name "_isr: push %eax\n push %edx\n putc 'T'\n inc %ebx\n movl $0, 0xfee000b0\n" \
+	"pop %edx\n pop %eax\n iret")
+
+TIMER(timer, 1000000); /* milliseconds */
+TIMER(slow_timer, 300000000);
 
 /* INIT and SIPI to APIC id 1, whose code at 8000h sets a flag in real mode. */
 PROGRAM(sipi,
@@ -109,6 +114,30 @@ static void on_event(void *opaque, enum machine_event ev, unsigned int code, con
 
 static const char *engine = "interp";
 
+/* A machine's memory and state, to go on from elsewhere. */
+struct saved {
+	struct strbuf state;
+	struct strbuf memory[MACHINE_REGIONS_MAX];
+	unsigned int n;
+	int result;
+	bool done;
+};
+
+static struct saved *restore_from; /* of the next machine that is made */
+
+static int on_restore(void *opaque, struct machine *m, struct err *e)
+{
+	struct machine_region regions[MACHINE_REGIONS_MAX];
+	const struct saved *from = restore_from;
+
+	CHECK_EQ(machine_regions(m, regions), from->n);
+	for (unsigned int i = 0; i < from->n; i++) {
+		CHECK_EQ(regions[i].size, from->memory[i].len);
+		memcpy(regions[i].data, from->memory[i].data, regions[i].size);
+	}
+	return machine_load(m, from->state.data, from->state.len, e);
+}
+
 static void make(struct run *r, const char *start, const char *end, const char *more)
 {
 	char path[] = "/tmp/insula-machine-XXXXXX";
@@ -142,6 +171,7 @@ static void make(struct run *r, const char *start, const char *end, const char *
 	    .loop = r->loop,
 	    .serial = &r->chr,
 	    .event = on_event,
+	    .restore = restore_from ? on_restore : NULL,
 	    .opaque = r,
 	};
 	if (machine_new(&cfg, &r->machine, &e) < 0) {
@@ -305,6 +335,139 @@ static void test_pause(const char *more)
 	finish(&r);
 }
 
+struct saving {
+	struct run *run;
+	struct saved *saved;
+};
+
+static void on_frozen(void *opaque, int result)
+{
+	struct machine_region regions[MACHINE_REGIONS_MAX];
+	struct saving *g = opaque;
+	struct saved *s = g->saved;
+	struct err e = {0};
+
+	s->result = result;
+	s->done = true;
+	if (result < 0)
+		return;
+	CHECK_EQ(machine_save(g->run->machine, &s->state, &e), 0);
+	s->n = machine_regions(g->run->machine, regions);
+	for (unsigned int i = 0; i < s->n; i++)
+		strbuf_add(&s->memory[i], regions[i].data, regions[i].size);
+}
+
+static void save(struct run *r, struct saved *s)
+{
+	struct saving g = {r, s};
+	struct err e = {0};
+
+	memset(s, 0, sizeof(*s));
+	CHECK_EQ(machine_freeze(r->machine, on_frozen, &g, &e), 0);
+	CHECK_EQ(machine_freeze(r->machine, on_frozen, &g, &e), -EBUSY);
+	while (!s->done)
+		loop_once(r->loop, 20);
+}
+
+static void saved_fini(struct saved *s)
+{
+	strbuf_fini(&s->state);
+	for (unsigned int i = 0; i < s->n; i++)
+		strbuf_fini(&s->memory[i]);
+}
+
+/* On one engine a program waits for a character, on another it gets it; the first one goes on, too.
+ */
+static void test_restore(const char *first, const char *second)
+{
+	struct saved s;
+	struct run a, b;
+
+	engine = first;
+	MAKE(&a, echo, "");
+	spin_until(&a, has_spoken);
+	save(&a, &s);
+	CHECK_EQ(s.result, 0);
+	CHECK_STR(machine_state(a.machine), "running");
+	engine = second;
+	restore_from = &s;
+	MAKE(&b, echo, "");
+	restore_from = NULL;
+	engine = "interp";
+	b.chr.front->receive(b.chr.frontend, "a", 1);
+	spin_until(&b, is_over);
+	CHECK_STR(b.out, "b"); /* and no second H */
+	CHECK_EQ(b.last, MACHINE_POWEROFF);
+	a.chr.front->receive(a.chr.frontend, "x", 1);
+	spin_until(&a, is_over);
+	CHECK_STR(a.out, "Hy");
+	finish(&a);
+	finish(&b);
+	saved_fini(&s);
+}
+
+/* A one-shot timer that is armed, or an interrupt that waits, goes on; time has passed meanwhile.
+ */
+static void test_restore_timer(void)
+{
+	struct saved s;
+	struct run a, b;
+
+	MAKE(&a, slow_timer, "");
+	spin_until(&a, has_spoken);
+	save(&a, &s);
+	spin_until(&a, is_over);
+	CHECK_STR(a.out, "TTT");
+	restore_from = &s;
+	MAKE(&b, slow_timer, "");
+	restore_from = NULL;
+	spin_until(&b, is_over);
+	CHECK_STR(b.out, "TT");
+	finish(&a);
+	finish(&b);
+	saved_fini(&s);
+}
+
+/* What does not fit is refused, with the reason. */
+static void test_restore_refused(void)
+{
+	static const char khz[] = "tsc_khz";
+	struct saved s;
+	struct run a, b;
+	struct err e = {0};
+	char *at, was;
+
+	MAKE(&a, echo, "");
+	spin_until(&a, has_spoken);
+	save(&a, &s);
+	MAKE(&b, spin, ",\"cpus\":2");
+	machine_pause(b.machine);
+	spin_until(&b, is_paused);
+	CHECK_EQ(machine_load(b.machine, s.state.data, s.state.len, &e), -EINVAL);
+	CHECK_STR(e.msg, "saved machine has 1 CPUs, not 2");
+	finish(&b);
+	machine_pause(a.machine);
+	spin_until(&a, is_paused);
+	at = memmem(s.state.data, s.state.len, khz, sizeof(khz) - 1);
+	CHECK(at != NULL);
+	was = at[sizeof(khz) - 1 + 6 + 2];
+	at[sizeof(khz) - 1 + 6 + 2] = (char)(was + 1); /* 65 MHz more */
+	e = (struct err){0};
+	CHECK_EQ(machine_load(a.machine, s.state.data, s.state.len, &e), -EINVAL);
+	CHECK(strstr(e.msg, "CPU model: the guest counts time at"));
+	at[sizeof(khz) - 1 + 6 + 2] = was;
+	e = (struct err){0};
+	CHECK_EQ(machine_load(a.machine, s.state.data, s.state.len - 1, &e), -EINVAL);
+	CHECK(strstr(e.msg, "cut short"));
+	at = memmem(s.state.data, s.state.len, "leaf", 4);
+	at[4 + 6 + 12] ^= 1; /* EAX of the first leaf */
+	e = (struct err){0};
+	CHECK_EQ(machine_load(a.machine, s.state.data, s.state.len, &e), -EINVAL);
+	CHECK(strstr(e.msg, "CPU model: CPUID leaf 00000000.0 EAX was"));
+	finish(&a);
+	saved_fini(&s);
+}
+
 static void test_two_machines(void)
 {
 	struct run a, b;
@@ -367,6 +530,11 @@ int main(void)
 	test_reset_button();
 	test_pause("");
 	test_pause(",\"cpus\":3");
+	test_restore("interp", "interp");
+	test_restore("interp", "soft");
+	test_restore("soft", "interp");
+	test_restore_timer();
+	test_restore_refused();
 	test_two_machines();
 	test_stats();
 	test_stats_soft();

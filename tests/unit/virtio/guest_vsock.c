@@ -38,7 +38,7 @@ void guest_vsock_open(struct guest_vsock *g, uint64_t features)
 	snprintf(g->path, sizeof(g->path), "%s/v", g->dir);
 	CHECK(loop_new(&g->loop, &e) == 0);
 	CHECK(gmem_new(16u << 20, 16u << 20, &mem, &e) == 0);
-	CHECK(virtio_vsock_new(mem, g->loop, GUEST_CID, g->path, &d, &e) == 0);
+	CHECK(virtio_vsock_new(mem, g->loop, GUEST_CID, g->path, -1, &d, &e) == 0);
 	drv_init(&g->drv, mem, d, features, 256);
 	guest_vsock_start(g, features);
 }

@@ -442,6 +442,16 @@ static void device_file(struct share_drv *v)
 	device_forget(v, e.nodeid);
 }
 
+static int can_save(struct virtio_dev *d, struct err *e)
+{
+	int r;
+
+	virtio_lock(d);
+	r = d->ops->can_save(d, e);
+	virtio_unlock(d);
+	return r;
+}
+
 static void device(void)
 {
 	struct share_drv v = {.qi = 1, .head = 16, .out_size = 1 << 20, .in_size = 2 << 20};
@@ -458,8 +468,11 @@ static void device(void)
 	virtio_config_read(d, 0, config, 40);
 	CHECK(memcmp(config, want, 40) == 0);
 	share_drv_init(&v, m, d, VIRTIO_F_EVENT_IDX);
+	CHECK_EQ(can_save(d, &e), 0);
 	device_init(&v);
 	device_file(&v);
+	CHECK_EQ(can_save(d, &e), -EBUSY);
+	CHECK_STR(e.msg, "the shared folder 'tag0' is mounted: unmount it in the guest first");
 	/* Reset with requests under way, again and again; then it works as new. */
 	share_drv_storm(&v, 100, request_len);
 	begin(FUSE_GETATTR, 1);

@@ -270,6 +270,10 @@ static void device(void)
 	put32(&ask, 65536);
 	str("9P2000.L");
 	CHECK_EQ(device_call(&v, 100), 7 + 4 + 10);
+	virtio_lock(d);
+	CHECK_EQ(d->ops->can_save(d, &e), -EBUSY);
+	virtio_unlock(d);
+	CHECK_STR(e.msg, "the shared folder 'tag0' is mounted: unmount it in the guest first");
 	begin(T_ATTACH);
 	put32(&ask, 0);
 	put32(&ask, UINT32_MAX);

@@ -447,8 +447,9 @@ static void test_reset(struct guest_vsock *g)
 	CHECK_EQ(v->n_conns, 0);
 }
 
-/* A restored machine's driver is told that its connections are gone. */
-static void test_restore(void)
+/* A restored machine's driver is told that its connections are gone.  Who connects meanwhile has to
+ * wait for the driver, which would count him among those. */
+static void test_restore(uint64_t features)
 {
 	struct guest_vsock g;
 	struct strbuf saved = {0};
@@ -457,8 +458,9 @@ static void test_restore(void)
 	uint16_t head;
 	uint32_t len;
 	size_t used;
+	int fd;
 
-	guest_vsock_open(&g, 0);
+	guest_vsock_open(&g, features);
 	event = (struct drv_buf){g.event_buf, 4};
 	CHECK(drv_post(&g.drv, 2, &event, 0, 1, 0) >= 0);
 	drv_kick(&g.drv, 2);
@@ -470,6 +472,13 @@ static void test_restore(void)
 	guest_run(&g);
 	CHECK(drv_used(&g.drv, 2, &head, &len));
 	CHECK_EQ(len, 4);
+	fd = host_open(&g, 7);
+	guest_run(&g);
+	CHECK(guest_recv(&g) == NULL);
+	CHECK(drv_post(&g.drv, 2, &event, 0, 1, 0) >= 0);
+	drv_kick(&g.drv, 2);
+	CHECK_EQ(guest_wait(&g)->op, VSOCK_OP_REQUEST);
+	close(fd);
 	strbuf_fini(&saved);
 	guest_vsock_close(&g);
 }
@@ -479,9 +488,9 @@ static void test_path_in_use(struct guest_vsock *g)
 	struct virtio_dev *d;
 	struct err e = {0};
 
-	CHECK(virtio_vsock_new(g->drv.m, g->loop, 5, g->path, &d, &e) == -EADDRINUSE);
+	CHECK(virtio_vsock_new(g->drv.m, g->loop, 5, g->path, -1, &d, &e) == -EADDRINUSE);
 	CHECK(strstr(e.msg, g->path));
-	CHECK(virtio_vsock_new(g->drv.m, g->loop, 2, "/tmp/x", &d, &e) == -EINVAL);
+	CHECK(virtio_vsock_new(g->drv.m, g->loop, 2, "/tmp/x", -1, &d, &e) == -EINVAL);
 }
 
 int main(void)
@@ -506,7 +515,8 @@ int main(void)
 	test_path_in_use(&g);
 	test_reset(&g);
 	guest_vsock_close(&g);
-	test_restore();
+	test_restore(0);
+	test_restore(VIRTIO_F_EVENT_IDX);
 	free(pattern);
 	return 0;
 }

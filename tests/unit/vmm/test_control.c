@@ -21,10 +21,12 @@ struct fixture {
 	struct loop *loop;
 	struct control *control;
 	char dir[32], path[64];
+	uint64_t deferred[4];
+	unsigned int n_deferred;
 };
 
-static int run(void *opaque, const char *command, json_t *args, int *fd, json_t **ret,
-	       struct err *e)
+static int run(void *opaque, const char *command, json_t *args, struct control_fds *fds,
+	       json_t **ret, struct err *e)
 {
 	if (strcmp(command, "echo") == 0) {
 		*ret = json_incref(args);
@@ -35,10 +37,18 @@ static int run(void *opaque, const char *command, json_t *args, int *fd, json_t 
 	if (strcmp(command, "read") == 0) { /* of what came along */
 		char text[16] = "";
 
-		if (*fd >= 0)
-			CHECK(read(*fd, text, sizeof(text) - 1) >= 0);
+		autoclose int fd = control_take_fd(fds, 0, NULL);
+
+		if (fd >= 0)
+			CHECK(read(fd, text, sizeof(text) - 1) >= 0);
 		*ret = json_pack("{ss}", "text", text);
 		return 0;
+	}
+	if (strcmp(command, "later") == 0) {
+		struct fixture *f = opaque;
+
+		f->deferred[f->n_deferred++] = control_defer(f->control);
+		return CONTROL_LATER;
 	}
 	return err_msg(e, -ENOSYS, "unknown command '%s'", command);
 }
@@ -49,11 +59,12 @@ static void setup(struct fixture *f)
 {
 	struct err e = {0};
 
+	f->n_deferred = 0;
 	strcpy(f->dir, "/tmp/insula-ctl-XXXXXX");
 	CHECK(mkdtemp(f->dir));
 	snprintf(f->path, sizeof(f->path), "%s/sock", f->dir);
 	CHECK_EQ(loop_new(&f->loop, &e), 0);
-	CHECK_EQ(control_new(f->loop, f->path, &ops, f, &f->control, &e), 0);
+	CHECK_EQ(control_new(f->loop, f->path, -1, &ops, f, &f->control, &e), 0);
 }
 
 static void teardown(struct fixture *f)
@@ -157,6 +168,36 @@ static void say_with(int fd, const char *text, int pass)
 	CHECK_EQ(sendmsg(fd, &msg, MSG_NOSIGNAL), (ssize_t)strlen(text));
 }
 
+/* Answers that come later, in any order, to those who still listen. */
+static void test_deferred(void)
+{
+	struct err e = {.msg = "too late"};
+	struct fixture f;
+	int a, b;
+
+	setup(&f);
+	a = dial(f.path);
+	b = dial(f.path);
+	say(a, "{\"id\":1,\"command\":\"later\"}\n{\"id\":2,\"command\":\"later\"}\n");
+	say(b, "{\"command\":\"later\"}\n");
+	for (unsigned int i = 0; i < 50 && f.n_deferred < 3; i++)
+		loop_once(f.loop, 10);
+	CHECK_EQ(f.n_deferred, 3);
+	control_answer(f.control, f.deferred[1], -EBUSY, NULL, &e);
+	CHECK_STR(hear(&f, a),
+		  "{\"id\":2,\"error\":{\"code\":\"wrong-state\",\"message\":\"too late\"}}");
+	control_answer(f.control, f.deferred[0], 0, json_pack("{sb}", "done", 1), NULL);
+	CHECK_STR(hear(&f, a), "{\"id\":1,\"return\":{\"done\":true}}");
+	close(b);
+	loop_once(f.loop, 10);
+	control_answer(f.control, f.deferred[2], 0, NULL, NULL); /* nobody is there */
+	control_answer(f.control, 99, 0, NULL, NULL);
+	say(a, "{\"command\":\"later\"}\n"); /* never answered */
+	loop_once(f.loop, 10);
+	close(a);
+	teardown(&f);
+}
+
 /* A descriptor is its request's, and nobody's afterwards. */
 static void test_descriptor(void)
 {
@@ -204,7 +245,7 @@ static void test_events(void)
 /* An endless line, and one who never reads. */
 static void test_hostile(void)
 {
-	static char junk[65536];
+	static char junk[1 << 20];
 	struct fixture f;
 	int fd;
 
@@ -264,6 +305,7 @@ int main(void)
 {
 	test_requests();
 	signal(SIGPIPE, SIG_IGN);
+	test_deferred();
 	test_descriptor();
 	test_events();
 	test_hostile();

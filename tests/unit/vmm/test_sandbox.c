@@ -147,6 +147,35 @@ static void try_calls(void)
 	DENIED(syscall(SYS_fcntl, 0, WIDE(F_SETOWN), getppid()));
 	DENIED((long)mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
 	DENIED((long)mmap(NULL, 4096, PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	DENIED((long)mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_SHARED, 0, 0));
+	DENIED((long)mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, 0, 0));
+}
+
+/* Snapshots and live forks: a copy of ourselves, which can do no more than we. */
+static void try_fork(void)
+{
+	int ends[2], fd = memfd_create("code", MFD_CLOEXEC);
+	struct err e = {0};
+	char word = 0;
+	pid_t pid;
+
+	CHECK(fd >= 0 && ftruncate(fd, 4096) == 0);
+	CHECK(mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0) != MAP_FAILED);
+	CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
+	pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		CHECK_EQ(sandbox_forked(&e), 0);
+		try_calls();
+		DENIED(kill(getpid(), 0));
+		CHECK_EQ(write(ends[1], "+", 1), 1);
+		_exit(0);
+	}
+	close(ends[1]);
+	CHECK_EQ(read(ends[0], &word, 1), 1);
+	CHECK_EQ(word, '+');
+	close(ends[0]);
+	close(fd);
 }
 
 static void *nothing(void *arg)
@@ -168,6 +197,7 @@ static void *earlier_thread(void *arg)
 	if (f->vcpu) {
 		CHECK_EQ(sandbox_vcpu(&e), 0);
 		DENIED(socket(AF_INET, SOCK_STREAM, 0));
+		DENIED(fork());
 	}
 	try_calls();
 	pthread_barrier_wait(&f->tried);
@@ -212,6 +242,7 @@ static void run(struct fixture *f)
 	pthread_barrier_wait(&f->closed);
 	pthread_barrier_wait(&f->tried);
 	try_calls();
+	try_fork();
 	if (jail)
 		DENIED(dial(f->socket));
 	errno = 0; /* the C library asks, and takes clone then */
