@@ -12,9 +12,8 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#define DEFAULT_MEMORY (UINT64_C(1) << 30)
-#define SET_TEXT(member)                                                                           \
-	static int set_##member(void *config, const char *value, struct err *e)                    \
+#define SET_TEXT(name_, member)                                                                    \
+	static int set_##name_(void *config, const char *value, struct err *e)                     \
 	{                                                                                          \
 		struct run_config *cfg = config;                                                   \
 		free(cfg->member);                                                                 \
@@ -28,10 +27,10 @@
 		return 0;                                                                          \
 	}
 
-SET_TEXT(kernel)
-SET_TEXT(initrd)
-SET_TEXT(append)
-SET_TEXT(workdir)
+SET_TEXT(kernel, m.kernel)
+SET_TEXT(initrd, m.initrd)
+SET_TEXT(append, m.append)
+SET_TEXT(workdir, workdir)
 SET_FLAG(rm)
 SET_FLAG(json)
 SET_FLAG(verbose)
@@ -57,14 +56,14 @@ static int set_engine(void *config, const char *value, struct err *e)
 {
 	static const char *const choices[] = {"auto", "kvm", "soft", NULL};
 
-	return set_choice(&((struct run_config *)config)->engine, value, choices, e);
+	return set_choice(&((struct run_config *)config)->m.engine, value, choices, e);
 }
 
 static int set_machine(void *config, const char *value, struct err *e)
 {
 	static const char *const choices[] = {"q35", "micro", NULL};
 
-	return set_choice(&((struct run_config *)config)->machine, value, choices, e);
+	return set_choice(&((struct run_config *)config)->m.board, value, choices, e);
 }
 
 static int set_net(void *config, const char *value, struct err *e)
@@ -74,7 +73,7 @@ static int set_net(void *config, const char *value, struct err *e)
 	int r = set_choice(&net, value, choices, e);
 
 	if (r == 0)
-		((struct run_config *)config)->net = strcmp(net, "user") == 0;
+		((struct run_config *)config)->m.net = strcmp(net, "user") == 0;
 	return r;
 }
 
@@ -139,37 +138,16 @@ static const struct cli_option run_options[] = {
 
 static void run_init(void *config)
 {
-	struct run_config *cfg = config;
-
-	cfg->engine = xstrdup("auto");
-	cfg->machine = xstrdup("q35");
-	cfg->cpus = 1;
-	cfg->memory = DEFAULT_MEMORY;
-	cfg->net = true;
+	machine_config_init(&((struct run_config *)config)->m);
 }
 
 static void run_fini(void *config)
 {
 	struct run_config *cfg = config;
 
-	free(cfg->engine);
-	free(cfg->machine);
-	free(cfg->kernel);
-	free(cfg->initrd);
-	free(cfg->append);
+	machine_config_fini(&cfg->m);
 	free(cfg->name);
 	free(cfg->workdir);
-	free(cfg->firmware);
-	free(cfg->boot);
-	free(cfg->vnc);
-	free(cfg->vnc_password);
-	for (size_t i = 0; i < RUN_MAX_DEVS; i++) {
-		free(cfg->disks[i].path);
-		free(cfg->shares[i].host);
-		free(cfg->shares[i].guest);
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(cfg->publish); i++)
-		free(cfg->publish[i].address);
 	for (size_t i = 0; i < cfg->n_env; i++)
 		free(cfg->env[i]);
 }
@@ -181,7 +159,7 @@ struct run {
 	struct kernel generic; /* for shares, where the image's kernel cannot */
 	struct run_dir dir;
 	struct vm vm;
-	struct vm_boot boot;
+	struct run_boot boot;
 	char *disk, *nvram; /* of a named machine */
 	const char *published;
 	int name_lock;
@@ -211,14 +189,14 @@ static int prepare_image(const struct run_config *cfg, const char *name, struct 
 		return ret;
 	ret = image_get(&r->cache, name, false, p, &r->image, e);
 	/* Debian's cloud kernel has virtio-fs since version 5.10. */
-	if (ret == 0 && cfg->n_shares && !cfg->kernel &&
+	if (ret == 0 && cfg->m.n_shares && !cfg->m.kernel &&
 	    !initrd_has_module(r->image.initrd, "virtiofs"))
 		ret = kernel_get(&r->cache, NULL, KERNEL_GENERIC, false, p, &r->generic, e);
 	ui_clear_bar();
 	if (ret < 0)
 		return err_exit(e, ret, e->exit_code ? e->exit_code : EXIT_NO_IMAGE);
 	r->boot.root = r->image.root;
-	r->boot.kernel = cfg->kernel ? cfg->kernel : r->image.kernel;
+	r->boot.kernel = cfg->m.kernel ? cfg->m.kernel : r->image.kernel;
 	r->boot.kernel_initrd = r->image.initrd;
 	if (r->generic.kernel) {
 		r->boot.kernel = r->generic.kernel;
@@ -240,7 +218,7 @@ static int prepare_name(const struct run_config *cfg, struct run *r, struct err 
 	if (!cfg->name)
 		return 0;
 	ret = machine_claim(cfg->name, &r->name_lock, e);
-	if (ret < 0 || !cfg->firmware || cfg->rm || strcmp(cfg->firmware, "uefi") != 0)
+	if (ret < 0 || !cfg->m.firmware || cfg->rm || strcmp(cfg->m.firmware, "uefi") != 0)
 		return ret;
 	r->boot.nvram = r->nvram = machine_nvram(cfg->name);
 	return 0;
@@ -249,21 +227,21 @@ static int prepare_name(const struct run_config *cfg, struct run *r, struct err 
 /* Disks alone are started by firmware, as in a PC. */
 static void choose_firmware(struct run_config *cfg, int argc)
 {
-	if (argc == 0 && !cfg->kernel && !cfg->firmware && cfg->n_disks)
-		cfg->firmware = xstrdup("bios");
+	if (argc == 0 && !cfg->m.kernel && !cfg->m.firmware && cfg->m.n_disks)
+		cfg->m.firmware = xstrdup("bios");
 }
 
 static int check_firmware(const struct run_config *cfg, int argc)
 {
-	if (cfg->firmware && (argc || cfg->kernel || cfg->initrd || cfg->append))
+	if (cfg->m.firmware && (argc || cfg->m.kernel || cfg->m.initrd || cfg->m.append))
 		return ui_error(EXIT_USAGE,
 				"--firmware starts what is on the disks: no IMAGE, --kernel, "
 				"--initrd or --append");
-	if (cfg->boot && !cfg->firmware)
+	if (cfg->m.boot && !cfg->m.firmware)
 		return ui_error(EXIT_USAGE, "--boot is for firmware: give --firmware");
-	if (cfg->machine[0] == 'm' && (cfg->firmware || cfg->vnc || cfg->text_screen))
+	if (cfg->m.board[0] == 'm' && (cfg->m.firmware || cfg->m.vnc || cfg->m.text_screen))
 		return ui_error(EXIT_USAGE, "--firmware and --display need --machine q35");
-	if (cfg->vnc_password && !cfg->vnc)
+	if (cfg->m.vnc_password && !cfg->m.vnc)
 		return ui_error(EXIT_USAGE, "--vnc-password needs --display vnc");
 	return EXIT_OK;
 }
@@ -275,19 +253,20 @@ static int check_words(const struct run_config *cfg, int argc, char **argv, char
 				"what is '%s'? A command follows '--': insula run %s "
 				"-- %s...",
 				argv[1], argv[0], argv[1]);
-	if (argc == 0 && !cfg->kernel && !cfg->firmware)
+	if (argc == 0 && !cfg->m.kernel && !cfg->m.firmware)
 		return ui_error(EXIT_USAGE, "which image? Try: insula run deb:bookworm");
 	if (argc == 0 && command)
 		return ui_error(EXIT_USAGE, "a command needs an image to run in");
-	if (argc == 0 && cfg->n_shares)
+	if (argc == 0 && cfg->m.n_shares)
 		return ui_error(EXIT_USAGE, "--share needs an image, whose agent mounts it");
-	if (argc == 1 && cfg->initrd)
+	if (argc == 1 && cfg->m.initrd)
 		return ui_error(EXIT_USAGE,
 				"--initrd goes with --kernel alone: an image has its own");
-	if (cfg->n_publish && !cfg->net)
+	if (cfg->m.n_publish && !cfg->m.net)
 		return ui_error(EXIT_USAGE, "--publish needs a network, and --net is none");
 	for (int i = 0; i < 2; i++) {
-		const char *file = i ? cfg->initrd : cfg->kernel, *what = i ? "initrd" : "kernel";
+		const char *file = i ? cfg->m.initrd : cfg->m.kernel,
+			   *what = i ? "initrd" : "kernel";
 		struct stat st;
 
 		if (file && (stat(file, &st) < 0 || access(file, R_OK) < 0))
@@ -319,8 +298,7 @@ static int run_run(void *config, int argc, char **argv, char **command)
 	if (status != EXIT_OK)
 		return status;
 	r.vm = (struct vm){.ready = -1, .parent = -1, .errors = -1, .console = -1, .control = -1};
-	r.boot.kernel = cfg->kernel;
-	r.boot.initrd = cfg->initrd;
+	r.boot.kernel = cfg->m.kernel;
 	if (isatty(STDIN_FILENO) && isatty(STDOUT_FILENO))
 		session.tty = true;
 	session.tty = (session.tty || cfg->tty) && !cfg->no_tty;
@@ -330,9 +308,9 @@ static int run_run(void *config, int argc, char **argv, char **command)
 	session.clean_end = r.boot.root_private;
 	/* A kernel alone that panics at once would do so for ever. */
 	session.restart = r.boot.restart =
-	    cfg->firmware || (argc == 1 && (!command || !command[0]));
-	for (size_t i = 0; i < cfg->n_disks; i++)
-		session.clean_end = session.clean_end || !cfg->disks[i].read_only;
+	    cfg->m.firmware || (argc == 1 && (!command || !command[0]));
+	for (size_t i = 0; i < cfg->m.n_disks; i++)
+		session.clean_end = session.clean_end || !cfg->m.disks[i].read_only;
 	if (ret == 0)
 		ret = run_dir_make(&r.dir, &e);
 	if (ret == 0)

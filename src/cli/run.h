@@ -11,46 +11,17 @@
 
 #include "base/err.h"
 #include "base/strbuf.h"
+#include "model/machine_config.h"
 
 #include <jansson.h>
 #include <sys/types.h>
 
-#define RUN_MAX_DEVS 8
-#define RUN_ESCAPE   0x1d /* Ctrl-] */
-
-struct run_disk {
-	char *path;         /* NULL: a CD-ROM drive without a disc */
-	const char *format; /* "auto", "raw" or "qcow2" */
-	bool read_only, cdrom, ahci;
-};
-
-struct run_publish {
-	char *address;
-	unsigned int host, guest;
-	bool udp;
-};
-
-struct run_share {
-	char *host, *guest;
-	bool read_only;
-};
+#define RUN_ESCAPE 0x1d /* Ctrl-] */
 
 struct run_config {
-	char *engine, *machine, *kernel, *initrd, *append, *name, *workdir;
-	char *firmware;     /* "bios", "uefi", a file; NULL = a kernel is loaded directly */
-	char *boot;         /* order, as --boot says; NULL = the default */
-	char *vnc;          /* "unix:PATH" or "ADDRESS:PORT" */
-	char *vnc_password; /* NULL = none */
-	bool text_screen;   /* --display text */
-	unsigned int cpus;
-	uint64_t memory;
-	bool net, rm, json, verbose, tty, no_tty;
-	struct run_disk disks[RUN_MAX_DEVS];
-	size_t n_disks;
-	struct run_publish publish[64];
-	size_t n_publish;
-	struct run_share shares[RUN_MAX_DEVS];
-	size_t n_shares;
+	struct machine_config m;
+	char *name, *workdir;
+	bool rm, json, verbose, tty, no_tty, detach;
 	char *env[256]; /* "NAME=value" */
 	size_t n_env;
 };
@@ -80,8 +51,6 @@ struct run_dir {
 must_check int run_dir_make(struct run_dir *ret, struct err *e);
 void run_dir_fini(struct run_dir *d);
 char *run_dir_file(const struct run_dir *d, const char *name);
-/* A program of ours that people do not call: beside insula, or in ../libexec/insula. */
-must_check int run_find_program(const char *name, char **ret, struct err *e);
 
 /* machines.c: the disk of machine @name, a private copy of @base made at its first run.  @lock
  * keeps the name; -EBUSY with EXIT_NAME_IN_USE while another run has it. */
@@ -108,17 +77,17 @@ struct vm {
 	int status; /* of waitpid, once finished */
 };
 
-struct vm_boot {
+struct run_boot {
 	const char *root;  /* disk, NULL = none: a kernel of the user's alone */
 	bool root_private; /* write to @root itself: a named machine's disk */
-	const char *kernel, *initrd;
+	const char *kernel;
 	const char *nvram;         /* with firmware uefi; NULL: variables go with the machine */
 	const char *kernel_initrd; /* the modules' part; the agent is added */
 	bool restart;              /* `reboot` starts the guest again instead of ending the run */
 };
 
 /* Writes description and initramfs to @dir and starts it. */
-must_check int vm_start(const struct run_config *cfg, const struct vm_boot *boot,
+must_check int vm_start(const struct run_config *cfg, const struct run_boot *boot,
 			const struct run_dir *dir, struct vm *ret, struct err *e);
 /* Connects the control socket, once ready. */
 void vm_connect(struct vm *vm);
@@ -135,6 +104,6 @@ struct session_config {
 	bool agent;     /* false: the terminal is the serial console */
 	bool tty;       /* give the command a terminal */
 	bool clean_end; /* disks must be left clean: shut down instead of stopping */
-	bool restart;   /* as in struct vm_boot */
+	bool restart;   /* as in struct run_boot */
 };
 int session_run(const struct session_config *cfg, struct vm *vm);

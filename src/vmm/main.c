@@ -23,19 +23,21 @@ static const char usage[] =
     "      --fd N              read it from descriptor N\n"
     "      --ready-fd N        write \"ready\" there when the machine is about to run\n"
     "      --parent-fd N       stop the machine when the other end of this pipe closes\n"
+    "      --exit-fd N         write there how it ended: STATUS REASON WORDS\n"
     "  -v, --verbose           say which engine runs and why, and statistics at the end\n"
     "      --probe             print which engine \"auto\" is here, as JSON\n"
     "      --debug             also what the parts say to themselves\n"
     "  -h, --help              this text\n"
     "      --version           the version\n";
 
-enum { OPT_FD = 256, OPT_READY_FD, OPT_PARENT_FD, OPT_VERSION, OPT_DEBUG, OPT_PROBE };
+enum { OPT_FD = 256, OPT_READY_FD, OPT_PARENT_FD, OPT_EXIT_FD, OPT_VERSION, OPT_DEBUG, OPT_PROBE };
 
 static const struct option options[] = {
     {"description", required_argument, NULL, 'd'},
     {"fd", required_argument, NULL, OPT_FD},
     {"ready-fd", required_argument, NULL, OPT_READY_FD},
     {"parent-fd", required_argument, NULL, OPT_PARENT_FD},
+    {"exit-fd", required_argument, NULL, OPT_EXIT_FD},
     {"verbose", no_argument, NULL, 'v'},
     {"debug", no_argument, NULL, OPT_DEBUG},
     {"probe", no_argument, NULL, OPT_PROBE},
@@ -96,6 +98,10 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 			break;
 		case OPT_PARENT_FD:
 			if ((a->vmm.parent_fd = parse_fd("--parent-fd", optarg)) < 0)
+				return EXIT_USAGE;
+			break;
+		case OPT_EXIT_FD:
+			if ((a->vmm.exit_fd = parse_fd("--exit-fd", optarg)) < 0)
 				return EXIT_USAGE;
 			break;
 		case 'v':
@@ -162,7 +168,7 @@ int main(int argc, char **argv)
 {
 	struct arguments a = {
 	    .fd = -1,
-	    .vmm = {.ready_fd = -1, .parent_fd = -1},
+	    .vmm = {.ready_fd = -1, .parent_fd = -1, .exit_fd = -1},
 	    .level = LOG_WARN,
 	};
 	autostrbuf struct strbuf text = {0};

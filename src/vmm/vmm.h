@@ -8,6 +8,7 @@
 
 struct vmm_options {
 	int ready_fd, parent_fd; /* -1 = none */
+	int exit_fd;             /* gets "STATUS REASON WORDS" at the end; -1 = none */
 	bool verbose;
 };
 
