@@ -3,6 +3,7 @@
  * cli/cmd_run.c - insula run: boot a machine from an image or a kernel, run a command in it
  */
 #include "cli/cli.h"
+#include "cli/machine_options.h"
 #include "cli/run.h"
 #include "cli/ui.h"
 #include "image/image.h"
@@ -27,100 +28,16 @@
 		return 0;                                                                          \
 	}
 
-SET_TEXT(kernel, m.kernel)
-SET_TEXT(initrd, m.initrd)
-SET_TEXT(append, m.append)
 SET_TEXT(workdir, workdir)
 SET_FLAG(rm)
 SET_FLAG(json)
 SET_FLAG(verbose)
 SET_FLAG(tty)
 SET_FLAG(no_tty)
-
-static int set_choice(char **member, const char *value, const char *const *choices, struct err *e)
-{
-	autostrbuf struct strbuf list = {0};
-
-	for (size_t i = 0; choices[i]; i++) {
-		if (strcmp(value, choices[i]) == 0) {
-			free(*member);
-			*member = xstrdup(value);
-			return 0;
-		}
-		strbuf_printf(&list, "%s%s", i ? ", " : "", choices[i]);
-	}
-	return err_msg(e, -EINVAL, "'%s' is not one of %s", value, list.data);
-}
-
-static int set_engine(void *config, const char *value, struct err *e)
-{
-	static const char *const choices[] = {"auto", "kvm", "soft", NULL};
-
-	return set_choice(&((struct run_config *)config)->m.engine, value, choices, e);
-}
-
-static int set_machine(void *config, const char *value, struct err *e)
-{
-	static const char *const choices[] = {"q35", "micro", NULL};
-
-	return set_choice(&((struct run_config *)config)->m.board, value, choices, e);
-}
-
-static int set_net(void *config, const char *value, struct err *e)
-{
-	static const char *const choices[] = {"user", "none", NULL};
-	autofree char *net = NULL;
-	int r = set_choice(&net, value, choices, e);
-
-	if (r == 0)
-		((struct run_config *)config)->m.net = strcmp(net, "user") == 0;
-	return r;
-}
+SET_FLAG(detach)
 
 static const struct cli_option run_options[] = {
-    {"engine", "ENGINE", "auto kvm soft",
-     "what executes the guest: auto (default; KVM where it is fast, else the software CPU), kvm, "
-     "or soft",
-     set_engine},
-    {"machine", "BOARD", "q35 micro", "the board: q35 (default) or micro", set_machine},
-    {"cpus", "N", NULL, "virtual CPUs, 1 to 64 (default 1)", run_set_cpus},
-    {"memory", "SIZE", NULL,
-     "guest memory, such as 512M or 2G (default 1G; the host gives only what the guest uses)",
-     run_set_memory},
-    {"disk", "FILE[,size=SIZE][,format=FORMAT][,bus=ahci][,readonly]", NULL,
-     "one more disk for the guest (/dev/vdb, /dev/vdc...), written to in place; raw, or qcow2 if "
-     "its name ends so; with size= a file that is not there is made; on virtio unless bus=ahci; "
-     "repeatable",
-     run_set_disk},
-    {"cdrom", "FILE|none", NULL, "a CD-ROM drive with this disc, or without one; repeatable",
-     run_set_cdrom},
-    {"firmware", "bios|uefi|FILE", "bios uefi",
-     "start with firmware instead of a kernel: what a PC does; the default when there are disks "
-     "but neither IMAGE nor --kernel",
-     run_set_firmware},
-    {"boot", "ORDER", "cdrom disk network menu",
-     "what firmware tries, such as cdrom,disk,network (the default); menu lets you choose",
-     run_set_boot},
-    {"display", "none|text|vnc[=ADDR]", "none text vnc",
-     "the screen: none; its text on this terminal; or VNC at ADDRESS:PORT (127.0.0.1:5900) or "
-     "unix:PATH",
-     run_set_display},
-    {"vnc-password", "FILE", NULL, "ask viewers for the password in the first line of FILE",
-     run_set_vnc_password},
-    {"kernel", "FILE", NULL,
-     "boot this Linux bzImage or PVH vmlinux; without IMAGE, the terminal is its serial console",
-     set_kernel},
-    {"initrd", "FILE", NULL, "initial RAM disk for --kernel without IMAGE", set_initrd},
-    {"append", "TEXT", NULL, "kernel command line, added to ours if there is an IMAGE", set_append},
-    {"net", "user|none", "user none",
-     "network: user (default; outgoing connections, nothing to set up) or none", set_net},
-    {"publish", "[ADDR:]HOST:GUEST[/udp]", NULL,
-     "pass a port of the host to the guest; ADDR is 127.0.0.1 if not given; repeatable",
-     run_set_publish},
-    {"share", "HOSTDIR:GUESTDIR[:ro]", NULL,
-     "show a directory of the host in the guest; "
-     "repeatable",
-     run_set_share},
+    RUN_MACHINE_OPTIONS,
     {"env", "NAME[=VALUE]", NULL,
      "set a variable for the command; without VALUE pass ours on; "
      "repeatable",
@@ -128,6 +45,10 @@ static const struct cli_option run_options[] = {
     {"workdir", "DIR", NULL, "directory to run the command in (default /root)", set_workdir},
     {"name", "NAME", NULL,
      "name the machine: its disk is kept and used again by later runs of that name", run_set_name},
+    {"detach", NULL, NULL,
+     "leave the machine running under insulad, and print its name: `insula exec`, `console`, "
+     "`stop` and the like go on with it",
+     set_detach},
     {"rm", NULL, NULL, "keep no disk, even with --name", set_rm},
     {"tty", NULL, NULL, "give the command a terminal even if ours is not one", set_tty},
     {"no-tty", NULL, NULL, "give the command pipes even on a terminal", set_no_tty},
@@ -279,6 +200,20 @@ static int check_words(const struct run_config *cfg, int argc, char **argv, char
 	return EXIT_OK;
 }
 
+/* What belongs to a command that waits. */
+static int check_detached(const struct run_config *cfg, char **command)
+{
+	if (command && command[0])
+		return ui_error(EXIT_USAGE,
+				"--detach starts no command: `insula exec` runs one afterwards");
+	if (cfg->m.text_screen)
+		return ui_error(EXIT_USAGE, "--display text needs this terminal: no --detach");
+	if (cfg->rm)
+		return ui_error(EXIT_USAGE,
+				"--rm ends with a command: `insula delete` deletes a machine");
+	return EXIT_OK;
+}
+
 static int run_run(void *config, int argc, char **argv, char **command)
 {
 	struct run_config *cfg = config;
@@ -295,8 +230,12 @@ static int run_run(void *config, int argc, char **argv, char **command)
 	status = check_words(cfg, argc, argv, command);
 	if (status == EXIT_OK)
 		status = check_firmware(cfg, argc);
+	if (status == EXIT_OK && cfg->detach)
+		status = check_detached(cfg, command);
 	if (status != EXIT_OK)
 		return status;
+	if (cfg->detach)
+		return run_detached(cfg, argv[0]);
 	r.vm = (struct vm){.ready = -1, .parent = -1, .errors = -1, .console = -1, .control = -1};
 	r.boot.kernel = cfg->m.kernel;
 	if (isatty(STDIN_FILENO) && isatty(STDOUT_FILENO))

@@ -11,13 +11,49 @@
 #include <stdio.h>
 
 const struct cli_command *const cli_commands[] = {
-    &cmd_run,           &cmd_image_build,   &cmd_image_list,
-    &cmd_image_inspect, &cmd_image_remove,  &cmd_disk_create,
-    &cmd_disk_info,     &cmd_disk_check,    &cmd_disk_convert,
-    &cmd_disk_resize,   &cmd_disk_snapshot, &cmd_screenshot,
-    &cmd_type,          &cmd_keys,          &cmd_eject,
-    &cmd_insert,        &cmd_doctor,        &cmd_version,
-    &cmd_completion,    &cmd_help,          NULL,
+    &cmd_run,
+    &cmd_create,
+    &cmd_start,
+    &cmd_stop,
+    &cmd_shutdown,
+    &cmd_reboot,
+    &cmd_reset,
+    &cmd_pause,
+    &cmd_resume,
+    &cmd_delete,
+    &cmd_rename,
+    &cmd_edit,
+    &cmd_show,
+    &cmd_list,
+    &cmd_console,
+    &cmd_exec,
+    &cmd_cp,
+    &cmd_logs,
+    &cmd_stats,
+    &cmd_top,
+    &cmd_events,
+    &cmd_wait,
+    &cmd_autostart,
+    &cmd_image_build,
+    &cmd_image_list,
+    &cmd_image_inspect,
+    &cmd_image_remove,
+    &cmd_disk_create,
+    &cmd_disk_info,
+    &cmd_disk_check,
+    &cmd_disk_convert,
+    &cmd_disk_resize,
+    &cmd_disk_snapshot,
+    &cmd_screenshot,
+    &cmd_type,
+    &cmd_keys,
+    &cmd_eject,
+    &cmd_insert,
+    &cmd_doctor,
+    &cmd_version,
+    &cmd_completion,
+    &cmd_help,
+    NULL,
 };
 
 static int version_run(void *config, int argc, char **argv, char **command)
@@ -61,7 +97,7 @@ static const struct cli_command *find_command(int argc, char **argv, int *used)
 
 static int unknown_command(int argc, char **argv)
 {
-	const char *names[32] = {NULL};
+	const char *names[96] = {NULL};
 	autostrbuf struct strbuf words = {0};
 	const char *near;
 	size_t n = 0;
@@ -70,7 +106,7 @@ static int unknown_command(int argc, char **argv)
 		return ui_error(EXIT_USAGE, "insula %s: %s%s%s; there are %s", argv[0],
 				argc > 1 ? "'" : "a command is missing", argc > 1 ? argv[1] : "",
 				argc > 1 ? "' is no command" : "", words.data);
-	for (const struct cli_command *const *c = cli_commands; *c && n < 31; c++)
+	for (const struct cli_command *const *c = cli_commands; *c && n < 95; c++)
 		names[n++] = (*c)->name;
 	near = cli_nearest(argv[0], names);
 	if (near)

@@ -27,6 +27,12 @@ struct run_config {
 };
 
 /* run_parse.c: option values; each adds to or sets a member of struct run_config. */
+int run_set_engine(void *config, const char *value, struct err *e);
+int run_set_machine(void *config, const char *value, struct err *e);
+int run_set_net(void *config, const char *value, struct err *e);
+int run_set_kernel(void *config, const char *value, struct err *e);
+int run_set_initrd(void *config, const char *value, struct err *e);
+int run_set_append(void *config, const char *value, struct err *e);
 int run_set_cpus(void *config, const char *value, struct err *e);
 int run_set_memory(void *config, const char *value, struct err *e);
 int run_set_disk(void *config, const char *value, struct err *e);
@@ -64,6 +70,10 @@ void machine_unpublish(const char *name);
 /* A connection to its control socket; -ENOENT with words when it does not run. */
 must_check int machine_connect(const char *name, struct err *e);
 
+/* cmd_create.c: `insula run --detach`: makes the machine under insulad, or takes the one of that
+ * name, and starts it.  Returns the exit status. */
+int run_detached(struct run_config *cfg, const char *image);
+
 /* run_vm.c: one insula-vmm. */
 struct vm {
 	pid_t pid;
@@ -75,6 +85,11 @@ struct vm {
 	char *vsock, *control_path;
 	bool finished;
 	int status; /* of waitpid, once finished */
+	/* A machine of insulad's: no process of ours, and this connects to its agent; a negative
+	 * errno, -EAGAIN to try again.  NULL for a child of ours. */
+	int (*dial)(const struct vm *vm, struct err *e);
+	const char *agent_path; /* for dial */
+	bool remote;
 };
 
 struct run_boot {

@@ -326,3 +326,65 @@ int run_set_env(void *config, const char *value, struct err *e)
 		cfg->env[cfg->n_env++] = xasprintf("%s=%s", value, ours);
 	return 0;
 }
+
+static int set_choice(char **member, const char *value, const char *const *choices, struct err *e)
+{
+	autostrbuf struct strbuf list = {0};
+
+	for (size_t i = 0; choices[i]; i++) {
+		if (strcmp(value, choices[i]) == 0) {
+			free(*member);
+			*member = xstrdup(value);
+			return 0;
+		}
+		strbuf_printf(&list, "%s%s", i ? ", " : "", choices[i]);
+	}
+	return err_msg(e, -EINVAL, "'%s' is not one of %s", value, list.data);
+}
+
+int run_set_engine(void *config, const char *value, struct err *e)
+{
+	static const char *const choices[] = {"auto", "kvm", "soft", NULL};
+
+	return set_choice(&((struct run_config *)config)->m.engine, value, choices, e);
+}
+
+int run_set_machine(void *config, const char *value, struct err *e)
+{
+	static const char *const choices[] = {"q35", "micro", NULL};
+
+	return set_choice(&((struct run_config *)config)->m.board, value, choices, e);
+}
+
+int run_set_net(void *config, const char *value, struct err *e)
+{
+	static const char *const choices[] = {"user", "none", NULL};
+	autofree char *net = NULL;
+	int r = set_choice(&net, value, choices, e);
+
+	if (r == 0)
+		((struct run_config *)config)->m.net = strcmp(net, "user") == 0;
+	return r;
+}
+
+static int set_text(char **member, const char *value)
+{
+	free(*member);
+	*member = xstrdup(value);
+	return 0;
+}
+
+int run_set_kernel(void *config, const char *value, struct err *e)
+{
+	return set_text(&((struct run_config *)config)->m.kernel, value);
+}
+
+int run_set_initrd(void *config, const char *value, struct err *e)
+{
+	return set_text(&((struct run_config *)config)->m.initrd, value);
+}
+
+int run_set_append(void *config, const char *value, struct err *e)
+{
+	return set_text(&((struct run_config *)config)->m.append, value);
+}

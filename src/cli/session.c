@@ -337,6 +337,10 @@ int session_run(const struct session_config *cfg, struct vm *vm)
 	struct session s = {.cfg = cfg, .vm = vm, .agent = -1, .stdin_open = true};
 	int status;
 
+	if (vm->remote) {
+		s.state = cfg->agent ? SESSION_CONNECTING : SESSION_RUNNING;
+		s.give_up_at = clock_now() + BOOT_PATIENCE;
+	}
 	watch_signals(&s);
 	terminal_raw(&s);
 	if (ui_interrupted())
