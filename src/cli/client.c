@@ -10,10 +10,13 @@
 #include "codec/http.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
-#define MAX_ANSWER (64u << 20)
+#define MAX_ANSWER    (64u << 20)
+#define CALL_TRIES    5
+#define CALL_PAUSE_MS 50
 
 /* One exchange: what came in is behind @head. */
 struct exchange {
@@ -72,7 +75,7 @@ static int read_head(struct exchange *x, struct err *e)
 				    &x->head, &used)) == 0) {
 		r = receive(x, e);
 		if (r == 0)
-			return err_msg(e, -EPIPE, "insulad ended: try again");
+			return err_msg(e, -EPIPE, "insulad ended");
 		if (r < 0)
 			return r;
 	}
@@ -104,7 +107,7 @@ static int read_body(struct exchange *x, struct strbuf *ret, struct err *e)
 		if (r < 0)
 			return r;
 		if (r == 0 && x->framing != HTTP_UNTIL_CLOSE)
-			return err_msg(e, -EPIPE, "insulad ended: try again");
+			return err_msg(e, -EPIPE, "insulad ended");
 		if (r == 0)
 			break;
 		r = 0;
@@ -190,7 +193,8 @@ static int take_json(struct exchange *x, json_t **ret, struct err *e)
 	return r;
 }
 
-int client_call(const char *method, const char *path, json_t *body, json_t **ret, struct err *e)
+static int call_once(const char *method, const char *path, json_t *body, json_t **ret,
+		     struct err *e)
 {
 	struct exchange x;
 	int r = begin(method, path, "Connection: close\r\n", body, false, &x, e);
@@ -199,6 +203,25 @@ int client_call(const char *method, const char *path, json_t *body, json_t **ret
 		return r;
 	r = take_json(&x, ret, e);
 	exchange_fini(&x);
+	return r;
+}
+
+/* An insulad that ends while it is asked: who only looks asks the next one.  Whether a change was
+ * made is for the person to see. */
+int client_call(const char *method, const char *path, json_t *body, json_t **ret, struct err *e)
+{
+	bool looks = strcmp(method, "GET") == 0;
+	int r = -ECONNRESET;
+
+	for (int i = 0; i < (looks ? CALL_TRIES : 1) && (r == -ECONNRESET || r == -EPIPE); i++) {
+		if (i > 0)
+			poll(NULL, 0, CALL_PAUSE_MS);
+		r = call_once(method, path, body, ret, e);
+	}
+	if (r == -ECONNRESET || r == -EPIPE)
+		r = err_msg(e, r,
+			    "insulad ended before it answered: see with `insula list --all` what "
+			    "was done, and try again");
 	return r;
 }
 
@@ -259,6 +282,11 @@ static int follow_job(const char *path, json_t **ret, struct err *e)
 		r = client_call("GET", wait, NULL, &job, e);
 		if (r == -EINTR && !cancelled)
 			continue;
+		if (r == -ENOENT)
+			return err_msg(
+			    e, r,
+			    "insulad ended before it was done: nothing of it is left, try "
+			    "again");
 		if (r < 0)
 			return r;
 		state = json_string_value(json_object_get(job, "state"));

@@ -23,6 +23,7 @@
 #define IDLE_EXIT      "300" /* seconds */
 #define START_PATIENCE (60 * NSEC_PER_SEC)
 #define READY_FD       3
+#define CONNECT_TRIES  10
 
 static int try_connect(const char *path)
 {
@@ -88,7 +89,8 @@ static int start(const char *program, const char *log, struct err *e)
 	return pid < 0 ? err_set(e, -errno, "start insulad") : r;
 }
 
-static int say_why(const char *log, struct err *e)
+/* What it complained of, or NULL; the caller's. */
+static char *read_complaint(const char *log)
 {
 	autostrbuf struct strbuf text = {0};
 	const char *error = NULL;
@@ -96,39 +98,42 @@ static int say_why(const char *log, struct err *e)
 	if (read_file(log, 65536, &text) == 0 && text.len)
 		error = strstr(text.data, "error: ");
 	if (!error)
-		return err_msg(e, -EIO, "insulad did not start; %s may say why", log);
+		return NULL;
 	error += strlen("error: ");
-	return err_msg(e, -EIO, "insulad did not start: %.*s", (int)strcspn(error, "\n"), error);
+	return strndup(error, strcspn(error, "\n"));
 }
 
+/* One that ended without a word found the lock taken: by one that lives and will listen, or by one
+ * that is just dying, which makes room for the next try. */
 static int start_and_connect(const char *path, struct err *e)
 {
 	autofree char *run = NULL, *program = NULL, *log = NULL;
 	uint64_t give_up = clock_now() + START_PATIENCE;
-	int r = dirs_make_run(&run, e), fd;
+	int r = dirs_make_run(&run, e);
 
 	if (r == 0)
 		r = dirs_program("insulad", &program, e);
 	if (r < 0)
 		return r;
 	log = xasprintf("%s/insulad.log", run);
-	r = start(program, log, e);
-	if (r < 0)
-		return r;
-	/* Ended without a word: another one lives, and may be just before listening - or none. */
 	do {
-		fd = try_connect(path);
-		if (fd >= 0)
-			return fd;
-		if (r == 0 && access(log, F_OK) == 0) {
-			autostrbuf struct strbuf text = {0};
+		autofree char *complaint = NULL;
 
-			if (read_file(log, 65536, &text) == 0 && text.len)
-				break;
+		r = start(program, log, e);
+		if (r < 0)
+			return r;
+		complaint = r == 0 ? read_complaint(log) : NULL;
+		if (complaint)
+			return err_msg(e, -EIO, "insulad did not start: %s", complaint);
+		for (int i = 0; i < CONNECT_TRIES; i++) {
+			int fd = try_connect(path);
+
+			if (fd >= 0)
+				return fd;
+			poll(NULL, 0, 20);
 		}
-		poll(NULL, 0, 20);
 	} while (clock_now() < give_up);
-	return say_why(log, e);
+	return err_msg(e, -EIO, "insulad did not start; %s may say why", log);
 }
 
 int client_connect(struct err *e)

@@ -224,6 +224,9 @@ static void dispatch(struct session *s, const struct pollfd p[N_SLOTS])
 		put_some(STDERR_FILENO, &s->stderr_text);
 	if (p[SLOT_SIGNALS].revents)
 		take_signals(s);
+	/* What else came in this round must not bring the session back to life. */
+	if (s->state == SESSION_OVER)
+		return;
 	if (p[SLOT_READY].revents)
 		take_ready(s);
 	if (p[SLOT_ERRORS].revents)

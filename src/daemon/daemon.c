@@ -5,7 +5,6 @@
 #include "daemon/daemon_priv.h"
 
 #include "base/clock.h"
-#include "base/dirs.h"
 #include "base/fd.h"
 #include "base/log.h"
 
@@ -193,9 +192,7 @@ int daemon_new(const struct daemon_config *cfg, struct daemon **ret, struct err 
 	list_init(&d->listeners);
 	list_init(&d->restarts);
 	loop_work_init(&d->arrive, guests_arrive, d);
-	r = dirs_program("insula-vmm", &d->vmm_program, e);
-	if (r == 0)
-		r = make_dirs(d, e);
+	r = make_dirs(d, e);
 	if (r == 0)
 		r = store_open(db, &d->store, e);
 	if (r == 0)
@@ -260,7 +257,6 @@ void daemon_free(struct daemon *d)
 	store_close(d->store);
 	free(d->data_dir);
 	free(d->run_dir);
-	free(d->vmm_program);
 	pthread_cond_destroy(&d->changed);
 	pthread_mutex_destroy(&d->lock);
 	free(d);

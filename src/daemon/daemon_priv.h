@@ -14,7 +14,7 @@
 struct daemon {
 	struct loop *loop;
 	struct store *store;
-	char *data_dir, *run_dir, *vmm_program;
+	char *data_dir, *run_dir;
 	_Atomic bool stopping;
 
 	pthread_mutex_t lock;

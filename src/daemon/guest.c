@@ -254,7 +254,7 @@ static void watch(struct guest *g)
 {
 	int r = loop_add(g->d->loop, &g->pid_watch, g->pidfd, EPOLLIN, on_end, g);
 
-	if (r == 0)
+	if (r == 0 && g->control >= 0)
 		r = loop_add(g->d->loop, &g->control_watch, g->control, EPOLLIN, on_control, g);
 	if (r < 0)
 		log_warn("%s: cannot be watched: %s", g->name, strerror(-r));

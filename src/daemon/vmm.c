@@ -25,6 +25,7 @@ extern char **environ;
 
 #define READY_MS    120000 /* reads kernel and initramfs, from a slow disk at worst */
 #define CALL_MS     10000
+#define END_MS      5000
 #define REPLY_MAX   (24u << 20)
 #define CHILD_READY 3
 #define CHILD_EXIT  4
@@ -88,16 +89,19 @@ static int open_files(struct daemon *d, const struct machine_record *m, struct s
 	return 0;
 }
 
-static int spawn(struct daemon *d, const char *description, const struct start *s, pid_t *pid,
-		 struct err *e)
+/* The program is looked up each time: an upgrade may have replaced it. */
+static int spawn(const char *description, const struct start *s, pid_t *pid, struct err *e)
 {
+	autofree char *program = NULL;
 	const char *const argv[] = {"insula-vmm", "--description", description, "--ready-fd",
 				    "3",          "--exit-fd",     "4",         NULL};
 	posix_spawn_file_actions_t fa;
 	posix_spawnattr_t attr;
 	sigset_t none, all;
-	int r;
+	int r = dirs_program("insula-vmm", &program, e);
 
+	if (r < 0)
+		return r;
 	sigemptyset(&none);
 	sigfillset(&all);
 	posix_spawn_file_actions_init(&fa);
@@ -113,10 +117,10 @@ static int spawn(struct daemon *d, const char *description, const struct start *
 	/* A session of its own: no terminal and no signal to a group reaches it. */
 	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK |
 					    POSIX_SPAWN_SETSIGDEF);
-	r = -posix_spawn(pid, d->vmm_program, &fa, &attr, (char *const *)argv, environ);
+	r = -posix_spawn(pid, program, &fa, &attr, (char *const *)argv, environ);
 	posix_spawnattr_destroy(&attr);
 	posix_spawn_file_actions_destroy(&fa);
-	return r < 0 ? err_set(e, r, "start %s", d->vmm_program) : 0;
+	return r < 0 ? err_set(e, r, "start %s", program) : 0;
 }
 
 /* What it said of its failure, else the last of its complaints. */
@@ -210,11 +214,22 @@ static void end_half_started(pid_t pid)
 	waitpid(pid, NULL, 0);
 }
 
+/* A guest may be through before we are connected: then its end is all there is to see. */
+static int connect_first(const char *path, int pidfd, int *control, struct err *e)
+{
+	struct pollfd p = {.fd = pidfd, .events = POLLIN};
+
+	*control = vmm_connect(path, e);
+	if (*control >= 0 || poll(&p, 1, END_MS) == 1)
+		return 0;
+	return err_msg(e, -EIO, "insula-vmm said that it is ready, and does not answer");
+}
+
 static int bring_up(struct daemon *d, const struct machine_record *m, struct start *s,
 		    const char *description, pid_t *pid, int *pidfd, int *control, struct err *e)
 {
 	autofree char *socket_path = path_run(d, m->uuid, "control");
-	int r = spawn(d, description, s, pid, e);
+	int r = spawn(description, s, pid, e);
 
 	if (r < 0)
 		return r;
@@ -223,10 +238,8 @@ static int bring_up(struct daemon *d, const struct machine_record *m, struct sta
 	*pidfd = (int)syscall(SYS_pidfd_open, *pid, 0);
 	*control = -1;
 	r = *pidfd < 0 ? err_set(e, -errno, "pidfd_open") : wait_ready(d, m, s, e);
-	if (r == 0) {
-		*control = vmm_connect(socket_path, e);
-		r = MIN(*control, 0);
-	}
+	if (r == 0)
+		r = connect_first(socket_path, *pidfd, control, e);
 	if (r < 0) {
 		end_half_started(*pid);
 		close_p(pidfd);
@@ -266,7 +279,7 @@ void vmm_abandon(struct daemon *d, const char *uuid, int pidfd, int control)
 	syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
 	(void)!waitid(P_PIDFD, (id_t)pidfd, &si, WEXITED);
 	close(pidfd);
-	close(control);
+	close_p(&control);
 	dirs_remove(run);
 }
 

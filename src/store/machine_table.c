@@ -307,10 +307,12 @@ int store_machine_get(struct store *s, const char *uuid, struct machine_record *
 
 int store_machine_find(struct store *s, const char *ref, struct machine_record *ret, struct err *e)
 {
-	/* A whole name goes first, so that "web" is found beside "web2". */
+	/* A whole name goes first, so that "web" is found beside "web2"; nobody who says "db" means
+	 * a UUID. */
 	static const char *const ways[] = {
 	    "name=:ref OR uuid=lower(:ref)",
-	    "substr(name, 1, length(:ref))=:ref OR substr(uuid, 1, length(:ref))=lower(:ref)",
+	    "substr(name, 1, length(:ref))=:ref",
+	    "substr(uuid, 1, length(:ref))=lower(:ref)",
 	};
 	bool found = false;
 	int r = 0;

@@ -25,8 +25,8 @@ must_check int store_machine_add(struct store *s, const struct machine_record *m
 must_check int store_machine_get(struct store *s, const char *uuid, struct machine_record *ret,
 				 struct err *e);
 /*
- * By name, UUID, or a beginning of either that fits one machine only.  -ENOENT when none fits,
- * -EINVAL with the names when several do.
+ * By name, UUID, or a beginning of one - names first - that fits one machine only.  -ENOENT when
+ * none fits, -EINVAL with the names when several do.
  */
 must_check int store_machine_find(struct store *s, const char *ref, struct machine_record *ret,
 				  struct err *e);
