@@ -344,7 +344,7 @@ static int set_choice(char **member, const char *value, const char *const *choic
 
 int run_set_engine(void *config, const char *value, struct err *e)
 {
-	static const char *const choices[] = {"auto", "kvm", "soft", NULL};
+	static const char *const choices[] = {"auto", "kvm", "soft", "jit", "interp", NULL};
 
 	return set_choice(&((struct run_config *)config)->m.engine, value, choices, e);
 }

@@ -4,14 +4,15 @@
  */
 #include "guest/gmem.h"
 
+#include "base/hugemem.h"
+
 #include <errno.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 
-#define FOUR_GIB  BIT(32)
-#define ONE_MIB   BIT(20)
-#define LOW_RAM   UINT64_C(0xa0000)
-#define HUGE_PAGE (2u << 20)
+#define FOUR_GIB BIT(32)
+#define ONE_MIB  BIT(20)
+#define LOW_RAM  UINT64_C(0xa0000)
 
 static uint64_t slot_pages(const struct gmem_slot *s)
 {
@@ -62,22 +63,10 @@ static void slot_fini(struct gmem_slot *s)
  */
 static int slot_back(struct gmem_slot *s, struct err *e)
 {
-	size_t room = s->size + HUGE_PAGE, head;
-	uint8_t *p, *start;
-
-	p = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-		 -1, 0);
-	if (p == MAP_FAILED)
+	s->hva = huge_table(s->size);
+	if (!s->hva)
 		return err_set(e, -errno, "guest memory of %llu MiB",
 			       (unsigned long long)(s->size >> 20));
-	start = (uint8_t *)ALIGN_UP((uintptr_t)p, (uintptr_t)HUGE_PAGE);
-	head = (size_t)(start - p);
-	if (head)
-		munmap(p, head);
-	if (room - head > s->size)
-		munmap(start + s->size, room - head - s->size);
-	s->hva = start;
-	(void)madvise(start, s->size, MADV_HUGEPAGE); /* best effort */
 	return 0;
 }
 

@@ -13,7 +13,7 @@
 
 const struct machine_field machine_config_fields[] = {
     {"image", "string", "what `insula image` knows: deb:SUITE[+PACKAGE...], a path, an ID"},
-    {"engine", "string", "auto (default), kvm or soft"},
+    {"engine", "string", "auto (default), kvm, soft, jit or interp"},
     {"board", "string", "q35 (default) or micro"},
     {"cpus", "integer", "virtual CPUs, 1 to 64 (default 1)"},
     {"memory", "integer", "bytes of guest memory (default 1 GiB)"},
@@ -32,7 +32,7 @@ const struct machine_field machine_config_fields[] = {
     {NULL, NULL, NULL},
 };
 
-static const char *const engines[] = {"auto", "kvm", "soft", NULL};
+static const char *const engines[] = {"auto", "kvm", "soft", "jit", "interp", NULL};
 static const char *const boards[] = {"q35", "micro", NULL};
 static const char *const nets[] = {"user", "none", NULL};
 static const char *const formats[] = {"auto", "raw", "qcow2", NULL};

@@ -11,6 +11,7 @@
  */
 #include "engine/interp/hot.h"
 
+#include "base/hugemem.h"
 #include "engine/jit/jit.h"
 
 #include <errno.h>
@@ -41,9 +42,8 @@ int blocks_new(struct block_cache **ret, struct err *e)
 
 	if (!bc)
 		return err_set(e, -ENOMEM, "block cache");
-	p = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (p == MAP_FAILED) {
+	p = huge_table(ARENA_SIZE);
+	if (!p) {
 		free(bc);
 		return err_set(e, -errno, "block cache");
 	}

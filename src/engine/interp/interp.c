@@ -134,6 +134,7 @@ void ivcpu_request(struct ivcpu *v, uint32_t bits)
 	atomic_fetch_or(&v->requests, bits);
 	v->kicked = true;
 	v->jumps_mask = 0;
+	v->pages_mask = 0;
 }
 
 /* --- the run loop --- */

@@ -56,19 +56,13 @@ enum access {
  * that hits, address + size - 1 + tag is below 4096: one test for page and page crossing.  Pages
  * that need the slow path (MMIO, marked code for writes, data breakpoints) are not entered.
  *
- * An empty entry holds 0, as fresh memory does: page 0 belongs to the first entry only.  That one,
- * and the last, from whose page an access may reach page 0, hold what is minus no page.
+ * An empty entry's is minus no page, and only addresses that are not canonical come near it.
  */
 #define TLB_NONE (BIT(63) | 0x800)
 
 /* Addends are multiples of the page size; with this they are also what SHRX shifts a page offset
  * out by, when translated code compares. */
 #define TLB_BIAS 12
-
-static inline uint64_t tlb_empty(unsigned int i)
-{
-	return i == 0 || i == TLB_SIZE - 1 ? TLB_NONE : 0;
-}
 
 struct tlb {
 	uint64_t tag[3][TLB_SIZE]; /* by enum access */
@@ -91,20 +85,31 @@ enum tlb_set { TLB_SUPER, TLB_USER, TLB_SUPER_AC /* SMAP off by EFLAGS.AC */, TL
  */
 #define AS_SLOTS 8
 
-/* Translated code by address (engine/jit), where jumps that leave their page look first. */
-#define JUMPS_BITS 16
-#define JUMPS_SIZE (1u << JUMPS_BITS)
-#define JUMPS_USED 4096
+/* Where translated code looks when it leaves its page (engine/jit/jumps.c). */
+#define JUMPS_BITS  16
+#define JUMPS_SIZE  (1u << JUMPS_BITS)
+#define JUMPS_USED  4096
+#define JUMPS_PAGES 4096
+#define JUMPS_RETS  512
 struct jumps {
 	uint64_t rip[JUMPS_SIZE];   /* minus the address; the first is never used */
 	uint64_t code[JUMPS_SIZE];  /* host address */
 	uint32_t frame[JUMPS_SIZE]; /* number of the physical page with the guest's code */
 	uint64_t pages[2048];       /* Bloom filter of the linear pages in it */
+	uint64_t frames[256];       /* and of the physical ones */
 	uint16_t used[JUMPS_USED];  /* places filled since it was empty; too many: all */
 	uint32_t n_used;
 	uint32_t second[64]; /* frames in which instructions that cross a page end; too many: any */
 	uint32_t n_second;
 	uint32_t key; /* of the blocks in it */
+	bool live;    /* something was entered since it was empty */
+	/* By linear page: number of its code (struct jit_page) minus page; the first is empty. */
+	uint64_t page[JUMPS_PAGES];
+	uint32_t page_frame[JUMPS_PAGES];
+	/* By place on the stack: what a call noted about its return. */
+	uint64_t ret_not[JUMPS_RETS]; /* complement of the guest address */
+	uint64_t ret_code[JUMPS_RETS];
+	uint64_t leave; /* code that leaves at the address in R11 */
 };
 
 struct as_slot {
@@ -197,6 +202,7 @@ struct ivcpu {
 	struct tlb *tlb; /* current set */
 	struct tlb super;
 	struct jumps kernel_jumps; /* as as_slot.jumps, below CPL 3 */
+	struct jumps ac_jumps;     /* the same code with EFLAGS.AC, translated for that TLB set */
 	uint16_t local[64];        /* its entries that are not global; too many: all may be */
 	unsigned int n_local;
 	bool local_code;         /* there is code among them */
@@ -213,6 +219,7 @@ struct ivcpu {
 		void *alias; /* this struct again, with the slot behind it */
 		uint16_t pcid;
 		bool valid;
+		bool begun;     /* the slot's memory is not fresh any more */
 		uint64_t stamp; /* of last use */
 	} as_state[AS_SLOTS];
 	uint64_t as_clock;
@@ -227,6 +234,7 @@ struct ivcpu {
 	/* Bits of an address that are its place in struct jumps; 0 while somebody wants us to
 	 * leave: nothing is found then. */
 	_Atomic uint64_t jumps_mask;
+	_Atomic uint64_t pages_mask; /* likewise, in jumps.page */
 	struct jit_state jx;
 	void *vec; /* vec_*.c's own: gadget cache */
 	uint32_t gmem_epoch;

@@ -21,13 +21,13 @@
 
 static void entry_drop(struct tlb *t, unsigned int i)
 {
-	t->tag[ACC_READ][i] = t->tag[ACC_WRITE][i] = t->tag[ACC_EXEC][i] = tlb_empty(i);
+	t->tag[ACC_READ][i] = t->tag[ACC_WRITE][i] = t->tag[ACC_EXEC][i] = TLB_NONE;
 }
 
-static void set_init(struct tlb *t)
+static void set_fill(struct tlb *t)
 {
-	entry_drop(t, 0);
-	entry_drop(t, TLB_SIZE - 1);
+	for (unsigned int i = 0; i < TLB_SIZE; i++)
+		entry_drop(t, i);
 }
 
 static void set_wipe(struct tlb *t)
@@ -36,8 +36,7 @@ static void set_wipe(struct tlb *t)
 		for (unsigned int k = 0; k < t->n_used; k++)
 			entry_drop(t, t->used[k]);
 	} else {
-		memset(t->tag, 0, sizeof(t->tag));
-		set_init(t);
+		set_fill(t);
 	}
 	t->n_used = 0;
 	t->n_large = 0;
@@ -47,7 +46,7 @@ static void set_wipe(struct tlb *t)
 static uint64_t entry_page(const struct tlb *t, unsigned int i)
 {
 	for (unsigned int acc = 0; acc < 3; acc++) {
-		if (t->tag[acc][i] != tlb_empty(i))
+		if (t->tag[acc][i] != TLB_NONE)
 			return -t->tag[acc][i];
 	}
 	return TLB_NONE;
@@ -130,19 +129,39 @@ static void serve_first(struct ivcpu *v)
 		serve_requests(v);
 }
 
+/* A slot that was never used costs no memory. */
+static void slot_begin(struct ivcpu *v, unsigned int k)
+{
+	struct as_slot *s = v->as_state[k].slot;
+
+	if (!v->as_state[k].begun) {
+		set_fill(&s->user);
+		set_fill(&s->ac);
+	}
+	v->as_state[k].begun = true;
+}
+
 static void slot_wipe(struct ivcpu *v, unsigned int k)
 {
 	struct as_slot *s = v->as_state[k].slot;
 
+	if (!v->as_state[k].begun)
+		return;
 	set_wipe(&s->user);
 	set_wipe(&s->ac);
 	jumps_wipe(&s->jumps);
 }
 
+static void kernel_jumps_wipe(struct ivcpu *v)
+{
+	jumps_wipe(&v->kernel_jumps);
+	jumps_wipe(&v->ac_jumps);
+}
+
 static void super_wipe(struct ivcpu *v)
 {
 	set_wipe(&v->super);
-	jumps_wipe(&v->kernel_jumps);
+	kernel_jumps_wipe(v);
 	v->n_local = 0;
 	v->local_code = false;
 }
@@ -157,7 +176,7 @@ static void super_wipe_local(struct ivcpu *v)
 	for (unsigned int k = 0; k < v->n_local; k++)
 		entry_drop(&v->super, v->local[k]);
 	if (v->local_code)
-		jumps_wipe(&v->kernel_jumps);
+		kernel_jumps_wipe(v);
 	v->n_local = 0;
 	v->local_code = false;
 }
@@ -207,6 +226,8 @@ static void drop_page(struct ivcpu *v, unsigned int k, uint64_t lin)
 {
 	struct as_slot *s = v->as_state[k].slot;
 
+	if (!v->as_state[k].begun)
+		return;
 	(void)set_drop_page(&s->ac, lin);
 	if (set_drop_page(&s->user, lin))
 		jumps_wipe(&s->jumps);
@@ -216,10 +237,12 @@ static void drop_page(struct ivcpu *v, unsigned int k, uint64_t lin)
 
 static void super_drop_page(struct ivcpu *v, uint64_t lin)
 {
-	if (set_drop_page(&v->super, lin))
-		jumps_wipe(&v->kernel_jumps);
-	else
-		jumps_drop_page(&v->kernel_jumps, lin);
+	if (set_drop_page(&v->super, lin)) {
+		kernel_jumps_wipe(v);
+		return;
+	}
+	jumps_drop_page(&v->kernel_jumps, lin);
+	jumps_drop_page(&v->ac_jumps, lin);
 }
 
 void tlb_flush_page(struct ivcpu *v, uint64_t lin)
@@ -254,6 +277,7 @@ void tlb_switch(struct ivcpu *v, uint16_t pcid, bool keep)
 			if (v->as_state[i].stamp < v->as_state[k].stamp)
 				k = i;
 		}
+		slot_begin(v, k);
 		v->as_state[k].valid = true;
 		v->as_state[k].pcid = pcid;
 		keep = false;
@@ -332,10 +356,10 @@ static void each_write(struct ivcpu *v, bool (*drop)(struct ivcpu *v, uint64_t p
 		for (unsigned int k = 0; k < (all ? TLB_SIZE : t->n_used); k++) {
 			unsigned int i = all ? k : t->used[k];
 
-			if (t->tag[ACC_WRITE][i] == tlb_empty(i))
+			if (t->tag[ACC_WRITE][i] == TLB_NONE)
 				continue;
 			if (drop(v, t->pa[i], arg))
-				t->tag[ACC_WRITE][i] = tlb_empty(i);
+				t->tag[ACC_WRITE][i] = TLB_NONE;
 			else
 				note_written(v, t->pa[i]);
 		}
@@ -454,13 +478,8 @@ void *tlb_fill(struct ivcpu *v, uint64_t lin, enum access acc, uint64_t *pa)
 
 void tlb_init(struct ivcpu *v)
 {
-	set_init(&v->super);
-	jumps_init(&v->kernel_jumps);
-	for (unsigned int k = 0; k < AS_SLOTS; k++) {
-		set_init(&v->as_state[k].slot->user);
-		set_init(&v->as_state[k].slot->ac);
-		jumps_init(&v->as_state[k].slot->jumps);
-	}
+	set_fill(&v->super);
+	slot_begin(v, 0);
 	v->as_slot = v->as_state[0].slot;
 	v->as_state[0].valid = true;
 	tlb_select(v);

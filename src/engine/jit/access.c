@@ -62,7 +62,7 @@ static struct rm with_disp(struct tr *t, struct rm rm, int64_t disp)
 /* insn.h's view of the operand: Zydis 4.0 takes R13 for the base where there is none. */
 static struct rm based(struct tr *t)
 {
-	const struct x86_insn *i = &t->i;
+	const struct x86_insn *i = t->i;
 	struct rm rm = {.mem = true, .base = RM_NONE, .index = RM_NONE, .scale = 1};
 
 	if (i->base == REG_RIP) {
@@ -100,7 +100,7 @@ static int32_t base_of(unsigned int seg)
 
 void tr_address(struct tr *t, bool agen)
 {
-	const struct x86_insn *i = &t->i;
+	const struct x86_insn *i = t->i;
 	bool w = i->addrsize == 8;
 	struct rm rm;
 
@@ -133,8 +133,8 @@ static void check_zero(struct tr *t, bool write)
 	if (t->two_accesses)
 		tr_cold_exit(t, t->u);
 	else
-		tr_cold(t, t->j->miss, jit_uop_code(t->j, t->u) | (write ? JIT_MISS_WRITE : 0), 0,
-			-1);
+		(void)tr_cold(t, t->j->miss,
+			      jit_uop_code(t->j, t->u) | (write ? JIT_MISS_WRITE : 0), 0, -1);
 	emit_here(&t->e, hit);
 }
 
@@ -159,6 +159,16 @@ static struct offsets offsets_of(const struct tr *t, bool write)
 	};
 }
 
+struct rm tr_tag(const struct tr *t, bool write)
+{
+	return rm_gs8(HOST_T0, offsets_of(t, write).tag);
+}
+
+struct rm tr_addend(const struct tr *t)
+{
+	return rm_gs8(HOST_T0, offsets_of(t, false).addend);
+}
+
 void tr_check(struct tr *t, unsigned int size, bool write, bool lock)
 {
 	struct offsets o = offsets_of(t, write);
@@ -177,8 +187,8 @@ void tr_check(struct tr *t, unsigned int size, bool write, bool lock)
 	emit_load(&t->e, HOST_T0, rm_gs8(HOST_T0, o.addend));
 }
 
-/* @ea: of host registers that stay as they are. */
-static struct rm check_operand(struct tr *t, struct rm ea, unsigned int size, bool write)
+/* R11 = addend for @ea, of host registers that stay as they are. */
+static void look_up(struct tr *t, struct rm ea, unsigned int size, bool write)
 {
 	struct offsets o = offsets_of(t, write);
 	struct rm last = {.mem = true, .index = HOST_T0, .scale = 1};
@@ -203,12 +213,94 @@ static struct rm check_operand(struct tr *t, struct rm ea, unsigned int size, bo
 	emit_shrx(&t->e, HOST_T0, HOST_T1);
 	check_zero(t, write);
 	t->cold[t->n_cold - 1].ea = ea;
+}
+
+/* R11 = addend: the operand at @ea. */
+static struct rm with_addend(struct tr *t, struct rm ea)
+{
 	if (ea.index == RM_NONE)
 		return rm_index(ea.base, HOST_T1, ea.disp - TLB_BIAS);
 	emit_lea(&t->e, HOST_T1, rm_index(ea.base, HOST_T1, ea.disp - TLB_BIAS));
 	ea.base = HOST_T1;
 	ea.disp = 0;
 	return ea;
+}
+
+void tr_away(struct tr *t, const struct cold *c)
+{
+	uint32_t back = c->back; /* look_up() adds to the list */
+
+	t->k = c->home_k;
+	t->u = &t->b->u[t->k];
+	look_up(t, c->ea, c->home_size, c->home_write);
+	emit_jmp(&t->e, back);
+}
+
+/*
+ * Tables are looked into with an index that comes late, while their address is known early: the
+ * look-up is for the base's page, so that only the access itself waits for the index.  The operand
+ * has to be in that page, and aligned, so that all of it is; else the look-up is for the operand.
+ */
+static struct rm check_home(struct tr *t, struct rm ea, unsigned int size, bool write)
+{
+	struct offsets o = offsets_of(t, write);
+	struct rm sum = {
+	    .mem = true, .base = ea.base, .index = HOST_T0, .scale = 1, .disp = ea.disp};
+	uint8_t *hit;
+	struct cold *c;
+
+	page_place(t, ea.base);
+	emit_load(&t->e, HOST_T1, rm_gs8(HOST_T0, o.addend));
+	emit_load(&t->e, HOST_T0, rm_gs8(HOST_T0, o.tag));
+	emit_lea(&t->e, HOST_T0, sum);
+	sum = ea;
+	sum.base = HOST_T0;
+	sum.disp = 0;
+	emit_lea(&t->e, HOST_T0, sum);
+	emit_pext(&t->e, HOST_T0, HOST_T0,
+		  rm_gs(GS(jx.home_mask) + 8 * (int32_t)__builtin_ctz(size)));
+	hit = emit_jrcxz(&t->e);
+	emit_jmp(&t->e, 0);
+	c = tr_cold(t, 0, 0, 0, -1);
+	emit_here(&t->e, hit);
+	c->ea = ea;
+	c->home_size = (uint8_t)size;
+	c->home_write = write;
+	c->home_k = t->k;
+	c->back = emit_at(&t->e);
+	return with_addend(t, ea);
+}
+
+static bool same_page(uint64_t a, uint64_t b)
+{
+	return (a ^ b) >> GMEM_PAGE_SHIFT == 0;
+}
+
+/* Was the instruction's operand in the page of its base lately?  As far as the registers tell,
+ * which are those at the start of the block.  What is the index without a scale may be the base. */
+static bool at_home(const struct tr *t, struct rm *ea, unsigned int size)
+{
+	const uint64_t *g = t->v->c.gpr;
+	uint64_t base = g[t->i->base], index = g[t->i->index];
+	uint64_t at = base + index * t->i->scale + (uint64_t)t->i->disp;
+
+	if (size > 16 || (size & (size - 1)) || t->two_accesses)
+		return false;
+	if (same_page(base, at))
+		return true;
+	if (t->i->scale != 1 || !same_page(index, at) || ea->base == RSP)
+		return false;
+	*ea = rm_index(ea->index, ea->base, ea->disp);
+	return true;
+}
+
+/* @ea: of host registers that stay as they are. */
+static struct rm check_operand(struct tr *t, struct rm ea, unsigned int size, bool write)
+{
+	if (ea.index != RM_NONE && at_home(t, &ea, size))
+		return check_home(t, ea, size, write);
+	look_up(t, ea, size, write);
+	return with_addend(t, ea);
 }
 
 /* A member of a group: R11 = addend, from the first one's look-up. */
@@ -255,7 +347,7 @@ static bool is_resident(uint8_t g)
 
 bool tr_is_based(const struct tr *t)
 {
-	const struct x86_insn *i = &t->i;
+	const struct x86_insn *i = t->i;
 
 	return t->wide && i->has_mem && i->addrsize == 8 && i->seg < SEG_FS &&
 	       is_resident(i->base) && i->disp > INT32_MIN + 64 && i->disp < INT32_MAX - 64;
@@ -263,7 +355,7 @@ bool tr_is_based(const struct tr *t)
 
 struct rm tr_operand(struct tr *t, unsigned int size, bool write, bool lock)
 {
-	const struct x86_insn *i = &t->i;
+	const struct x86_insn *i = t->i;
 	struct rm ea;
 
 	if (!lock && tr_is_based(t) && i->index == REG_NONE)

@@ -6,26 +6,6 @@
 
 #include <assert.h>
 
-void emit8(struct emit *e, unsigned int x)
-{
-	if (e->p == e->end)
-		e->overflow = true;
-	else
-		*e->p++ = (uint8_t)x;
-}
-
-void emit32(struct emit *e, uint32_t x)
-{
-	for (unsigned int i = 0; i < 4; i++)
-		emit8(e, x >> (8 * i) & 0xff);
-}
-
-void emit64(struct emit *e, uint64_t x)
-{
-	emit32(e, (uint32_t)x);
-	emit32(e, (uint32_t)(x >> 32));
-}
-
 static void emit_modrm(struct emit *e, unsigned int reg, const struct rm *rm)
 {
 	unsigned int mod, base = rm->base & 7, index = rm->index & 7, scale;

@@ -58,9 +58,29 @@ static inline struct rm rm_gs8(unsigned int index, int32_t off)
 			   .disp = off};
 }
 
-void emit8(struct emit *e, unsigned int x);
-void emit32(struct emit *e, uint32_t x);
-void emit64(struct emit *e, uint64_t x);
+static inline void emit_bytes(struct emit *e, const void *bytes, size_t n)
+{
+	if (unlikely((size_t)(e->end - e->p) < n)) {
+		e->overflow = true;
+		return;
+	}
+	memcpy(e->p, bytes, n);
+	e->p += n;
+}
+static inline void emit8(struct emit *e, unsigned int x)
+{
+	uint8_t byte = (uint8_t)x;
+
+	emit_bytes(e, &byte, sizeof(byte));
+}
+static inline void emit32(struct emit *e, uint32_t x)
+{
+	emit_bytes(e, &x, sizeof(x));
+}
+static inline void emit64(struct emit *e, uint64_t x)
+{
+	emit_bytes(e, &x, sizeof(x));
+}
 
 /* How an instruction is encoded, apart from its operands. */
 struct form {

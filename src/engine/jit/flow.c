@@ -3,8 +3,10 @@
  * engine/jit/flow.c - branches and the stack
  *
  * A jump inside the page goes straight to the target's code, once that is known (jit_link); only a
- * jump backward looks whether somebody wants the vCPU to leave.  A jump out of the page looks in
- * the jump cache, where nothing is found while somebody wants that.
+ * jump backward looks whether somebody wants the vCPU to leave.  A direct jump out of the page does
+ * so as well, when the code there is what it was linked for, and an indirect one looks in the jump
+ * cache: in both places nothing is found while somebody wants the vCPU to leave.  A call notes
+ * where the code behind it is, for the return (jumps.c).
  *
  * Whatever is not known is left to the interpreter, which executes the branch again from its start:
  * so RSP changes last, behind everything that can leave.
@@ -26,6 +28,11 @@ static void page_address(struct tr *t, unsigned int reg, int64_t off)
 	}
 	if (off)
 		emit_op(&t->e, t->wide, 0x8d, reg, rm_base(reg, (int32_t)off));
+}
+
+void tr_page_address(struct tr *t, int64_t off)
+{
+	page_address(t, HOST_T1, off);
 }
 
 /* RCX = 0 if the address in R11 is in the jump cache at @jumps. */
@@ -71,6 +78,21 @@ static void add_rsp(struct tr *t, int32_t n)
 		emit_op(&t->e, t->wide, 0x8d, RSP, rm_base(RSP, n));
 }
 
+void tr_jump_cached(struct tr *t, int32_t jumps, int32_t pop)
+{
+	uint8_t *hit, *miss;
+
+	look_up(&t->e, jumps);
+	hit = emit_jrcxz(&t->e);
+	emit8(&t->e, 0xeb);
+	emit8(&t->e, 0);
+	miss = t->e.p - 1;
+	emit_here(&t->e, hit);
+	add_rsp(t, pop);
+	jump_found(&t->e, jumps);
+	emit_here(&t->e, miss);
+}
+
 /* To the address in R11, found in the jump cache; then RSP moves by @pop. */
 static void jump_known(struct tr *t, const struct uop *u, int32_t pop)
 {
@@ -85,17 +107,60 @@ static void jump_known(struct tr *t, const struct uop *u, int32_t pop)
 	jump_found(&t->e, t->jumps);
 }
 
-/* A linkable jump: the rel32 was just emitted; until the target is known, RSP moves by @undo. */
-static void link_to(struct tr *t, const struct uop *u, int64_t to, int undo)
+/* A link of the rel32 that was just emitted; -1 = there are enough. */
+static int new_link(struct tr *t, enum jit_link_kind kind, int64_t to)
 {
-	int n = -1;
+	if (t->n_links == JIT_LINKS || to != (int32_t)to)
+		return -1;
+	t->link[t->n_links] =
+	    (struct jit_link){.at = emit_at(&t->e) - 4, .to = (int32_t)to, .kind = (uint8_t)kind};
+	return (int)t->n_links++;
+}
 
-	if (t->n_links < JIT_LINKS) {
-		n = (int)t->n_links++;
-		t->link[n] = (struct jit_link){.at = emit_at(&t->e) - 4, .to = (uint16_t)to};
-	}
-	tr_cold(t, t->j->exit, jit_uop_code(t->j, u) | (uint32_t)(n + 1) << JIT_LINK_SHIFT, undo,
-		n);
+static uint32_t link_code(const struct tr *t, const struct uop *u, int n)
+{
+	return jit_uop_code(t->j, u) | (uint32_t)(n + 1) << JIT_LINK_SHIFT;
+}
+
+/* A jump in the page was just emitted; until the target is known, RSP moves by @undo. */
+static void link_near(struct tr *t, const struct uop *u, int64_t to, int undo)
+{
+	int n = new_link(t, LINK_NEAR, to);
+
+	(void)tr_cold(t, t->j->exit, link_code(t, u, n), undo, n);
+}
+
+/*
+ * To another page: R11 = that page's start; is the code there what the link is for?
+ *
+ * Empty entries and those of other pages never make the sum 0, see struct jit_page.
+ */
+static void go_far(struct tr *t, int64_t to, const struct uop *u, int32_t pop)
+{
+	struct jit_link *l;
+	struct cold *c;
+	uint8_t *hit;
+	int n;
+
+	page_address(t, HOST_T1, ALIGN_DOWN(to, (int64_t)GMEM_PAGE_SIZE));
+	emit_pext(&t->e, HOST_T0, HOST_T1, rm_gs(GS(pages_mask)));
+	emit_load(&t->e, HOST_T0,
+		  rm_gs8(HOST_T0, t->jumps + (int32_t)offsetof(struct jumps, page)));
+	emit_lea(&t->e, HOST_T0, rm_index(HOST_T0, HOST_T1, JIT_NO_NUMBER));
+	n = new_link(t, LINK_FAR, to);
+	hit = emit_jrcxz(&t->e);
+	emit_jmp(&t->e, 0);
+	c = tr_cold(t, t->j->exit, link_code(t, u, n), 0, -1);
+	c->ea = rm_base(HOST_T1, (int32_t)(to & (GMEM_PAGE_SIZE - 1)));
+	c->look_up = true;
+	c->pop = pop;
+	emit_here(&t->e, hit);
+	add_rsp(t, pop);
+	emit_store(&t->e, HOST_T1, rm_gs(GS(page_rip)));
+	emit_jmp(&t->e, 0);
+	l = &t->link[n];
+	l->number_at = l->at;
+	l->at = emit_at(&t->e) - 4;
 }
 
 static void go(struct tr *t, int64_t to, const struct uop *u, bool backward, int32_t pop)
@@ -109,12 +174,14 @@ static void go(struct tr *t, int64_t to, const struct uop *u, bool backward, int
 		}
 		add_rsp(t, pop);
 		emit_jmp(&t->e, 0);
-		link_to(t, u, to, -pop);
+		link_near(t, u, to, -pop);
 		if (leave) {
 			emit_here(&t->e, leave);
 			emit_jmp(&t->e, 0);
 			tr_cold_exit(t, u);
 		}
+	} else if (t->jumps && t->n_links < JIT_LINKS && to == (int32_t)to) {
+		go_far(t, to, u, pop);
 	} else if (t->jumps) {
 		page_address(t, HOST_T1, to);
 		jump_known(t, u, pop);
@@ -131,20 +198,20 @@ void tr_goto(struct tr *t, int64_t to, const struct uop *u, bool backward)
 
 static int64_t target(const struct tr *t)
 {
-	return (int64_t)t->u->off + t->u->len + t->z.raw.imm[0].value.s;
+	return (int64_t)t->u->off + t->u->len + t->z->raw.imm[0].value.s;
 }
 
 /* Not taken goes on. */
 static void branch_if(struct tr *t)
 {
-	unsigned int cc = t->z.opcode & 15;
+	unsigned int cc = t->z->opcode & 15;
 	int64_t to = target(t);
 	bool inside = to >= 0 && to < 0x1000;
 	uint32_t over;
 
 	if (inside && to > t->u->off) {
 		emit_jcc(&t->e, cc, 0);
-		link_to(t, t->u, to, 0);
+		link_near(t, t->u, to, 0);
 		return;
 	}
 	if (!inside && !t->jumps) {
@@ -184,13 +251,39 @@ static struct rm stack_top(struct tr *t, unsigned int reg)
 	return rm_index(HOST_T1, HOST_T0, -TLB_BIAS);
 }
 
+static struct rm ret_entry(const struct tr *t, unsigned int index, size_t array)
+{
+	return rm_gs8(index, t->jumps + (int32_t)array);
+}
+
+/* RCX = return address: what ret() will look for. */
+static void note_return(struct tr *t, int64_t to)
+{
+	int n;
+
+	emit_lea(&t->e, HOST_T1, rm_base(RSP, -(int32_t)op_size(t)));
+	emit_pext(&t->e, HOST_T1, HOST_T1, rm_gs(GS(jx.rets_mask)));
+	emit_op(&t->e, true, 0xf7, 2, rm_reg(HOST_T0)); /* NOT */
+	emit_store(&t->e, HOST_T0, ret_entry(t, HOST_T1, offsetof(struct jumps, ret_not)));
+	emit8(&t->e, 0x48); /* LEA RCX, [RIP + rel32] */
+	emit8(&t->e, 0x8d);
+	emit8(&t->e, 0x0d);
+	emit32(&t->e, 0);
+	n = new_link(t, LINK_RETURN, to);
+	(void)tr_cold(t, t->j->returned, link_code(t, t->u, n), 0, n);
+	emit_store(&t->e, HOST_T0, ret_entry(t, HOST_T1, offsetof(struct jumps, ret_code)));
+}
+
 static void push_return(struct tr *t)
 {
 	struct rm rm = tr_stack_room(t);
+	int64_t to = t->u->off + t->u->len;
 
 	emit_lea(&t->e, HOST_T1, rm);
-	page_address(t, HOST_T0, t->u->off + t->u->len);
+	page_address(t, HOST_T0, to);
 	emit_op(&t->e, t->wide, 0x89, HOST_T0, rm_base(HOST_T1, 0));
+	if (t->jumps && to < (int64_t)GMEM_PAGE_SIZE && t->n_links < JIT_LINKS)
+		note_return(t, to);
 }
 
 static bool call_direct(struct tr *t)
@@ -254,6 +347,30 @@ static bool call_indirect(struct tr *t)
 	return true;
 }
 
+/* The entry for the place that RSP points to, if its address is that in R11 and nobody wants us to
+ * leave; else by the jump cache. */
+static void jump_noted(struct tr *t, int32_t pop)
+{
+	uint8_t *leave, *hit;
+	struct cold *c;
+
+	emit_load8(&t->e, HOST_T0, rm_gs(GS(jumps_mask)));
+	leave = emit_jrcxz(&t->e);
+	emit_pext(&t->e, HOST_T0, RSP, rm_gs(GS(jx.rets_mask)));
+	emit_load(&t->e, HOST_T0, ret_entry(t, HOST_T0, offsetof(struct jumps, ret_not)));
+	emit_lea(&t->e, HOST_T0, rm_index(HOST_T0, HOST_T1, 1));
+	hit = emit_jrcxz(&t->e);
+	emit_here(&t->e, leave);
+	emit_jmp(&t->e, 0);
+	c = tr_cold(t, t->j->exit, jit_uop_code(t->j, t->u), 0, -1);
+	c->look_up = true;
+	c->pop = pop;
+	emit_here(&t->e, hit);
+	emit_pext(&t->e, HOST_T0, RSP, rm_gs(GS(jx.rets_mask)));
+	add_rsp(t, pop);
+	emit_op(&t->e, false, 0xff, 4, ret_entry(t, HOST_T0, offsetof(struct jumps, ret_code)));
+}
+
 static bool ret(struct tr *t)
 {
 	int32_t pop = (int32_t)op_size(t);
@@ -261,11 +378,11 @@ static bool ret(struct tr *t)
 
 	if (!t->jumps)
 		return false;
-	if (t->z.opcode == 0xc2)
-		pop += (int32_t)(t->z.raw.imm[0].value.u & 0xffff);
+	if (t->z->opcode == 0xc2)
+		pop += (int32_t)(t->z->raw.imm[0].value.u & 0xffff);
 	rm = stack_top(t, RSP);
 	emit_op(&t->e, t->wide, 0x8b, HOST_T1, rm);
-	jump_known(t, t->u, pop);
+	jump_noted(t, pop);
 	return true;
 }
 
@@ -273,9 +390,9 @@ static bool ret(struct tr *t)
 static bool branch(struct tr *t, bool *ends)
 {
 	*ends = true;
-	switch (t->z.mnemonic) {
+	switch (t->z->mnemonic) {
 	case ZYDIS_MNEMONIC_JMP:
-		if (t->z.opcode != 0xff) {
+		if (t->z->opcode != 0xff) {
 			int64_t to = target(t);
 
 			go(t, to, t->u, to <= t->u->off, 0);
@@ -283,7 +400,7 @@ static bool branch(struct tr *t, bool *ends)
 		}
 		return jump_indirect(t);
 	case ZYDIS_MNEMONIC_CALL:
-		return t->z.opcode == 0xe8 ? call_direct(t) : call_indirect(t);
+		return t->z->opcode == 0xe8 ? call_direct(t) : call_indirect(t);
 	case ZYDIS_MNEMONIC_RET:
 		return ret(t);
 	default:
@@ -366,8 +483,8 @@ static bool leave_insn(struct tr *t)
 /* In 64-bit mode it has a slow handler. */
 static bool is_push_memory(const struct tr *t)
 {
-	return t->u->fn == op_slow && t->wide && t->z.mnemonic == ZYDIS_MNEMONIC_PUSH &&
-	       t->i.has_mem && t->i.stacksize == 8;
+	return t->u->fn == op_slow && t->wide && t->z->mnemonic == ZYDIS_MNEMONIC_PUSH &&
+	       t->i->has_mem && t->i->stacksize == 8;
 }
 
 bool tr_calls_c(const struct tr *t)
@@ -386,7 +503,7 @@ bool tr_flow(struct tr *t, bool *ends)
 		return false;
 	if (!t->wide && !t->u->flat && t->ops[0].type == ZYDIS_OPERAND_TYPE_MEMORY)
 		return false;
-	switch (t->z.meta.category) {
+	switch (t->z->meta.category) {
 	case ZYDIS_CATEGORY_COND_BR:
 	case ZYDIS_CATEGORY_UNCOND_BR:
 	case ZYDIS_CATEGORY_CALL:
@@ -397,6 +514,6 @@ bool tr_flow(struct tr *t, bool *ends)
 	case ZYDIS_CATEGORY_POP:
 		return pop_insn(t);
 	default:
-		return t->z.mnemonic == ZYDIS_MNEMONIC_LEAVE && leave_insn(t);
+		return t->z->mnemonic == ZYDIS_MNEMONIC_LEAVE && leave_insn(t);
 	}
 }

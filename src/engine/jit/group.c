@@ -64,7 +64,7 @@ static void join(struct tr *t, struct scan *s, unsigned int base, int64_t disp, 
 
 static const ZydisDecodedOperand *memory_of(const struct tr *t)
 {
-	for (unsigned int i = 0; i < t->z.operand_count_visible; i++) {
+	for (unsigned int i = 0; i < t->z->operand_count_visible; i++) {
 		if (t->ops[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
 			return &t->ops[i];
 	}
@@ -74,9 +74,9 @@ static const ZydisDecodedOperand *memory_of(const struct tr *t)
 /* Registers that get a value; those that get a constant added are in @moved instead. */
 static void track(const struct tr *t, struct scan *s)
 {
-	bool add = t->z.mnemonic == ZYDIS_MNEMONIC_ADD, sub = t->z.mnemonic == ZYDIS_MNEMONIC_SUB;
+	bool add = t->z->mnemonic == ZYDIS_MNEMONIC_ADD, sub = t->z->mnemonic == ZYDIS_MNEMONIC_SUB;
 
-	if ((add || sub) && t->z.operand_width == 64 &&
+	if ((add || sub) && t->z->operand_width == 64 &&
 	    t->ops[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
 	    t->ops[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
 		int64_t x = t->ops[1].imm.value.s;
@@ -84,7 +84,7 @@ static void track(const struct tr *t, struct scan *s)
 		s->moved[ZydisRegisterGetId(t->ops[0].reg.value) & 15] += add ? x : -x;
 		return;
 	}
-	for (unsigned int i = 0; i < t->z.operand_count; i++) {
+	for (unsigned int i = 0; i < t->z->operand_count; i++) {
 		const ZydisDecodedOperand *o = &t->ops[i];
 
 		if (o->type == ZYDIS_OPERAND_TYPE_REGISTER &&
@@ -98,7 +98,7 @@ static bool scan_stack(struct tr *t, struct scan *s)
 {
 	struct member *ret = &t->of[t->k].stack;
 
-	switch (t->z.mnemonic) {
+	switch (t->z->mnemonic) {
 	case ZYDIS_MNEMONIC_PUSH:
 	case ZYDIS_MNEMONIC_CALL:
 		join(t, s, RSP, -8, 8, true, ret);
@@ -122,9 +122,9 @@ static void scan_insn(struct tr *t, struct scan *s)
 {
 	const ZydisDecodedOperand *m = memory_of(t);
 
-	if (m && m->mem.type == ZYDIS_MEMOP_TYPE_MEM && tr_is_based(t) && t->i.index == REG_NONE &&
-	    !(t->z.attributes & ZYDIS_ATTRIB_HAS_LOCK) && t->z.mnemonic != ZYDIS_MNEMONIC_XCHG)
-		join(t, s, t->i.base, t->i.disp, m->size / 8u,
+	if (m && m->mem.type == ZYDIS_MEMOP_TYPE_MEM && tr_is_based(t) && t->i->index == REG_NONE &&
+	    !(t->z->attributes & ZYDIS_ATTRIB_HAS_LOCK) && t->z->mnemonic != ZYDIS_MNEMONIC_XCHG)
+		join(t, s, t->i->base, t->i->disp, m->size / 8u,
 		     m->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE, &t->of[t->k].operand);
 	if (!scan_stack(t, s))
 		track(t, s);

@@ -93,7 +93,7 @@ static bool is_integer(ZydisMnemonic m)
 /* Does nothing that a guest can see. */
 static bool is_nop(const struct tr *t)
 {
-	switch (t->z.mnemonic) {
+	switch (t->z->mnemonic) {
 	case ZYDIS_MNEMONIC_NOP:
 	case ZYDIS_MNEMONIC_ENDBR64:
 	case ZYDIS_MNEMONIC_ENDBR32:
@@ -102,7 +102,7 @@ static bool is_nop(const struct tr *t)
 	case ZYDIS_MNEMONIC_PREFETCHT1:
 	case ZYDIS_MNEMONIC_PREFETCHT2:
 	case ZYDIS_MNEMONIC_PREFETCHW:
-		return !(t->z.attributes & ZYDIS_ATTRIB_HAS_LOCK);
+		return !(t->z->attributes & ZYDIS_ATTRIB_HAS_LOCK);
 	default:
 		return false;
 	}
@@ -117,10 +117,11 @@ static bool is_wanted(const struct tr *t)
 	if (u->fn == op_slow && u->slow == vec_exec)
 		return true;
 	/* In 32-bit code they leave registers 8 to 15 alone. */
-	if (t->z.mnemonic == ZYDIS_MNEMONIC_VZEROUPPER || t->z.mnemonic == ZYDIS_MNEMONIC_VZEROALL)
+	if (t->z->mnemonic == ZYDIS_MNEMONIC_VZEROUPPER ||
+	    t->z->mnemonic == ZYDIS_MNEMONIC_VZEROALL)
 		return t->wide;
-	return is_integer(t->z.mnemonic) || t->z.meta.category == ZYDIS_CATEGORY_CMOV ||
-	       t->z.meta.category == ZYDIS_CATEGORY_SETCC;
+	return is_integer(t->z->mnemonic) || t->z->meta.category == ZYDIS_CATEGORY_CMOV ||
+	       t->z->meta.category == ZYDIS_CATEGORY_SETCC;
 }
 
 bool tr_is_gpr(ZydisRegister r)
@@ -244,7 +245,7 @@ static bool note_register(const struct tr *t, struct plain *p, const ZydisDecode
 
 static bool survey(const struct tr *t, struct plain *p)
 {
-	for (unsigned int i = 0; i < t->z.operand_count; i++) {
+	for (unsigned int i = 0; i < t->z->operand_count; i++) {
 		const ZydisDecodedOperand *o = &t->ops[i];
 
 		if (o->type == ZYDIS_OPERAND_TYPE_MEMORY) {
@@ -264,26 +265,26 @@ static bool survey(const struct tr *t, struct plain *p)
 			return false; /* its top bit would count */
 	}
 	/* W has no meaning for general registers in 32-bit code, but would have in 64-bit code. */
-	if (!t->wide && t->z.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && t->z.raw.vex.W)
+	if (!t->wide && t->z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && t->z->raw.vex.W)
 		return false;
-	p->x87 |= t->z.meta.category == ZYDIS_CATEGORY_X87_ALU ||
-		  t->z.meta.category == ZYDIS_CATEGORY_MMX;
+	p->x87 |= t->z->meta.category == ZYDIS_CATEGORY_X87_ALU ||
+		  t->z->meta.category == ZYDIS_CATEGORY_MMX;
 	/* MXCSR is enough to need. */
 	p->sse |=
-	    t->z.meta.isa_ext >= ZYDIS_ISA_EXT_SSE && t->z.meta.isa_ext <= ZYDIS_ISA_EXT_SSSE3;
-	if (t->z.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && (p->sse || p->avx))
+	    t->z->meta.isa_ext >= ZYDIS_ISA_EXT_SSE && t->z->meta.isa_ext <= ZYDIS_ISA_EXT_SSSE3;
+	if (t->z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && (p->sse || p->avx))
 		p->avx = true;
-	p->avx |=
-	    t->z.mnemonic == ZYDIS_MNEMONIC_VZEROUPPER || t->z.mnemonic == ZYDIS_MNEMONIC_VZEROALL;
+	p->avx |= t->z->mnemonic == ZYDIS_MNEMONIC_VZEROUPPER ||
+		  t->z->mnemonic == ZYDIS_MNEMONIC_VZEROALL;
 	if (p->high) { /* RCX in its own place, so that no REX is needed */
 		p->rcx = p->rcx_write = true;
 		if (p->n_far)
 			return false;
 	}
 	/* A bit string: the register also says where in memory. */
-	if (p->mem && p->reg && t->z.meta.category == ZYDIS_CATEGORY_BITBYTE &&
-	    t->z.mnemonic != ZYDIS_MNEMONIC_BSF && t->z.mnemonic != ZYDIS_MNEMONIC_BSR &&
-	    t->z.mnemonic >= ZYDIS_MNEMONIC_BT && t->z.mnemonic <= ZYDIS_MNEMONIC_BTS)
+	if (p->mem && p->reg && t->z->meta.category == ZYDIS_CATEGORY_BITBYTE &&
+	    t->z->mnemonic != ZYDIS_MNEMONIC_BSF && t->z->mnemonic != ZYDIS_MNEMONIC_BSR &&
+	    t->z->mnemonic >= ZYDIS_MNEMONIC_BT && t->z->mnemonic <= ZYDIS_MNEMONIC_BTS)
 		return false;
 	return p->n_far + p->rcx <= (p->mem ? 1u : 2u) &&
 	       !(p->mem && p->high && p->rcx_write && p->reg &&
@@ -359,13 +360,13 @@ static unsigned int tail_at(const ZydisDecodedInstruction *z)
 
 static void emit_tail(struct tr *t, unsigned int from)
 {
-	for (unsigned int i = from; i < t->z.length; i++)
+	for (unsigned int i = from; i < t->z->length; i++)
 		emit8(&t->e, t->raw[i]);
 }
 
 static struct form form_of(const struct tr *t, const struct plain *p)
 {
-	const ZydisDecodedInstruction *z = &t->z;
+	const ZydisDecodedInstruction *z = t->z;
 	bool lock = z->attributes & ZYDIS_ATTRIB_HAS_LOCK;
 	struct form f = {.map = (uint8_t)z->opcode_map, .opcode = z->opcode};
 
@@ -378,12 +379,12 @@ static struct form form_of(const struct tr *t, const struct plain *p)
 		return f;
 	}
 	/* Of each once, the last of F2 and F3. */
-	if (t->i.prefixes & PFX_OPSIZE)
+	if (t->i->prefixes & PFX_OPSIZE)
 		f.prefix[f.n_prefix++] = 0x66;
 	if (lock)
 		f.prefix[f.n_prefix++] = 0xf0;
-	else if (t->i.prefixes & (PFX_REP | PFX_REPNE))
-		f.prefix[f.n_prefix++] = t->i.prefixes & PFX_REP ? 0xf3 : 0xf2;
+	else if (t->i->prefixes & (PFX_REP | PFX_REPNE))
+		f.prefix[f.n_prefix++] = t->i->prefixes & PFX_REP ? 0xf3 : 0xf2;
 	f.rex = z->attributes & ZYDIS_ATTRIB_HAS_REX;
 	f.w = f.rex && z->raw.rex.W;
 	if (z->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && z->opcode == 0x82)
@@ -394,8 +395,8 @@ static struct form form_of(const struct tr *t, const struct plain *p)
 /* MOV between the accumulator and an absolute address: with ModRM instead. */
 static bool is_moffs(const struct tr *t)
 {
-	return t->z.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && t->z.opcode >= 0xa0 &&
-	       t->z.opcode <= 0xa3 && t->z.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY;
+	return t->z->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && t->z->opcode >= 0xa0 &&
+	       t->z->opcode <= 0xa3 && t->z->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY;
 }
 
 static void write_insn(struct tr *t, const struct plain *p, struct rm mem)
@@ -405,17 +406,17 @@ static void write_insn(struct tr *t, const struct plain *p, struct rm mem)
 	struct rm rm = mem;
 
 	if (is_moffs(t)) {
-		f.opcode = (uint8_t)(0x88 | (~t->z.opcode & 2) | (t->z.opcode & 1));
+		f.opcode = (uint8_t)(0x88 | (~t->z->opcode & 2) | (t->z->opcode & 1));
 		emit_insn(&t->e, &f, RAX, &rm);
 		return;
 	}
-	if (p->op && t->z.opcode >= 0x40 && t->z.opcode <= 0x4f && !t->wide) {
+	if (p->op && t->z->opcode >= 0x40 && t->z->opcode <= 0x4f && !t->wide) {
 		f.opcode = 0xff;
 		rm = rm_reg(host_of(t, p, p->op->reg.value));
-		emit_insn(&t->e, &f, t->z.opcode >> 3 & 1, &rm);
+		emit_insn(&t->e, &f, t->z->opcode >> 3 & 1, &rm);
 		return;
 	}
-	if (!(t->z.attributes & ZYDIS_ATTRIB_HAS_MODRM)) {
+	if (!(t->z->attributes & ZYDIS_ATTRIB_HAS_MODRM)) {
 		op = p->op ? host_of(t, p, p->op->reg.value) : 0;
 		if (f.vex) { /* VZEROUPPER, VZEROALL */
 			emit_tail(t, 0);
@@ -427,15 +428,15 @@ static void write_insn(struct tr *t, const struct plain *p, struct rm mem)
 			emit8(&t->e, 0x40u | (f.w ? 8u : 0) | (op & 8 ? 1u : 0));
 		if (f.map)
 			emit8(&t->e, 0x0f);
-		emit8(&t->e, p->op ? (t->z.opcode & ~7u) | (op & 7) : t->z.opcode);
-		emit_tail(t, tail_at(&t->z));
+		emit8(&t->e, p->op ? (t->z->opcode & ~7u) | (op & 7) : t->z->opcode);
+		emit_tail(t, tail_at(t->z));
 		return;
 	}
-	reg = p->reg ? host_of(t, p, p->reg->reg.value) : t->z.raw.modrm.reg;
+	reg = p->reg ? host_of(t, p, p->reg->reg.value) : t->z->raw.modrm.reg;
 	if (!p->mem)
-		rm = rm_reg(p->rm ? host_of(t, p, p->rm->reg.value) : t->z.raw.modrm.rm);
+		rm = rm_reg(p->rm ? host_of(t, p, p->rm->reg.value) : t->z->raw.modrm.rm);
 	emit_insn(&t->e, &f, reg, &rm);
-	emit_tail(t, tail_at(&t->z));
+	emit_tail(t, tail_at(t->z));
 }
 
 /* Frees RCX. */
@@ -448,7 +449,7 @@ static struct rm folded(struct tr *t, struct rm rm)
 static struct rm operand_in_memory(struct tr *t, const struct plain *p)
 {
 	bool lock =
-	    (t->z.attributes & ZYDIS_ATTRIB_HAS_LOCK) || (t->z.mnemonic == ZYDIS_MNEMONIC_XCHG);
+	    (t->z->attributes & ZYDIS_ATTRIB_HAS_LOCK) || (t->z->mnemonic == ZYDIS_MNEMONIC_XCHG);
 	struct rm rm = tr_operand(t, p->mem->size / 8u, writes(p->mem), lock);
 
 	if (p->high) {
@@ -463,16 +464,16 @@ static struct rm operand_in_memory(struct tr *t, const struct plain *p)
 static bool do_lea(struct tr *t)
 {
 	unsigned int g = tr_gpr_of(t->ops[0].reg.value), h = jit_host(g);
-	struct form f = {.opcode = 0x89, .w = t->z.operand_width == 64};
+	struct form f = {.opcode = 0x89, .w = t->z->operand_width == 64};
 	struct rm rm;
 
 	tr_address(t, true);
-	if (t->z.operand_width == 16) {
+	if (t->z->operand_width == 16) {
 		f.prefix[0] = 0x66;
 		f.n_prefix = 1;
 	}
 	if (h == HOST_MEM) {
-		if (t->z.operand_width == 16)
+		if (t->z->operand_width == 16)
 			emit_load(&t->e, HOST_T0, rm_gs(GS_GPR(g)));
 		rm = rm_reg(HOST_T0);
 		emit_insn(&t->e, &f, HOST_T1, &rm);
@@ -488,7 +489,7 @@ bool tr_is_plain(const struct tr *t)
 {
 	struct plain p = {0};
 
-	if (is_nop(t) || t->z.mnemonic == ZYDIS_MNEMONIC_LEA)
+	if (is_nop(t) || t->z->mnemonic == ZYDIS_MNEMONIC_LEA)
 		return true;
 	return is_wanted(t) && survey(t, &p);
 }
@@ -501,8 +502,8 @@ bool tr_plain(struct tr *t)
 
 	if (is_nop(t))
 		return true;
-	if (t->z.mnemonic == ZYDIS_MNEMONIC_LEA && t->u->fn != op_ud)
-		return t->i.addrsize > 2 && do_lea(t);
+	if (t->z->mnemonic == ZYDIS_MNEMONIC_LEA && t->u->fn != op_ud)
+		return t->i->addrsize > 2 && do_lea(t);
 	if (!is_wanted(t) || !survey(t, &p))
 		return false;
 	need_state(t, &p);
@@ -516,7 +517,7 @@ bool tr_plain(struct tr *t)
 	if (p.rcx && !held)
 		emit_mov(&t->e, RCX, R10);
 	write_insn(t, &p, mem);
-	if (t->z.meta.category == ZYDIS_CATEGORY_X87_ALU &&
+	if (t->z->meta.category == ZYDIS_CATEGORY_X87_ALU &&
 	    p.mem) { /* FDP: now that nothing can keep it from being executed */
 		tr_address(t, true);
 		emit_store(&t->e, HOST_T1, rm_gs(GS(jx.fdp)));

@@ -7,6 +7,8 @@
  */
 #include "engine/jit/jit_priv.h"
 
+#include "base/hugemem.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -17,11 +19,6 @@
 
 /* jit_call's answer besides JIT_LEAVE */
 #define GO_ON 0u
-
-static struct jit *jit_of(const struct ivcpu *v)
-{
-	return v->jit;
-}
 
 _Static_assert(sizeof(struct uop) % 8 == 0, "uop codes count eights");
 
@@ -54,43 +51,20 @@ void jit_mode_changed(struct ivcpu *v)
 	v->jx.avx_block =
 	    v->jx.sse_block || !(c->cr4 & CR4_OSXSAVE) || (~c->xcr0 & (XSTATE_SSE | XSTATE_AVX));
 	v->jx.x87_block = off || !(c->cr0 & CR0_NE);
+	v->jx.tsc_block = (c->cr4 & CR4_TSD) && v->cpl > 0;
+	v->jx.smap_off = !(c->cr4 & CR4_SMAP);
 }
 
 /* --- from C to code and back --- */
 
-static void note_entry(struct ivcpu *v, struct block *b)
-{
-	struct jit *j = jit_of(v);
-	struct jit_code *c = b->code;
-	uint64_t rip = (v->page_rip + b->u[0].off) & v->rip_mask;
-	uint64_t lin = v->mode == MODE_LONG ? rip : (uint32_t)(v->c.seg[SEG_CS].base + rip);
-	struct jit_code *from = j->pending.from;
-
-	if (v->tlb_set == TLB_SUPER)
-		jumps_enter(&v->kernel_jumps, rip, lin, b, j->rx + c->start);
-	else if (v->tlb_set == TLB_USER)
-		jumps_enter(&v->as_slot->jumps, rip, lin, b, j->rx + c->start);
-	if (!from)
-		return;
-	j->pending.from = NULL;
-	if (j->pending.rip == rip && from->link[j->pending.link].to == b->u[0].off &&
-	    from->b->key == b->key && !from->b->dead &&
-	    (from->b->pa ^ b->pa) >> GMEM_PAGE_SHIFT == 0 && *from->b->word == from->b->gen) {
-		struct jit_link *l = &from->link[j->pending.link];
-
-		/* Its second page may change or go: by the jump cache, which knows. */
-		emit_aim(j->rw, l->at, b->crosses ? jit_detour(v, from, l) : c->body);
-		l->used = true;
-	}
-}
-
 /* Puts back what a request for leaving took.  False = there is one. */
 static bool may_enter(struct ivcpu *v)
 {
-	if (unlikely(v->jumps_mask != JUMPS_MASK)) {
+	if (unlikely(v->jumps_mask != JUMPS_MASK || v->pages_mask != PAGES_MASK)) {
 		v->jumps_mask = JUMPS_MASK;
+		v->pages_mask = PAGES_MASK;
 		if (v->kicked)
-			v->jumps_mask = 0;
+			v->jumps_mask = v->pages_mask = 0;
 	}
 	return !v->leave;
 }
@@ -103,7 +77,7 @@ static const struct uop *op_enter(struct ivcpu *v, const struct uop *u)
 
 	if (unlikely(!may_enter(v)))
 		return b->first(v, u);
-	note_entry(v, b);
+	jit_note_entry(v, b);
 	j->stats.entries++;
 	code = j->enter(j->rx + b->code->body, v->as_state[v->as].alias);
 	jit_sync(v);
@@ -115,7 +89,12 @@ static const struct uop *op_enter(struct ivcpu *v, const struct uop *u)
 
 		j->pending.from = c;
 		j->pending.link = (code >> JIT_LINK_SHIFT) - 1;
-		j->pending.rip = (v->page_rip + c->link[j->pending.link].to) & v->rip_mask;
+		if (c->link[j->pending.link].kind == LINK_RETURN) { /* has returned already */
+			j->pending.rip = v->c.rip;
+			return NULL;
+		}
+		j->pending.rip =
+		    (v->page_rip + (uint64_t)c->link[j->pending.link].to) & v->rip_mask;
 	}
 	return run_uop(v, u);
 }
@@ -173,7 +152,7 @@ uint64_t jit_call_end(struct ivcpu *v, uint32_t code)
 		v->jx.saved = jit_uop_code(j, b->u);
 		return 0;
 	}
-	note_entry(v, b);
+	jit_note_entry(v, b);
 	return (uintptr_t)j->rx + b->code->body;
 }
 
@@ -225,21 +204,39 @@ static void forget_all(struct ivcpu *v, bool blocks_are_gone)
 	}
 	j->n_codes = 0;
 	j->used = j->stubs;
+	j->cold_used = JIT_COLD_START;
 	j->meta_used = 0;
 	j->pending.from = NULL;
+	if (j->next_number >= JIT_NUMBERS) {
+		memset(j->pages, 0, JIT_PAGES * sizeof(j->pages[0]));
+		j->next_number = 1;
+	}
 	j->stats.flushes++;
 	jumps_wipe_all(v);
+}
+
+/* Code is looked for all over its memory. */
+static void back_code(struct jit *j, size_t *backed, size_t up_to)
+{
+	for (; *backed < up_to; *backed += HUGE_PAGE) {
+		huge_now(j->rw + *backed, HUGE_PAGE);
+		huge_now(j->rx + *backed, HUGE_PAGE);
+	}
 }
 
 static bool room_for(struct ivcpu *v, const struct block *b)
 {
 	struct jit *j = jit_of(v);
+	size_t room = b->n * 1024u + 65536;
 
-	if (j->used + b->n * 1024u + 65536 > JIT_CODE_SIZE ||
+	if (j->next_number >= JIT_NUMBERS || j->used + room > JIT_COLD_START ||
+	    j->cold_used + room > JIT_CODE_SIZE ||
 	    j->meta_used + sizeof(struct jit_code) + 2 * (b->n + 2u) * sizeof(uint32_t) +
 		    JIT_LINKS * sizeof(struct jit_link) >
 		META_SIZE)
 		forget_all(v, false);
+	back_code(j, &j->backed, j->used + room);
+	back_code(j, &j->cold_backed, j->cold_used + room);
 	if (j->n_codes == j->max_codes) {
 		unsigned int n = j->max_codes ? 2 * j->max_codes : 4096;
 		struct jit_code **p = realloc(j->codes, n * sizeof(struct jit_code *));
@@ -268,6 +265,7 @@ static const struct uop *op_watch(struct ivcpu *v, const struct uop *u)
 	j->codes[j->n_codes++] = b->code;
 	j->stats.translated++;
 	j->stats.code_bytes += b->code->end - b->code->start;
+	j->stats.cold_bytes += b->code->cold_end - b->code->cold;
 	((struct uop *)u)->fn = op_enter;
 	return op_enter(v, u);
 }
@@ -282,19 +280,6 @@ void jit_watch(struct ivcpu *v, struct block *b)
 	b->u[0].fn = op_watch;
 }
 
-void jit_unlink(struct ivcpu *v, struct block *b)
-{
-	struct jit_code *c = b->code;
-
-	if (!c)
-		return;
-	for (unsigned int i = 0; i < c->n_links; i++) {
-		if (c->link[i].used)
-			emit_aim(jit_of(v)->rw, c->link[i].at, c->link[i].cold);
-		c->link[i].used = false;
-	}
-}
-
 void jit_flush(struct ivcpu *v)
 {
 	if (v->jit)
@@ -303,27 +288,36 @@ void jit_flush(struct ivcpu *v)
 
 /* --- host signals --- */
 
-const struct uop *jit_uop_at(const struct jit *j, uintptr_t pc)
+/* The last one that begins at @off or before, in the hot or the cold part; NULL = none. */
+static const struct jit_code *code_before(const struct jit *j, uint32_t off, bool cold)
 {
-	uint32_t off = (uint32_t)(pc - (uintptr_t)j->rx);
-	unsigned int lo = 0, hi = j->n_codes, k;
-	const struct jit_code *c;
-	const uint32_t *at;
+	unsigned int lo = 0, hi = j->n_codes;
 
-	if (pc - (uintptr_t)j->rx >= JIT_CODE_SIZE)
-		return NULL;
 	while (lo < hi) {
 		unsigned int mid = (lo + hi) / 2;
 
-		if (j->codes[mid]->start <= off)
+		if ((cold ? j->codes[mid]->cold : j->codes[mid]->start) <= off)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
-	if (!lo || off >= j->codes[lo - 1]->end)
+	return lo ? j->codes[lo - 1] : NULL;
+}
+
+const struct uop *jit_uop_at(const struct jit *j, uintptr_t pc)
+{
+	uint32_t off = (uint32_t)(pc - (uintptr_t)j->rx);
+	bool cold = off >= JIT_COLD_START;
+	const struct jit_code *c;
+	const uint32_t *at;
+	unsigned int k;
+
+	if (pc - (uintptr_t)j->rx >= JIT_CODE_SIZE)
 		return NULL;
-	c = j->codes[lo - 1];
-	at = off < c->copy && c->first ? c->first : c->at;
+	c = code_before(j, off, cold);
+	if (!c || off >= (cold ? c->cold_end : c->end))
+		return NULL;
+	at = !cold && c->first ? c->first : c->at;
 	for (k = c->b->n; k > 0 && at[k] > off;)
 		k--;
 	return k < c->b->n ? &c->b->u[k] : NULL;
@@ -353,6 +347,17 @@ const char *jit_host_lacks(void)
 	return NULL;
 }
 
+static int map_code(uint8_t **ret, int prot, int fd)
+{
+	void *p = huge_reserve(JIT_CODE_SIZE);
+
+	if (!p)
+		return -errno;
+	*ret = p;
+	p = mmap(p, JIT_CODE_SIZE, prot, MAP_SHARED | MAP_FIXED, fd, 0);
+	return p == MAP_FAILED ? -errno : 0;
+}
+
 static int code_memory(struct jit *j, struct err *e)
 {
 	int fd = memfd_create("translated", MFD_CLOEXEC), r = 0;
@@ -361,12 +366,10 @@ static int code_memory(struct jit *j, struct err *e)
 		return err_set(e, -errno, "translator");
 	if (ftruncate(fd, JIT_CODE_SIZE) < 0)
 		r = -errno;
-	if (r == 0) {
-		j->rw = mmap(NULL, JIT_CODE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-		j->rx = mmap(NULL, JIT_CODE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
-		if (j->rw == MAP_FAILED || j->rx == MAP_FAILED)
-			r = -errno;
-	}
+	if (r == 0)
+		r = map_code(&j->rw, PROT_READ | PROT_WRITE, fd);
+	if (r == 0)
+		r = map_code(&j->rx, PROT_READ | PROT_EXEC, fd);
 	close(fd);
 	return r < 0 ? err_set(e, r, "translator: code memory") : 0;
 }
@@ -381,48 +384,46 @@ static void constants(struct ivcpu *v)
 	x->page_mask = ~UINT64_C(0xfff);
 	for (unsigned int i = 0; i < ARRAY_SIZE(x->align_mask); i++)
 		x->align_mask[i] = BIT(i) - 1;
+	for (unsigned int i = 0; i < ARRAY_SIZE(x->home_mask); i++)
+		x->home_mask[i] = x->page_mask | x->align_mask[i];
 	v->jumps_mask = JUMPS_MASK;
+	v->pages_mask = PAGES_MASK;
+	x->rets_mask = RETS_MASK;
+	x->df_mask = FL_DF;
 }
 
 static void leave_places(struct ivcpu *v, const struct jit *j)
 {
-	v->kernel_jumps.code[0] = (uintptr_t)j->rx + j->leave;
+	uint64_t leave = (uintptr_t)j->rx + j->leave;
+
+	jumps_init(&v->kernel_jumps, leave);
+	jumps_init(&v->ac_jumps, leave);
 	for (unsigned int k = 0; k < AS_SLOTS; k++)
-		v->as_state[k].slot->jumps.code[0] = (uintptr_t)j->rx + j->leave;
+		jumps_init(&v->as_state[k].slot->jumps, leave);
 }
 
 int jit_new(struct ivcpu *v, struct err *e)
 {
-	static const struct {
-		ZydisMachineMode mode;
-		ZydisStackWidth width;
-	} modes[] = {{ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16},
-		     {ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32},
-		     {ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64}};
 	struct jit *j = xnew(struct jit);
 	int r;
 
-	j->rw = j->rx = j->meta = j->signal_stack = MAP_FAILED;
+	j->rw = j->rx = j->signal_stack = MAP_FAILED;
 	v->jit = j;
 	r = code_memory(j, e);
 	if (r < 0)
 		return r;
-	j->meta = mmap(NULL, META_SIZE, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	j->meta = huge_table(META_SIZE);
 	j->signal_stack = mmap(NULL, JIT_SIGNAL_STACK, PROT_READ | PROT_WRITE,
 			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (j->meta == MAP_FAILED || j->signal_stack == MAP_FAILED)
+	if (!j->meta || j->signal_stack == MAP_FAILED)
 		return err_set(e, -ENOMEM, "translator");
-	for (unsigned int i = 0; i < ARRAY_SIZE(modes); i++) {
-		ZydisDecoderInit(&j->decoder[i], modes[i].mode, modes[i].width);
-		ZydisDecoderEnableMode(&j->decoder[i], ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
-		ZydisDecoderEnableMode(&j->decoder[i], ZYDIS_DECODER_MODE_CET, ZYAN_FALSE);
-		ZydisDecoderEnableMode(&j->decoder[i], ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
-	}
 	j->insns = xcalloc(JIT_MAX_INSNS, sizeof(struct tr_insn));
+	j->pages = xcalloc(JIT_PAGES, sizeof(j->pages[0]));
+	j->next_number = 1;
 	j->base = blocks_base(v->blocks);
 	constants(v);
 	jit_make_stubs(v, j);
+	j->cold_used = j->cold_backed = JIT_COLD_START;
 	leave_places(v, j);
 	return 0;
 }
@@ -438,12 +439,13 @@ void jit_free(struct ivcpu *v)
 		munmap(j->rw, JIT_CODE_SIZE);
 	if (j->rx != MAP_FAILED)
 		munmap(j->rx, JIT_CODE_SIZE);
-	if (j->meta != MAP_FAILED)
+	if (j->meta)
 		munmap(j->meta, META_SIZE);
 	if (j->signal_stack != MAP_FAILED)
 		munmap(j->signal_stack, JIT_SIGNAL_STACK);
 	free(j->insns);
 	free(j->codes);
+	free(j->pages);
 	free(j);
 	v->jit = NULL;
 }
@@ -453,8 +455,9 @@ void jit_stats(const struct ivcpu *v, char *buf, size_t len)
 	const struct jit *j = v->jit;
 
 	snprintf(buf, len,
-		 "%" PRIu64 " blocks translated to %" PRIu64 " KiB, entered %" PRIu64
-		 " times, cache flushed %" PRIu64 " times",
-		 j->stats.translated, j->stats.code_bytes >> 10, j->stats.entries,
-		 j->stats.flushes);
+		 "%" PRIu64 " blocks translated to %" PRIu64 " KiB and %" PRIu64
+		 " KiB of seldom used code, entered %" PRIu64 " times, cache flushed %" PRIu64
+		 " times",
+		 j->stats.translated, j->stats.code_bytes >> 10, j->stats.cold_bytes >> 10,
+		 j->stats.entries, j->stats.flushes);
 }

@@ -52,14 +52,20 @@ void jit_stats(const struct ivcpu *v, char *buf, size_t len);
 
 /* Its low byte is not 0: that is what loops look at. */
 #define JUMPS_MASK ((uint64_t)(JUMPS_SIZE - 1))
+#define PAGES_MASK ((uint64_t)(JUMPS_PAGES - 1) << GMEM_PAGE_SHIFT)
+#define RETS_MASK  ((uint64_t)(JUMPS_RETS - 1) << 3)
 
-void jumps_init(struct jumps *j);
+/* @leave: host address of code that leaves at the guest address in R11. */
+void jumps_init(struct jumps *j, uint64_t leave);
 void jumps_wipe(struct jumps *j);
 /* Entries in the page of @lin go. */
 void jumps_drop_page(struct jumps *j, uint64_t lin);
-/* The block at @rip, linear address @lin, is translated at @code; blocks of another key go. */
+/* The block at @rip, linear address @lin, is translated at @code, and the code of its page has
+ * @number (0 = none); blocks of another key go. */
 void jumps_enter(struct jumps *j, uint64_t rip, uint64_t lin, const struct block *b,
-		 const void *code);
+		 const void *code, uint32_t number);
+/* Is that known already? */
+bool jumps_has(const struct jumps *j, uint64_t rip, const struct block *b, const void *code);
 /* All entries of a vCPU whose code is in the physical page at @pa. */
 void jumps_drop_code(struct ivcpu *v, uint64_t pa);
 /* All of a vCPU's. */

@@ -17,32 +17,52 @@
 
 #include "engine/jit/emit.h"
 #include "engine/jit/jit.h"
+#include "engine/x86/insn_zydis.h"
 
-#include <Zydis/Zydis.h>
+enum jit_link_kind {
+	LINK_NEAR,   /* jump inside the page, aimed at the exit @cold until the target is known */
+	LINK_FAR,    /* jump to another page, if the code there has the number at @number_at */
+	LINK_RETURN, /* where the code behind a call is; @cold as for a near one */
+};
 
-/* A jump inside a page: rel32 at @at, aimed at the exit @cold until the target is known. */
+/* A rel32 at @at. */
 struct jit_link {
 	uint32_t at, cold;
-	uint16_t to; /* target's offset in the page */
+	uint32_t number_at;
+	int32_t to; /* target, from the page's start */
+	uint8_t kind;
 	bool used;
 };
+
+/*
+ * What code a physical page holds: a number that is given once for each page and generation of its
+ * contents.  Numbers are odd and small, so that numbers of two pages differ by less than two linear
+ * pages do that have one place in jumps.page.
+ */
+struct jit_page {
+	uint32_t frame, gen, number;
+};
+#define JIT_PAGES     (1u << 17)
+#define JIT_NUMBERS   (1u << 22)
+#define JIT_NO_NUMBER 0x40000001 /* what no page's number can make 0 */
+_Static_assert(JIT_NUMBERS <= JUMPS_PAGES << GMEM_PAGE_SHIFT, "numbers could be taken for pages");
 
 #define JIT_LINKS 32
 
 /*
  * Host code of one block.  Offsets are from the start of the code memory.  When there are two
- * copies (group.c), the first is the one to enter.
+ * copies (group.c), the first is the one to enter, and the second is cold.
  */
 struct jit_code {
 	struct block *b;
 	uint32_t start; /* entry from other pages: R11 = guest address */
 	uint32_t body;  /* entry inside the page: page_rip is right */
-	uint32_t copy;  /* where the code begins in which every access is checked */
 	uint32_t end;
+	uint32_t cold, cold_end; /* the rest */
 	unsigned int n_links;
 	struct jit_link *link;
 	uint32_t *first; /* of each instruction, in the first copy; NULL = there is one copy only */
-	uint32_t at[];   /* and in the last one */
+	uint32_t at[];   /* and in the last one, in which every access is checked */
 };
 
 /* What code tells when it leaves: an eighth of the uop's offset in the block arena, and a link's
@@ -57,18 +77,22 @@ struct jit_code {
 typedef uint32_t jit_enter_fn(const void *code, void *gs_base);
 
 struct jit {
-	uint8_t *rw, *rx; /* the same memory: writable, executable */
-	size_t used;      /* bytes */
-	size_t stubs;     /* of those, not for blocks */
-	uint8_t *meta;    /* struct jit_code, one behind the other */
+	uint8_t *rw, *rx;           /* the same memory: writable, executable */
+	size_t used;                /* bytes */
+	size_t cold_used;           /* likewise, JIT_COLD_START included */
+	size_t backed, cold_backed; /* up to there by the host's memory */
+	size_t stubs;               /* of those, not for blocks */
+	uint8_t *meta;              /* struct jit_code, one behind the other */
 	size_t meta_used;
 	struct jit_code **codes; /* in order of address */
 	unsigned int n_codes, max_codes;
 	uint8_t *base; /* of the block arena */
 	jit_enter_fn *enter;
-	uint32_t exit, call, call_end, miss, leave, load_sse, load_avx, load_x87; /* stubs */
-	struct tr_insn *insns;   /* of the block that is being translated */
-	ZydisDecoder decoder[3]; /* by enum insn_bits */
+	uint32_t exit, call, call_end, miss, leave, returned, load_sse, load_avx,
+	    load_x87;           /* stubs */
+	struct jit_page *pages; /* by frame, JIT_PAGES */
+	uint32_t next_number;
+	struct tr_insn *insns; /* of the block that is being translated */
 	struct {
 		struct jit_code *from;
 		unsigned int link;
@@ -76,15 +100,21 @@ struct jit {
 	} pending; /* a jump that wants to be linked */
 	void *signal_stack;
 	struct {
-		uint64_t translated, code_bytes, flushes, entries;
+		uint64_t translated, code_bytes, cold_bytes, flushes, entries;
 	} stats;
 };
 
-#define JIT_CODE_SIZE (256u << 20)
+#define JIT_CODE_SIZE  (256u << 20)
+#define JIT_COLD_START (112u << 20) /* offset of what seldom runs */
 
 static inline uint32_t jit_uop_code(const struct jit *j, const struct uop *u)
 {
 	return (uint32_t)(((const uint8_t *)u - j->base) / 8);
+}
+
+static inline struct jit *jit_of(const struct ivcpu *v)
+{
+	return v->jit;
 }
 
 struct block *jit_block_of(const struct uop *u);
@@ -111,6 +141,12 @@ uint32_t jit_call(struct ivcpu *v, uint32_t code);
 uint64_t jit_call_end(struct ivcpu *v, uint32_t code);
 /* An access of this uop to jx.address missed: where to go on, or 0 and the same. */
 uint64_t jit_miss(struct ivcpu *v, uint32_t code);
+
+/* --- link.c --- */
+
+/* @b's code is about to be entered, from C: the jump caches learn it, and so does a jump that
+ * wanted to know. */
+void jit_note_entry(struct ivcpu *v, struct block *b);
 
 /* --- translate.c --- */
 
@@ -165,12 +201,13 @@ struct tr {
 	} other[JIT_GROUPS];
 	unsigned int n_other;
 	uint32_t at[2][JIT_MAX_INSNS + 1];
+	/* The instruction at work, decoded in two ways, and its bytes. */
 	const struct uop *u;
-	ZydisDecodedInstruction z;
-	ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
-	struct x86_insn i;
-	const uint8_t *raw; /* its bytes */
-	bool wide;          /* 64-bit mode */
+	const ZydisDecodedInstruction *z;
+	const ZydisDecodedOperand *ops;
+	const struct x86_insn *i;
+	const uint8_t *raw;
+	bool wide; /* 64-bit mode */
 	bool sse_ready, avx_ready, x87_ready;
 	/* The instruction makes two accesses, which may need the same place in the TLB and drive
 	 * each other out for ever: a miss is the interpreter's. */
@@ -184,6 +221,13 @@ struct tr {
 		int16_t undo; /* to add to RSP first */
 		int16_t link; /* number, -1 = none */
 		struct rm ea; /* R11 = this address first; not mem = no */
+		bool look_up; /* by the jump cache first; then RSP moves by @pop */
+		int32_t pop;
+		/* An access to @ea that is not in its base's page: the addend to R11, then back. */
+		uint8_t home_size; /* 0 = no */
+		bool home_write;
+		unsigned int home_k; /* instruction */
+		uint32_t back;       /* likewise, for a handler that is called */
 	} cold[384];
 	unsigned int n_cold;
 	bool full; /* no room for more cold code: give up */
@@ -205,7 +249,7 @@ static inline unsigned int jit_host(unsigned int g)
 
 /* rel32 at the current place (already emitted as the last 4 bytes) to the exit at uop @u. */
 void tr_cold_exit(struct tr *t, const struct uop *u);
-void tr_cold(struct tr *t, uint32_t stub, uint32_t code, int undo, int link);
+struct cold *tr_cold(struct tr *t, uint32_t stub, uint32_t code, int undo, int link);
 
 /* The instruction t->k to t->z, t->ops, t->i; false if it is none. */
 bool tr_decode(struct tr *t);
@@ -227,6 +271,13 @@ void tr_address(struct tr *t, bool agen);
 /* R11 = linear address -> RCX = addend; leaves by the miss stub.  @lock: also if not aligned. */
 void tr_check(struct tr *t, unsigned int size, bool write, bool lock);
 
+/* The whole look-up for an access that check_home() had no luck with. */
+void tr_away(struct tr *t, const struct cold *c);
+
+/* TLB entry at place RCX: its tag for reading or writing, its addend. */
+struct rm tr_tag(const struct tr *t, bool write);
+struct rm tr_addend(const struct tr *t);
+
 /* The operand at [@base + @disp], a host register and a constant, checked; uses R11 and RCX. */
 struct rm tr_check_based(struct tr *t, const struct member *m, unsigned int base, int32_t disp,
 			 unsigned int size, bool write);
@@ -246,9 +297,14 @@ unsigned int tr_gpr_of(ZydisRegister r);
 
 /* --- system.c --- */
 
-/* Frequent system instructions at CPL 0 in 64-bit mode. */
-bool tr_system(struct tr *t);
+/* Frequent system instructions of 64-bit code.  @ends: nothing of the block follows. */
+bool tr_system(struct tr *t, bool *ends);
 bool tr_is_system(const struct tr *t);
+
+/* --- string.c --- */
+
+/* REP MOVS and REP STOS. */
+bool tr_string(struct tr *t);
 
 /* --- flow.c --- */
 
@@ -257,6 +313,11 @@ struct rm tr_stack_room(struct tr *t);
 
 /* Branches, calls, returns, push, pop, leave.  @ends: nothing of the block follows. */
 bool tr_flow(struct tr *t, bool *ends);
+/* To the address in R11 if the jump cache at @jumps knows it, while RSP moves by @pop; else goes
+ * on. */
+void tr_jump_cached(struct tr *t, int32_t jumps, int32_t pop);
+/* R11 = guest address @off bytes from the page's start. */
+void tr_page_address(struct tr *t, int64_t off);
 /* Code for a link that has to go by the jump cache; its offset. */
 uint32_t jit_detour(struct ivcpu *v, const struct jit_code *from, const struct jit_link *l);
 /* The code goes on at @to, relative to the page; what can't be done is left to @u. */

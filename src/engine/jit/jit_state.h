@@ -13,7 +13,8 @@ struct jit_state {
 	 */
 	_Atomic uint8_t sse_out, avx_out, x87_out;
 	/* 1 = using them is not allowed now, or is not for us: the interpreter decides. */
-	uint8_t sse_block, avx_block, x87_block;
+	uint8_t sse_block, avx_block, x87_block, tsc_block;
+	uint8_t smap_off; /* 1 = EFLAGS.AC does not choose the TLB set */
 	uint32_t host_mxcsr;
 	uint64_t host_rsp;
 	uint64_t resume;           /* where code goes on after a call; where to enter it */
@@ -23,8 +24,9 @@ struct jit_state {
 	uint64_t x87_page;         /* page_rip of the last block with x87 instructions */
 	uint64_t held[JIT_GROUPS]; /* addends of groups of accesses */
 	/* Constants, as memory operands of PEXT. */
-	uint64_t tlb_mask, page_mask;
+	uint64_t tlb_mask, page_mask, rets_mask, df_mask;
 	uint64_t align_mask[5]; /* by log2 of the size */
+	uint64_t home_mask[5];  /* likewise, with page_mask */
 	/* FXSAVE image: of the x87 state, and of what the host had */
 	uint8_t fx[512] __attribute__((aligned(64)));
 };

@@ -8,6 +8,7 @@
  *	call_end  likewise for the last instruction of a block; C says which block comes
  *	miss    the same, then calls C to fill the TLB and starts the instruction again
  *	leave   exit at the guest address in R11
+ *	returned  likewise, with what to tell in ECX: a return to code that is not known yet
  *	load_*  vector or x87 state into the host's registers, or exit (ECX) if that is not allowed
  */
 #include "engine/jit/jit_priv.h"
@@ -342,6 +343,9 @@ void jit_make_stubs(struct ivcpu *v, struct jit *j)
 	j->leave = emit_at(&e);
 	emit_store(&e, R11, rm_gs(GS(c.rip)));
 	emit_mov_imm32(&e, RCX, JIT_LEAVE);
+	emit_jmp(&e, j->exit);
+	j->returned = emit_at(&e);
+	emit_store(&e, R11, rm_gs(GS(c.rip)));
 	emit_jmp(&e, j->exit);
 	j->load_sse = emit_at(&e);
 	make_load_sse(&e, j, avx);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * engine/jit/system.c - CLI, STI, PUSHF and SWAPGS of a 64-bit kernel, without a call
+ * engine/jit/system.c - CLI, STI, STAC, CLAC, PUSHF and SWAPGS of a 64-bit kernel, and RDTSC,
+ * without a call
  *
- * Blocks of the supervisor's TLB set run at CPL 0 (KEY_CPL_1_2 keeps others away).  What changes
+ * Blocks of the supervisor's TLB sets run at CPL 0 (KEY_CPL_1_2 keeps others away).  What changes
  * the host's flags puts the guest's away in v->af meanwhile, and RAX in jx.saved.
  */
 #include "engine/jit/jit_priv.h"
@@ -83,19 +84,116 @@ static void pushfq(struct tr *t)
 	emit_lea(&t->e, RSP, rm_base(RSP, -8));
 }
 
-bool tr_is_system(const struct tr *t)
+/* Goes on if the byte at @off is 0, else leaves the instruction to the interpreter. */
+static void unless(struct tr *t, int32_t off)
 {
-	if (!t->wide || t->v->tlb_set != TLB_SUPER || t->u->fn != op_slow)
-		return false;
-	return t->z.mnemonic == ZYDIS_MNEMONIC_CLI || t->z.mnemonic == ZYDIS_MNEMONIC_STI ||
-	       t->z.mnemonic == ZYDIS_MNEMONIC_SWAPGS || t->z.mnemonic == ZYDIS_MNEMONIC_PUSHFQ;
+	uint8_t *zero;
+
+	emit_load8(&t->e, HOST_T0, rm_gs(off));
+	zero = emit_jrcxz(&t->e);
+	emit_jmp(&t->e, 0);
+	tr_cold_exit(t, t->u);
+	emit_here(&t->e, zero);
 }
 
-bool tr_system(struct tr *t)
+static void store32(struct tr *t, int32_t off, uint32_t x)
+{
+	emit_op(&t->e, false, 0xc7, 0, rm_gs(off));
+	emit32(&t->e, x);
+}
+
+/*
+ * STAC in the supervisor's set, CLAC in the other: with SMAP, the set says what AC is.  What
+ * interp_mode_changed() would set, then to the code that was translated for the other set.
+ */
+static void switch_set(struct tr *t, enum tlb_set set)
+{
+	bool ac = set == TLB_SUPER_AC;
+	uint32_t key = (t->b->key & ~KEY_SET(3)) | KEY_SET(set);
+
+	unless(t, GS(jx.smap_off));
+	emit_load(&t->e, HOST_T0, rm_gs(GS(c.rflags)));
+	emit_lea(&t->e, HOST_T0, rm_base(HOST_T0, ac ? FL_AC : -FL_AC));
+	emit_store(&t->e, HOST_T0, rm_gs(GS(c.rflags)));
+	emit_op(&t->e, false, 0xc6, 0, rm_gs(GS(tlb_set)));
+	emit8(&t->e, set);
+	store32(t, GS(block_key), key);
+	store32(t, GS(run_key), key);
+	if (ac) {
+		emit_load(&t->e, HOST_T0, rm_gs(GS(as_slot)));
+		emit_lea(&t->e, HOST_T0, rm_base(HOST_T0, (int32_t)offsetof(struct as_slot, ac)));
+	} else {
+		emit8(&t->e, 0x48);
+		emit8(&t->e, 0xb9); /* MOV RCX, imm64 */
+		emit64(&t->e, (uintptr_t)&t->v->super);
+	}
+	emit_store(&t->e, HOST_T0, rm_gs(GS(tlb)));
+	tr_page_address(t, t->u->off + t->u->len);
+	tr_jump_cached(t, ac ? GS(ac_jumps) : GS(kernel_jumps), 0);
+	emit_jmp(&t->e, t->j->leave);
+}
+
+/* RORX reg, src, 32 */
+static void rorx32(struct tr *t, unsigned int reg, unsigned int src)
+{
+	static const struct form f = {.vex = true, .map = 3, .opcode = 0xf0, .w = true, .pp = 3};
+	struct rm rm = rm_reg(src);
+
+	emit_insn(&t->e, &f, reg, &rm);
+	emit8(&t->e, 32);
+}
+
+static void rdtsc(struct tr *t, bool aux)
+{
+	unless(t, GS(jx.tsc_block));
+	emit8(&t->e, 0x0f);
+	emit8(&t->e, 0x31);
+	rorx32(t, HOST_T0, RDX);
+	emit_lea(&t->e, HOST_T0, rm_index(HOST_T0, RAX, 0));
+	emit_load(&t->e, HOST_T1, rm_gs(GS(c.tsc_offset)));
+	emit_lea(&t->e, HOST_T0, rm_index(HOST_T0, HOST_T1, 0));
+	emit_op(&t->e, false, 0x8b, RAX, rm_reg(HOST_T0));
+	rorx32(t, RDX, HOST_T0);
+	emit_op(&t->e, false, 0x8b, RDX, rm_reg(RDX));
+	if (aux)
+		emit_op(&t->e, false, 0x8b, jit_host(RCX), rm_gs(GS(c.tsc_aux)));
+}
+
+static bool is_kernels(const struct tr *t)
+{
+	uint8_t set = t->v->tlb_set;
+
+	switch (t->z->mnemonic) {
+	case ZYDIS_MNEMONIC_CLI:
+	case ZYDIS_MNEMONIC_STI:
+	case ZYDIS_MNEMONIC_SWAPGS:
+	case ZYDIS_MNEMONIC_PUSHFQ:
+		return set != TLB_USER && t->u->fn == op_slow;
+	case ZYDIS_MNEMONIC_STAC:
+		return set == TLB_SUPER && t->u->fn == op_slow_end;
+	case ZYDIS_MNEMONIC_CLAC:
+		return set == TLB_SUPER_AC && t->u->fn == op_slow_end;
+	default:
+		return false;
+	}
+}
+
+static bool is_rdtsc(const struct tr *t)
+{
+	return t->u->fn == op_slow &&
+	       (t->z->mnemonic == ZYDIS_MNEMONIC_RDTSC || t->z->mnemonic == ZYDIS_MNEMONIC_RDTSCP);
+}
+
+bool tr_is_system(const struct tr *t)
+{
+	return t->wide && (is_kernels(t) || is_rdtsc(t));
+}
+
+bool tr_system(struct tr *t, bool *ends)
 {
 	if (!tr_is_system(t))
 		return false;
-	switch (t->z.mnemonic) {
+	switch (t->z->mnemonic) {
 	case ZYDIS_MNEMONIC_CLI:
 		rflags_op(t, 4, ~(uint32_t)FL_IF);
 		return true;
@@ -104,8 +202,16 @@ bool tr_system(struct tr *t)
 	case ZYDIS_MNEMONIC_SWAPGS:
 		swapgs(t);
 		return true;
-	default:
+	case ZYDIS_MNEMONIC_PUSHFQ:
 		pushfq(t);
+		return true;
+	case ZYDIS_MNEMONIC_STAC:
+	case ZYDIS_MNEMONIC_CLAC:
+		switch_set(t, t->v->tlb_set == TLB_SUPER ? TLB_SUPER_AC : TLB_SUPER);
+		*ends = true;
+		return true;
+	default:
+		rdtsc(t, t->z->mnemonic == ZYDIS_MNEMONIC_RDTSCP);
 		return true;
 	}
 }

@@ -4,40 +4,58 @@
  *
  *	start:	r11 = guest address    page_rip from it          <- jumps from other pages
  *	body:	instruction after instruction                    <- jumps inside the page
- *	cold:	misses and exits: mov ecx, which uop; jmp stub
+ *
+ * and in another part of the memory, so that what runs is close together:
+ *
+ *	cold:	the second copy, if there is one (group.c)
+ *		misses and exits: mov ecx, which uop; jmp stub
  */
 #include "engine/jit/jit_priv.h"
 
-void tr_cold(struct tr *t, uint32_t stub, uint32_t code, int undo, int link)
+struct cold *tr_cold(struct tr *t, uint32_t stub, uint32_t code, int undo, int link)
 {
 	if (t->n_cold == ARRAY_SIZE(t->cold)) {
 		t->full = true;
 		t->n_cold--;
 	}
-	t->cold[t->n_cold++] = (struct cold){.at = emit_at(&t->e) - 4,
-					     .to = stub,
-					     .code = code,
-					     .undo = (int16_t)undo,
-					     .link = (int16_t)link};
+	t->cold[t->n_cold] = (struct cold){.at = emit_at(&t->e) - 4,
+					   .to = stub,
+					   .code = code,
+					   .undo = (int16_t)undo,
+					   .link = (int16_t)link};
+	return &t->cold[t->n_cold++];
 }
 
 void tr_cold_exit(struct tr *t, const struct uop *u)
 {
-	tr_cold(t, t->j->exit, jit_uop_code(t->j, u), 0, -1);
+	(void)tr_cold(t, t->j->exit, jit_uop_code(t->j, u), 0, -1);
 }
 
 static void write_cold(struct tr *t)
 {
+	/* Some adds to the list. */
 	for (unsigned int i = 0; i < t->n_cold && !t->e.overflow; i++) {
 		const struct cold *c = &t->cold[i];
 
 		emit_aim(t->e.start, c->at, emit_at(&t->e));
+		if (c->home_size) {
+			tr_away(t, c);
+			continue;
+		}
 		if (c->link >= 0)
 			t->link[c->link].cold = emit_at(&t->e);
 		if (c->undo)
 			emit_op(&t->e, t->wide, 0x8d, RSP, rm_base(RSP, c->undo));
 		if (c->ea.mem)
-			emit_lea(&t->e, HOST_T1, c->ea);
+			emit_op(&t->e, t->wide, 0x8d, HOST_T1, c->ea);
+		if (c->back) { /* LEA R11, [RIP + rel32] */
+			emit8(&t->e, 0x4c);
+			emit8(&t->e, 0x8d);
+			emit8(&t->e, 0x1d);
+			emit32(&t->e, c->back - (emit_at(&t->e) + 4));
+		}
+		if (c->look_up)
+			tr_jump_cached(t, t->jumps, c->pop);
 		emit_mov_imm32(&t->e, HOST_T0, c->code);
 		emit_jmp(&t->e, c->to);
 	}
@@ -63,7 +81,7 @@ static bool translate_insn(struct tr *t, bool *ends)
 	if (tr_flow(t, ends))
 		return true;
 	*ends = false;
-	if (tr_system(t) || tr_plain(t))
+	if (tr_system(t, ends) || tr_plain(t) || tr_string(t))
 		return true;
 	if (t->u->fn == op_slow) {
 		call_handler(t);
@@ -88,16 +106,13 @@ bool tr_decode(struct tr *t)
 	t->u = &b->u[t->k];
 	t->raw = b->raw + (t->u->off - b->u[0].off);
 	if (t->k == t->n_decoded) {
-		ZydisDecoder *d = &t->j->decoder[b->key & 3];
-
-		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(d, t->raw, t->u->len, &i->z, i->ops)) ||
-		    insn_decode(t->raw, t->u->len, b->key & 3, &i->i) < 0)
+		if (insn_decode_zydis(t->raw, t->u->len, b->key & 3, &i->i, &i->z, i->ops) < 0)
 			return false;
 		t->n_decoded++;
 	}
-	t->z = i->z;
-	memcpy(t->ops, i->ops, i->z.operand_count * sizeof(t->ops[0]));
-	t->i = i->i;
+	t->z = &i->z;
+	t->ops = i->ops;
+	t->i = &i->i;
 	return true;
 }
 
@@ -128,15 +143,32 @@ static bool translate_all(struct tr *t, uint32_t *at)
 	return true;
 }
 
+/* From now on to the cold part. */
+static void go_cold(struct tr *t)
+{
+	struct jit *j = t->j;
+
+	t->c->end = emit_at(&t->e);
+	t->c->cold = j->cold_used;
+	t->e.p = j->rw + j->cold_used;
+	t->e.end = j->rw + JIT_CODE_SIZE;
+}
+
 /* With groups, and once more without; or without only. */
 static bool translate_copies(struct tr *t)
 {
 	t->grouped = t->wide && tr_find_groups(t);
-	if (t->grouped && !translate_all(t, t->at[0]))
+	if (!t->grouped) {
+		if (!translate_all(t, t->at[1]))
+			return false;
+		go_cold(t);
+		return true;
+	}
+	if (!translate_all(t, t->at[0]))
 		return false;
-	t->c->copy = emit_at(&t->e);
-	t->c->first = t->grouped ? t->at[0] : NULL;
+	t->c->first = t->at[0];
 	t->grouped = false;
+	go_cold(t);
 	if (!translate_all(t, t->at[1]))
 		return false;
 	for (unsigned int i = 0; i < t->n_other && !t->e.overflow; i++)
@@ -183,7 +215,7 @@ int32_t jit_jumps_offset(const struct ivcpu *v)
 		return GS(kernel_jumps);
 	if (v->tlb_set == TLB_USER)
 		return (int32_t)(ivcpu_slot_offset() + offsetof(struct as_slot, jumps));
-	return 0; /* with EFLAGS.AC: these are short ways */
+	return GS(ac_jumps);
 }
 
 struct jit_code *jit_translate(struct ivcpu *v, struct block *b)
@@ -200,7 +232,7 @@ struct jit_code *jit_translate(struct ivcpu *v, struct block *b)
 	if (!can_translate(v, b))
 		return NULL;
 	t.e = (struct emit){
-	    .start = j->rw, .p = j->rw + ALIGN_UP(j->used, 16u), .end = j->rw + JIT_CODE_SIZE};
+	    .start = j->rw, .p = j->rw + ALIGN_UP(j->used, 16u), .end = j->rw + JIT_COLD_START};
 	*c = (struct jit_code){.b = b, .start = emit_at(&t.e)};
 	emit_op(&t.e, t.wide, 0x8d, HOST_T1, rm_base(HOST_T1, -(int32_t)b->u[0].off));
 	emit_store(&t.e, HOST_T1, rm_gs(GS(page_rip)));
@@ -210,8 +242,9 @@ struct jit_code *jit_translate(struct ivcpu *v, struct block *b)
 	write_cold(&t);
 	if (t.e.overflow || t.full)
 		return NULL;
-	c->end = emit_at(&t.e);
+	c->cold_end = emit_at(&t.e);
 	j->used = c->end;
+	j->cold_used = c->cold_end;
 	j->meta_used += settle(&t);
 	return c;
 }

@@ -2,15 +2,17 @@
 /*
  * engine/x86/insn.c - bytes to struct x86_insn, by Zydis (SDM vol. 2, chapter 2)
  */
-#include "engine/x86/insn.h"
+#include "engine/x86/insn_zydis.h"
 
 #include "engine/x86/cpu.h"
 
-#include <Zydis/Zydis.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 
-static void decoder_init(ZydisDecoder *d, enum insn_bits bits)
+static ZydisDecoder decoders[3]; /* by enum insn_bits */
+
+static void decoders_init(void)
 {
 	static const struct {
 		ZydisMachineMode mode;
@@ -21,11 +23,24 @@ static void decoder_init(ZydisDecoder *d, enum insn_bits bits)
 	    [INSN_64] = {ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64},
 	};
 
-	ZydisDecoderInit(d, by_bits[bits].mode, by_bits[bits].width);
-	/* Features that no guest is shown: their encodings are the hint NOPs they were before. */
-	ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
-	ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_CET, ZYAN_FALSE);
-	ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
+	for (unsigned int k = 0; k < ARRAY_SIZE(decoders); k++) {
+		ZydisDecoder *d = &decoders[k];
+
+		ZydisDecoderInit(d, by_bits[k].mode, by_bits[k].width);
+		/* Features that no guest is shown: their encodings are the hint NOPs they were
+		 * before. */
+		ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
+		ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_CET, ZYAN_FALSE);
+		ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
+	}
+}
+
+static const ZydisDecoder *decoder_for(enum insn_bits bits)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, decoders_init);
+	return &decoders[bits];
 }
 
 /* Legacy prefixes.  The last of F2/F3 counts; CS, DS, ES and SS overrides mean nothing in 64-bit
@@ -171,47 +186,50 @@ static int decode_error(ZyanStatus s)
 	return s == ZYDIS_STATUS_INSTRUCTION_TOO_LONG ? -E2BIG : -EINVAL;
 }
 
-int insn_decode(const uint8_t *bytes, size_t len, enum insn_bits bits, struct x86_insn *ret)
+static int decode(const uint8_t *bytes, size_t len, enum insn_bits bits, ZydisDecoderContext *x,
+		  ZydisDecodedInstruction *z)
 {
-	ZydisDecodedInstruction z;
-	ZydisDecoderContext x;
-	ZydisDecoder d;
-	ZyanStatus s;
-	uint8_t seg;
+	ZyanStatus s = ZydisDecoderDecodeInstruction(decoder_for(bits), x, bytes, len, z);
 
-	decoder_init(&d, bits);
-	s = ZydisDecoderDecodeInstruction(&d, &x, bytes, len, &z);
 	if (!ZYAN_SUCCESS(s)) {
 		int r = decode_error(s);
 
 		return r == -ENODATA && len >= INSN_MAX_LEN ? -E2BIG : r;
 	}
-	if (z.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
-	    z.encoding != ZYDIS_INSTRUCTION_ENCODING_VEX)
+	if (z->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
+	    z->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX)
 		return -EINVAL;
+	return 0;
+}
+
+static void translate(const uint8_t *bytes, enum insn_bits bits, ZydisDecoderContext x,
+		      const ZydisDecodedInstruction *z, struct x86_insn *ret)
+{
+	uint8_t seg;
+
 	memset(ret, 0, sizeof(*ret));
-	ret->mnemonic = (uint16_t)z.mnemonic;
-	ret->len = z.length;
-	memcpy(ret->raw, bytes, z.length);
+	ret->mnemonic = (uint16_t)z->mnemonic;
+	ret->len = z->length;
+	memcpy(ret->raw, bytes, z->length);
 	ret->bits = (uint8_t)bits;
-	ret->encoding = z.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ? INSN_VEX : INSN_LEGACY;
-	ret->map = (uint8_t)z.opcode_map; /* default, 0F, 0F38, 0F3A are 0 to 3 */
-	ret->opcode = z.opcode;
-	seg = read_prefixes(&z, ret);
+	ret->encoding = z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ? INSN_VEX : INSN_LEGACY;
+	ret->map = (uint8_t)z->opcode_map; /* default, 0F, 0F38, 0F3A are 0 to 3 */
+	ret->opcode = z->opcode;
+	seg = read_prefixes(z, ret);
 	if (ret->encoding == INSN_VEX) {
-		ret->opcode_off = z.raw.vex.offset + z.raw.vex.size;
+		ret->opcode_off = z->raw.vex.offset + z->raw.vex.size;
 		ret->vex_l = x.vector_unified.L;
-		ret->vex_pp = z.raw.vex.pp;
+		ret->vex_pp = z->raw.vex.pp;
 		ret->vvvv = x.vector_unified.vvvv;
 	} else {
-		ret->opcode_off = z.raw.prefix_count + (ret->map == 0 ? 0 : ret->map == 1 ? 1 : 2);
-		if (z.attributes & ZYDIS_ATTRIB_HAS_REX)
+		ret->opcode_off = z->raw.prefix_count + (ret->map == 0 ? 0 : ret->map == 1 ? 1 : 2);
+		if (z->attributes & ZYDIS_ATTRIB_HAS_REX)
 			ret->prefixes |= PFX_REX;
 	}
 	if (x.vector_unified.W)
 		ret->prefixes |= PFX_REXW;
-	ret->opsize = z.operand_width / 8;
-	ret->addrsize = z.address_width / 8;
+	ret->opsize = z->operand_width / 8;
+	ret->addrsize = z->address_width / 8;
 	if (bits == INSN_64) /* REX.W wins over 66 */
 		ret->stacksize = (ret->prefixes & (PFX_OPSIZE | PFX_REXW)) == PFX_OPSIZE ? 2 : 8;
 	else
@@ -220,7 +238,32 @@ int insn_decode(const uint8_t *bytes, size_t len, enum insn_bits bits, struct x8
 		x.vector_unified.R = x.vector_unified.X = x.vector_unified.B = 0;
 		ret->vvvv &= 7;
 	}
-	read_operands(&z, &x, ret, seg);
+	read_operands(z, &x, ret, seg);
+}
+
+int insn_decode(const uint8_t *bytes, size_t len, enum insn_bits bits, struct x86_insn *ret)
+{
+	ZydisDecodedInstruction z;
+	ZydisDecoderContext x;
+	int r = decode(bytes, len, bits, &x, &z);
+
+	if (r == 0)
+		translate(bytes, bits, x, &z, ret);
+	return r;
+}
+
+int insn_decode_zydis(const uint8_t *bytes, size_t len, enum insn_bits bits, struct x86_insn *ret,
+		      ZydisDecodedInstruction *z, ZydisDecodedOperand *ops)
+{
+	ZydisDecoderContext x;
+	int r = decode(bytes, len, bits, &x, z);
+
+	if (r < 0)
+		return r;
+	if (!ZYAN_SUCCESS(
+		ZydisDecoderDecodeOperands(decoder_for(bits), &x, z, ops, z->operand_count)))
+		return -EINVAL;
+	translate(bytes, bits, x, z, ret);
 	return 0;
 }
 
@@ -229,11 +272,9 @@ void insn_format(const struct x86_insn *i, uint64_t rip, char *buf, size_t len)
 	ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
 	ZydisDecodedInstruction z;
 	ZydisFormatter f;
-	ZydisDecoder d;
 
-	decoder_init(&d, i->bits);
 	if (!ZYAN_SUCCESS(ZydisFormatterInit(&f, ZYDIS_FORMATTER_STYLE_INTEL)) ||
-	    !ZYAN_SUCCESS(ZydisDecoderDecodeFull(&d, i->raw, i->len, &z, ops)) ||
+	    !ZYAN_SUCCESS(ZydisDecoderDecodeFull(decoder_for(i->bits), i->raw, i->len, &z, ops)) ||
 	    !ZYAN_SUCCESS(ZydisFormatterFormatInstruction(&f, &z, ops, z.operand_count_visible, buf,
 							  len, rip, ZYAN_NULL)))
 		snprintf(buf, len, "(bad)");

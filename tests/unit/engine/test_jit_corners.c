@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Programs that a translator got wrong once: each ends with the same answer on both engines.
+ * Programs that a translator got wrong once, or might: each ends with the same answer on both
+ * engines.
  */
 #include "guest_vm.h"
 
@@ -95,6 +96,114 @@ GUEST64(far_jump, "mov $20, %ecx\n"
 		  "jnz 2b\n"
 		  "out %eax, $0xf4\n");
 
+/* --- jumps to other pages that are known: the page must still be there, and be the same --- */
+
+#define REPEAT(text) "mov $50, %ecx\n1: " text "dec %ecx\njnz 1b\n"
+/* Calls @site again and again, changes something, goes back, where code looks whether it should
+ * leave, and calls it once more. */
+#define AGAIN(change, site)                                                                        \
+	REPEAT("call 9f\n")                                                                        \
+	change "jmp 8f\n7: call 9f\nout %eax, $0xf4\n8: jmp 7b\n9: " site "ret\n"
+/* Another page at 0x25000. */
+#define REMAP "movl $0x22007, 0x4000 + 8 * 0x25\ninvlpg 0x25000\n"
+
+GUEST64(far_space, AGAIN("mov $0x8000, %ebx\nmov %rbx, %cr3\n", "call far_space + 0x15000\n"));
+GUEST64(far_page, AGAIN(REMAP, "call far_page + 0x15000\n"));
+GUEST64(far_code, AGAIN("movb $9, 0x25001\n", "call far_code + 0x15000\n"));
+/* The same page at two places, from where the same distance leads to different ones. */
+GUEST64(far_twice, "mov $50, %ecx\n"
+		   "xor %edx, %edx\n"
+		   "1: mov $0x25000, %ebx\n"
+		   "call *%rbx\n"
+		   "add %eax, %edx\n"
+		   "mov $0x2b000, %ebx\n"
+		   "call *%rbx\n"
+		   "add %eax, %edx\n"
+		   "dec %ecx\n"
+		   "jnz 1b\n"
+		   "mov %edx, %eax\n"
+		   "out %eax, $0xf4\n");
+GUEST64(hop, "jmp hop + 0x1000\n");
+/* The page that is returned to has changed meanwhile: 0x25000 calls RDI, then has its number. */
+#define RETURNS(name, change)                                                                      \
+	REPEAT("lea 2f(%rip), %rdi\ncall " #name " + 0x15000\n")                                   \
+	"lea 3f(%rip), %rdi\ncall " #name " + 0x15000\nout %eax, $0xf4\n2: ret\n3: " change        \
+	"jmp 2b\n"
+GUEST64(return_page, RETURNS(return_page, REMAP));
+GUEST64(return_code, RETURNS(return_code, "movb $9, 0x25003\n"));
+GUEST64(calls_rdi, "call *%rdi\n"
+		   "mov $1, %eax\n"
+		   "ret\n");
+GUEST64(calls_rdi_too, "call *%rdi\n"
+		       "mov $2, %eax\n"
+		       "ret\n");
+/* Somebody else's return address is at that place of the stack. */
+GUEST64(return_other, REPEAT("call 2f\n") "lea 3f(%rip), %rax\n"
+					  "push %rax\n"
+					  "ret\n"
+					  "2: ret\n"
+					  "3: mov $7, %eax\n"
+					  "out %eax, $0xf4\n");
+
+/* --- operands looked up by their base's page: not there, in page 0, across the page's ends --- */
+
+GUEST64(home, "mov $0x70000, %ebx\n"
+	      "mov $16, %ecx\n"
+	      "mov $50, %edi\n"
+	      "movl $1, 0x70010\n"
+	      "movl $2, 0x10\n"
+	      "movl $4, 0x70ffe\n"
+	      "movl $8, 0x6fffd\n"
+	      "1: call 2f\n"
+	      "dec %edi\n"
+	      "jnz 1b\n"
+	      "xor %edx, %edx\n"
+	      "movl $0x28007, 0x4000 + 8 * 0x25\n"
+	      "invlpg 0x25000\n"
+	      "mov 0x25000, %eax\n"
+	      "movl $0, 0x4000 + 8 * 0x25\n" /* nothing is there any more */
+	      "invlpg 0x25000\n"
+	      "mov $0x25000, %ebx\n"
+	      "mov $0x10 - 0x25000, %rcx\n"
+	      "call 2f\n"
+	      "mov $0x7000000, %ebx\n" /* nothing is there */
+	      "mov $0x70010 - 0x7000000, %rcx\n"
+	      "call 2f\n"
+	      "mov $0x10 - 0x7000000, %rcx\n"
+	      "call 2f\n"
+	      "mov $0x70000, %ebx\n"
+	      "mov $0xffe, %ecx\n"
+	      "call 2f\n"
+	      "mov $-3, %rcx\n"
+	      "call 2f\n"
+	      "mov %edx, %eax\n"
+	      "out %eax, $0xf4\n"
+	      "2: add (%rbx, %rcx), %edx\n"
+	      "ret\n");
+
+/* --- system instructions that are translated --- */
+
+/* User pages only between STAC and CLAC; the #PF behind them ends it. */
+GUEST64(smap, REPEAT("stac\n"
+		     "call smap + 0x15000\n"
+		     "clac\n") "mov 0x26000, %eax\n"
+			       "xor %eax, %eax\n"
+			       "out %eax, $0xf4\n");
+GUEST64(adds, "add 0x26000, %edx\n"
+	      "ret\n");
+GUEST64(page_fault, "mov %edx, %eax\n"
+		    "out %eax, $0xf4\n");
+/* Time goes on, from what was added to it. */
+GUEST64(tsc, "xor %esi, %esi\n" REPEAT("rdtsc\n"
+				       "shl $32, %rdx\n"
+				       "or %rdx, %rax\n"
+				       "cmp %rsi, %rax\n"
+				       "jbe 2f\n"
+				       "mov %rax, %rsi\n") "shr $60, %rax\n"
+							   "out %eax, $0xf4\n"
+							   "2: mov $99, %eax\n"
+							   "out %eax, $0xf4\n");
+
 static void load(struct vm *vm, uint64_t gpa, const unsigned char *from, const unsigned char *end)
 {
 	vm_load(vm, gpa, from, (size_t)(end - from));
@@ -135,6 +244,52 @@ static void set_up_not_global(struct vm *vm)
 	load(vm, 0x22000, two, two_end);
 	vm_regs(vm, &c);
 	c.cr4 |= CR4_PGE;
+	vm_set(vm, 0, &c);
+}
+
+static void set_up_pages(struct vm *vm)
+{
+	second_space(vm, 0x25000, 0x22000);
+	load(vm, 0x25000, one, one_end);
+	load(vm, 0x22000, two, two_end);
+}
+
+static void set_up_twice(struct vm *vm)
+{
+	load(vm, 0x25000, hop, hop_end);
+	vm_put64(vm, GUEST_PT + 8 * 0x2b, 0x25007);
+	load(vm, 0x26000, one, one_end);
+	load(vm, 0x2c000, two, two_end);
+}
+
+static void set_up_returns(struct vm *vm)
+{
+	load(vm, 0x25000, calls_rdi, calls_rdi_end);
+	load(vm, 0x22000, calls_rdi_too, calls_rdi_too_end);
+}
+
+static void set_up_smap(struct vm *vm)
+{
+	struct cpu c;
+
+	for (uint64_t k = 0; k < 512; k++)
+		vm_put64(vm, GUEST_PT + 8 * k, k << 12 | (k == 0x26 ? 7 : 3));
+	vm_put64(vm, 0x26000, 3);
+	load(vm, 0x25000, adds, adds_end);
+	load(vm, 0x20000, page_fault, page_fault_end);
+	vm_gate64(vm, VEC_PF, 0x20000);
+	vm_regs(vm, &c);
+	c.cr4 |= CR4_SMAP;
+	c.gpr[RDX] = 0;
+	vm_set(vm, 0, &c);
+}
+
+static void set_up_tsc(struct vm *vm)
+{
+	struct cpu c;
+
+	vm_regs(vm, &c);
+	c.tsc_offset = UINT64_C(5) << 60;
 	vm_set(vm, 0, &c);
 }
 
@@ -187,6 +342,16 @@ static const struct {
     {"prefixes", prefixes, prefixes_end, NULL, 0},
     {"pcid_of_state", pcid_of_state, pcid_of_state_end, set_up_pcid, 2},
     {"far_jump", far_jump, far_jump_end, set_up_far_jump, 2},
+    {"far_space", far_space, far_space_end, set_up_pages, 2},
+    {"far_page", far_page, far_page_end, set_up_pages, 2},
+    {"far_code", far_code, far_code_end, set_up_pages, 9},
+    {"far_twice", far_twice, far_twice_end, set_up_twice, 150},
+    {"return_page", return_page, return_page_end, set_up_returns, 2},
+    {"return_code", return_code, return_code_end, set_up_returns, 9},
+    {"return_other", return_other, return_other_end, NULL, 7},
+    {"smap", smap, smap_end, set_up_smap, 150},
+    {"tsc", tsc, tsc_end, set_up_tsc, 5},
+    {"home", home, home_end, NULL, 17},
 };
 
 static void run(enum engine_kind kind, unsigned int n)

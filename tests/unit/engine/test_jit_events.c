@@ -25,6 +25,8 @@ GUEST64(loop_fall,
 	"sti\n 1: jmp 2f\n .balign 4096\n .skip 4000\n 2: .fill 200, 1, 0x90\n jmp 1b\n");
 GUEST64(loop_register, "sti\n lea 1f(%rip), %rbx\n 1: inc %eax\n jmp *%rbx\n");
 GUEST64(loop_call, "sti\n 1: call 2f\n jmp 1b\n .balign 4096\n 2: inc %eax\n ret\n");
+/* By the note of a call that is never made again. */
+GUEST64(loop_ret, "sti\n call 1f\n 1: mov $0x90000, %esp\n lea 1b(%rip), %rax\n push %rax\n ret\n");
 GUEST64(loop_slow, "sti\n 1: str %ax\n pause\n jmp 1b\n");
 GUEST64(loop_ends, "sti\n 1: mov %cr0, %rax\n mov %rax, %cr0\n jmp 1b\n");
 GUEST64(loop_loop, "sti\n 1: mov $100, %ecx\n 2: loop 2b\n jmp 1b\n");
@@ -44,7 +46,7 @@ static const struct {
 } loops[] = {
     LOOP(loop_self), LOOP(loop_flags),  LOOP(loop_blocks),   LOOP(loop_pages), LOOP(loop_fall),
     LOOP(loop_call), LOOP(loop_slow),   LOOP(loop_register), LOOP(loop_ends),  LOOP(loop_loop),
-    LOOP(loop_rep),  LOOP(loop_window), LOOP(loop_popf),
+    LOOP(loop_rep),  LOOP(loop_window), LOOP(loop_popf),     LOOP(loop_ret),
 };
 
 static void begin(struct vm *vm)
