@@ -106,7 +106,7 @@ void guest_run(struct daemon *d, const char *uuid, pid_t pid, int pidfd, int con
 	g->control = control;
 	g->state = GUEST_RUNNING;
 	g->started = (int64_t)time(NULL);
-	g->agent_seen = clock_now();
+	g->agent_seen = 0; /* until its agent is up */
 	list_append(&d->arrivals, &g->arrival);
 	pthread_cond_broadcast(&d->changed);
 	pthread_mutex_unlock(&d->lock);

@@ -49,17 +49,9 @@ static int take_policies(struct op_call *c, struct machine_record *m, struct err
 static int check_name_free(struct daemon *d, const char *name, struct err *e)
 {
 	autofree char *link = path_link(d, name);
-	struct machine_record *rows = NULL;
 	struct stat st;
-	size_t n = 0;
-	int r = store_machine_list(d->store, &rows, &n, e);
+	int r = store_machine_check_name(d->store, name, e);
 
-	for (size_t i = 0; i < n; i++) {
-		if (r == 0 && strcmp(rows[i].name, name) == 0)
-			r = err_msg(e, -EEXIST, "there is a machine named '%s' already", name);
-		machine_record_fini(&rows[i]);
-	}
-	free(rows);
 	if (r == 0 && lstat(link, &st) == 0 && S_ISDIR(st.st_mode))
 		r = err_msg(e, -EEXIST,
 			    "'%s' is a machine of `insula run --name` with its disk in %s; take "

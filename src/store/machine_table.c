@@ -305,6 +305,21 @@ int store_machine_get(struct store *s, const char *uuid, struct machine_record *
 	return r == 0 && !found ? err_msg(e, -ENOENT, "this machine is not there any more") : r;
 }
 
+int store_machine_check_name(struct store *s, const char *name, struct err *e)
+{
+	struct machine_record m;
+	bool found = false;
+	int r;
+
+	pthread_mutex_lock(&s->lock);
+	r = take_one(s, "name=:ref", name, &m, &found, e);
+	pthread_mutex_unlock(&s->lock);
+	if (r < 0 || !found)
+		return r;
+	machine_record_fini(&m);
+	return err_msg(e, -EEXIST, "there is a machine named '%s' already", name);
+}
+
 int store_machine_find(struct store *s, const char *ref, struct machine_record *ret, struct err *e)
 {
 	/* A whole name goes first, so that "web" is found beside "web2"; nobody who says "db" means

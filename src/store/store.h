@@ -30,6 +30,8 @@ must_check int store_machine_get(struct store *s, const char *uuid, struct machi
  */
 must_check int store_machine_find(struct store *s, const char *ref, struct machine_record *ret,
 				  struct err *e);
+/* -EEXIST with words when the name is taken. */
+must_check int store_machine_check_name(struct store *s, const char *name, struct err *e);
 /* All, sorted by name; the caller finishes each and frees the array. */
 must_check int store_machine_list(struct store *s, struct machine_record **ret, size_t *n,
 				  struct err *e);
