@@ -42,6 +42,9 @@ SET_POLICY(restart)
 SET_POLICY(autostart)
 SET_POLICY(autostart_order)
 SET_POLICY(watchdog)
+SET_POLICY(cpu_cap)
+SET_POLICY(cpu_weight)
+SET_POLICY(memory_limit)
 
 static const struct cli_option create_options[] = {
     RUN_MACHINE_OPTIONS,
@@ -51,6 +54,7 @@ static const struct cli_option create_options[] = {
     {"restart", "no|on-failure|always", "no on-failure always", POLICY_RESTART_HELP, set_restart},
     {"autostart", NULL, NULL, "start it with the host (or with the user's insulad)", set_autostart},
     {"autostart-order", "N", NULL, POLICY_ORDER_HELP, set_autostart_order},
+    POLICY_LIMIT_OPTIONS,
     {"watchdog", "SECONDS", NULL, POLICY_WATCHDOG_HELP, set_watchdog},
     {"start", NULL, NULL, "start it at once", set_start},
     {"json", NULL, NULL, "print the machine as JSON", set_json},

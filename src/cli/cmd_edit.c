@@ -83,19 +83,23 @@ SET_POLICY(restart)
 SET_POLICY(autostart)
 SET_POLICY(autostart_order)
 SET_POLICY(watchdog)
+SET_POLICY(cpu_cap)
+SET_POLICY(cpu_weight)
+SET_POLICY(memory_limit)
 
 static const struct cli_option edit_options[] = {
     {"cpus", "N", NULL, "virtual CPUs", set_cpus},
     {"memory", "SIZE", NULL, "guest memory, such as 2G", set_memory},
     {"set", "KEY=VALUE", NULL,
-     "any member of the configuration, as `insula show --json` has it, such as append=quiet or "
-     "limits={\"cpu_percent\":50}; an empty VALUE takes it out; repeatable",
+     "any member of the configuration, as `insula show --json` has it, such as append=quiet; an "
+     "empty VALUE takes it out; repeatable",
      set_any},
     {"label", "KEY=VALUE", NULL, POLICY_LABEL_HELP "; KEY- takes it away", set_label},
     {"restart", "no|on-failure|always", "no on-failure always", POLICY_RESTART_HELP, set_restart},
     {"autostart", "on|off", "on off", "start it with the host (or with the user's insulad)",
      set_autostart},
     {"autostart-order", "N", NULL, POLICY_ORDER_HELP, set_autostart_order},
+    POLICY_LIMIT_OPTIONS,
     {"watchdog", "SECONDS", NULL, POLICY_WATCHDOG_HELP, set_watchdog},
     {"json", NULL, NULL, "print the machine as JSON", set_json},
 };
@@ -233,9 +237,9 @@ static int edit_run(void *config, int argc, char **argv, char **command)
 	if (status != EXIT_OK)
 		return status;
 	path = client_machine_path(argv[0], "");
-	policy_format(&c->policy, body);
 	if (c->config)
 		json_object_set(body, "config", c->config);
+	policy_format(&c->policy, body);
 	if (!json_object_size(body)) {
 		json_decref(body);
 		body = NULL;
@@ -246,7 +250,9 @@ static int edit_run(void *config, int argc, char **argv, char **command)
 	if (r < 0)
 		return ui_fail(&e, EXIT_FAIL);
 	if (json_object_get(machine, "pid") && !c->json)
-		ui_note("it runs: changes of the configuration take effect at its next start");
+		ui_note(
+		    "it runs: limits count at once, the rest of its configuration from its next "
+		    "start on");
 	if (c->json)
 		machine_print_json(json_incref(machine));
 	json_decref(machine);

@@ -4,6 +4,8 @@
  */
 #include "cli/policy.h"
 
+#include "cli/cli.h"
+
 #include <errno.h>
 
 void policy_init(struct policy_options *p)
@@ -14,6 +16,7 @@ void policy_init(struct policy_options *p)
 void policy_fini(struct policy_options *p)
 {
 	json_decref(p->labels);
+	json_decref(p->limits);
 	free(p->restart);
 }
 
@@ -74,10 +77,46 @@ int policy_set_watchdog(struct policy_options *p, const char *value, struct err 
 	return parse_number(value, &p->watchdog, e);
 }
 
+static int set_limit(struct policy_options *p, const char *key, json_t *value)
+{
+	if (!p->limits)
+		p->limits = json_object();
+	return json_object_set_new(p->limits, key, value);
+}
+
+int policy_set_cpu_cap(struct policy_options *p, const char *value, struct err *e)
+{
+	long long n;
+	int r = parse_number(value, &n, e);
+
+	return r < 0 ? r : set_limit(p, "cpu_percent", json_integer(n));
+}
+
+int policy_set_cpu_weight(struct policy_options *p, const char *value, struct err *e)
+{
+	long long n;
+	int r = parse_number(value, &n, e);
+
+	return r < 0 ? r : set_limit(p, "cpu_weight", json_integer(n));
+}
+
+int policy_set_memory_limit(struct policy_options *p, const char *value, struct err *e)
+{
+	uint64_t n;
+	int r = cli_parse_size(value, &n, e);
+
+	return r < 0 ? r : set_limit(p, "memory", json_integer((json_int_t)n));
+}
+
 void policy_format(const struct policy_options *p, json_t *body)
 {
 	if (p->labels)
 		json_object_set(body, "labels", p->labels);
+	if (p->limits) {
+		if (!json_object_get(body, "config"))
+			json_object_set_new(body, "config", json_object());
+		json_object_set(json_object_get(body, "config"), "limits", p->limits);
+	}
 	if (p->restart)
 		json_object_set_new(body, "restart", json_string(p->restart));
 	if (p->autostart >= 0)

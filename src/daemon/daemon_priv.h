@@ -54,6 +54,15 @@ must_check int path_sync(const char *dir, struct err *e); /* its entries are on 
 void path_link_make(const struct daemon *d, const char *name, const char *uuid);
 void path_link_remove(const struct daemon *d, const char *name, const char *uuid);
 
+/* --- limits.c --- */
+
+/* Puts process @pid under @l; @changed: it ran without, or with others. */
+must_check int limits_apply(const char *uuid, const struct machine_limits *l, pid_t pid,
+			    bool changed, struct err *e);
+void limits_remove(const char *uuid);
+/* A machine's run directory and control group, which no process uses any more. */
+void run_dir_remove(struct daemon *d, const char *uuid);
+
 /* --- event.c --- */
 
 /* Takes over @more (an object or NULL), whose members become the event's.  Without the lock. */

@@ -229,7 +229,7 @@ static void on_end(void *opaque, uint32_t events)
 	struct guest *g = opaque;
 	struct daemon *d = g->d;
 	char uuid[sizeof(g->uuid)], reason[32], words[256];
-	autofree char *name = name_of(g), *run = path_run(d, g->uuid, NULL);
+	autofree char *name = name_of(g);
 	autofree char *control = path_guest(d, g->uuid, "control");
 	bool stop_wanted = g->stop_wanted;
 	int64_t status, ran = (int64_t)time(NULL) - g->started;
@@ -242,7 +242,7 @@ static void on_end(void *opaque, uint32_t events)
 	if (store_machine_set_end(d->store, uuid, reason, status, NULL) < 0)
 		log_debug("%s: its end could not be written down", name);
 	unlink(control);
-	dirs_remove(run);
+	run_dir_remove(d, uuid);
 	guest_drop(d, uuid);
 	event_emit(d, "machine.stopped", uuid, name,
 		   json_pack("{s:s, s:I, s:s}", "reason", reason, "status", (json_int_t)status,

@@ -256,6 +256,26 @@ static int edit_config(struct machine_record *m, const json_t *patch, struct err
 	return 0;
 }
 
+/* Limits count at once. */
+static int change_limits(struct op_call *c, const struct machine_record *m, struct err *e)
+{
+	struct machine_config config;
+	struct guest_info g;
+	json_t *o;
+	int r;
+
+	if (!guest_get(c->d, m->uuid, &g) || !g.pid)
+		return 0;
+	o = json_loads(m->config, 0, NULL);
+	r = machine_config_parse(o, &config, e);
+	json_decref(o);
+	if (r < 0)
+		return r;
+	r = limits_apply(m->uuid, &config.limits, g.pid, true, e);
+	machine_config_fini(&config);
+	return r;
+}
+
 static void renamed(struct op_call *c, const struct machine_record *m, const char *old)
 {
 	struct guest *g;
@@ -293,6 +313,8 @@ static int edit_claimed(struct op_call *c, struct machine_record *m, struct err 
 		merge(m->labels, labels);
 	if (r == 0)
 		r = take_policies(c, m, e);
+	if (r == 0 && config && json_object_get(config, "limits"))
+		r = change_limits(c, m, e);
 	if (r == 0)
 		r = store_machine_update(c->d->store, m, e);
 	if (r < 0)

@@ -124,7 +124,7 @@ static void note_end(struct daemon *d, const struct machine_record *m)
 	if (store_machine_set_end(d->store, m->uuid, reason, status, NULL) < 0)
 		log_warn("'%s': the store cannot be written", m->name);
 	unlink(control);
-	dirs_remove(run);
+	run_dir_remove(d, m->uuid);
 }
 
 static bool is_known(const char *uuid, const struct machine_record *rows, size_t n)
@@ -155,6 +155,7 @@ static void sweep_dirs(struct daemon *d, const char *parent, const struct machin
 		pidfd = control < 0 ? -1 : open_process(control, &pid);
 		if (pidfd >= 0)
 			syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+		limits_remove(de->d_name);
 		dirs_remove(path);
 	}
 	if (dir)

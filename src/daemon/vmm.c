@@ -226,7 +226,8 @@ static int connect_first(const char *path, int pidfd, int *control, struct err *
 }
 
 static int bring_up(struct daemon *d, const struct machine_record *m, struct start *s,
-		    const char *description, pid_t *pid, int *pidfd, int *control, struct err *e)
+		    const char *description, const struct machine_limits *limits, pid_t *pid,
+		    int *pidfd, int *control, struct err *e)
 {
 	autofree char *socket_path = path_run(d, m->uuid, "control");
 	int r = spawn(description, s, pid, e);
@@ -238,6 +239,8 @@ static int bring_up(struct daemon *d, const struct machine_record *m, struct sta
 	*pidfd = (int)syscall(SYS_pidfd_open, *pid, 0);
 	*control = -1;
 	r = *pidfd < 0 ? err_set(e, -errno, "pidfd_open") : wait_ready(d, m, s, e);
+	if (r == 0)
+		r = limits_apply(m->uuid, limits, *pid, false, e);
 	if (r == 0)
 		r = connect_first(socket_path, *pidfd, control, e);
 	if (r < 0) {
@@ -256,7 +259,7 @@ int vmm_start(struct daemon *d, const struct machine_record *m, const struct mac
 	int r = take_lock(d, m, &s.lock, e);
 
 	if (r == 0) {
-		dirs_remove(run); /* the lock says that nobody uses it */
+		run_dir_remove(d, m->uuid); /* the lock says that nobody uses it */
 		r = make_dir(run, 0700, e);
 	}
 	if (r == 0)
@@ -264,23 +267,22 @@ int vmm_start(struct daemon *d, const struct machine_record *m, const struct mac
 	if (r == 0)
 		r = open_files(d, m, &s, e);
 	if (r == 0)
-		r = bring_up(d, m, &s, description, pid, pidfd, control, e);
+		r = bring_up(d, m, &s, description, &c->limits, pid, pidfd, control, e);
 	if (r < 0 && s.lock >= 0)
-		dirs_remove(run);
+		run_dir_remove(d, m->uuid);
 	start_fini(&s);
 	return r;
 }
 
 void vmm_abandon(struct daemon *d, const char *uuid, int pidfd, int control)
 {
-	autofree char *run = path_run(d, uuid, NULL);
 	siginfo_t si;
 
 	syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
 	(void)!waitid(P_PIDFD, (id_t)pidfd, &si, WEXITED);
 	close(pidfd);
 	close_p(&control);
-	dirs_remove(run);
+	run_dir_remove(d, uuid);
 }
 
 void vmm_read_end(struct daemon *d, const char *uuid, char reason[32], int64_t *status, char *words,

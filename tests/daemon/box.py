@@ -149,6 +149,13 @@ class Box:
                 found[int(pid)] = line.replace(b"\0", b" ").decode(errors="replace")
         return found
 
+    def groups(self):
+        """Control groups of the machines of any insulad, by UUID."""
+        return {n.split(".", 1)[1] for tree in ("", "cpu", "memory", "unified")
+                for n in (os.listdir(f"/sys/fs/cgroup/{tree}")
+                          if os.path.isdir(f"/sys/fs/cgroup/{tree}") else ())
+                if n.startswith("insula-vm.")}
+
     def kill_daemon(self, sig=signal.SIGKILL):
         pid = self.daemon_pid()
         if pid:

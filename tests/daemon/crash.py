@@ -20,6 +20,7 @@ from box import Box, Failed, alive, check, wait_for
 
 State = collections.namedtuple("State", "there name cpus runs")
 GONE = State(False, None, None, False)
+CAN_LIMIT = os.geteuid() == 0 and os.access("/sys/fs/cgroup/cpu", os.W_OK)
 SETTLE = 2.0  # seconds until what a killed command asked for is surely through
 
 
@@ -36,6 +37,7 @@ class Test:
         self.random = random.Random(seed)
         self.machines, self.names, self.counts = [], 0, collections.Counter()
         self.log = []
+        self.seen = set()  # UUIDs
 
     # --- operations: arguments and what they promise ---
 
@@ -68,6 +70,8 @@ class Test:
                 args = ["create", "--name", name, "--engine", "soft", "--machine", "micro",
                         "--memory", "32M", "--net", "none", "--label", f"key={m.key}", "--kernel",
                         self.box.kernel("idle")]
+                if CAN_LIMIT and self.random.random() < 0.5:
+                    args += ["--cpu-cap", "150", "--memory-limit", "1G"]
                 return m, args, lambda s: State(True, name, 1, False)
             running = op in ("stop", "pause") or (op == "delete --force")
             m = self.pick(lambda s: s.there and (op in ("rename", "edit") or s.runs == running))
@@ -169,6 +173,7 @@ class Test:
         if any(m["state"] == "starting" for m in listed):
             return False
         everything = {m["uuid"] for m in listed}
+        self.seen |= everything
         running = {m["uuid"] for m in listed if m["state"] != "stopped"}
         links = {n: os.readlink(f"{self.box.data}/machines/{n}")
                  for n in os.listdir(f"{self.box.data}/machines")}
@@ -176,7 +181,7 @@ class Test:
         return (set(os.listdir(f"{self.box.data}/guests")) == everything and
                 set(os.listdir(f"{self.box.run_dir}/vm")) == running and
                 links == {m["name"]: "../guests/" + m["uuid"] for m in listed} and
-                len(vmms) == len(running) and
+                len(vmms) == len(running) and self.box.groups() & self.seen <= running and
                 all(any(u in line for u in running) for line in vmms.values()))
 
     def run(self):
@@ -192,6 +197,7 @@ class Test:
             self.box.cli("delete", "--force", m["uuid"])
         self.box.kill_daemon(signal.SIGTERM)
         self.box.check_nothing_left()
+        check(not self.box.groups() & self.seen, "control groups left")
 
 
 def main():

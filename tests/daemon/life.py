@@ -227,6 +227,38 @@ def test_words(box):
     check("insula list --all --names" in words, "completion of machines")
 
 
+def test_limits(box):
+    """Control groups of version 1, where root may make them: made, changed while it runs, gone."""
+    if os.geteuid() != 0 or not os.access("/sys/fs/cgroup/cpu", os.W_OK):
+        return
+    box.create("l", "busy", "--cpu-cap", "50", "--cpu-weight", "200", "--memory-limit", "512M")
+    box.cli("start", "l")
+    l = state(box, "l")
+
+    def value(controller, file):
+        return int(open(f"/sys/fs/cgroup/{controller}/insula-vm.{l['uuid']}/{file}").read())
+
+    check(str(l["pid"]) in open(f"/sys/fs/cgroup/cpu/insula-vm.{l['uuid']}/cgroup.procs").read()
+          .split(), "it is in it")
+    check(value("cpu", "cpu.cfs_quota_us") * 2 == value("cpu", "cpu.cfs_period_us"), "cap")
+    check(value("cpu", "cpu.shares") == 2048, "weight")
+    check(value("memory", "memory.limit_in_bytes") == 512 << 20, "memory")
+    time.sleep(3)
+    used = json.loads(box.cli("stats", "--json", "l"))[0]
+    check(used["cpu_ns"] < 0.8e6 * used["uptime_ms"], "more than it may:", used)
+    box.cli("edit", "l", "--cpu-cap", "70", "--memory-limit", "0")
+    check(value("cpu", "cpu.cfs_quota_us") * 10 == value("cpu", "cpu.cfs_period_us") * 7, "70 %")
+    check(value("memory", "memory.limit_in_bytes") > 1 << 60, "no limit")
+    box.cli("stop", "l")
+    check(l["uuid"] not in box.groups(), "the group stays")
+    box.cli("start", "l")
+    box.kill_daemon()
+    os.kill(state(box, "l")["pid"], signal.SIGKILL)
+    box.cli("wait", "l")
+    wait_for(lambda: l["uuid"] not in box.groups(), "the group's end")
+    box.cli("delete", "l")
+
+
 def test_detach_of_a_kernel(box):
     name = box.cli("run", "--detach", "--engine", "soft", "--machine", "micro", "--net", "none",
                    "--kernel", box.kernel("idle")).strip()
