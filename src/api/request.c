@@ -260,16 +260,17 @@ static void call_main(struct daemon *d, void *opaque)
 static void start_call(struct conn *c, const struct operation *op, json_t *args)
 {
 	struct call *call = xnew(struct call);
+	struct err e = {0};
 
 	call->conn = c;
 	call->op =
 	    (struct op_call){.d = c->api->d, .op = op, .args = json_incref(args), .stream = -1};
 	loop_work_init(&call->done, on_done, call);
 	c->call = call;
-	call->r = daemon_thread(c->api->d, call_main, call, &call->e);
-	if (call->r < 0) {
+	/* From here on the call's members are the thread's, until on_done. */
+	if (daemon_thread(c->api->d, call_main, call, &e) < 0) {
 		c->call = NULL;
-		conn_error(c, 503, "Retry-After: 1\r\n", &call->e);
+		conn_error(c, 503, "Retry-After: 1\r\n", &e);
 		call_free(call);
 	}
 }

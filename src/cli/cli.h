@@ -37,8 +37,8 @@ struct cli_command {
 };
 
 extern const struct cli_command cmd_run, cmd_create, cmd_start, cmd_stop, cmd_shutdown, cmd_reboot,
-    cmd_reset, cmd_pause, cmd_resume, cmd_delete, cmd_rename, cmd_edit, cmd_show, cmd_list,
-    cmd_console, cmd_exec, cmd_cp, cmd_logs, cmd_stats, cmd_top, cmd_events, cmd_wait,
+    cmd_reset, cmd_pause, cmd_resume, cmd_delete, cmd_define, cmd_rename, cmd_edit, cmd_show,
+    cmd_list, cmd_console, cmd_exec, cmd_cp, cmd_logs, cmd_stats, cmd_top, cmd_events, cmd_wait,
     cmd_autostart, cmd_image_build, cmd_image_list, cmd_image_inspect, cmd_image_remove,
     cmd_disk_create, cmd_disk_info, cmd_disk_check, cmd_disk_convert, cmd_disk_resize,
     cmd_disk_snapshot, cmd_screenshot, cmd_type, cmd_keys, cmd_eject, cmd_insert, cmd_doctor,

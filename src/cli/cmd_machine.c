@@ -3,6 +3,7 @@
  * cli/cmd_machine.c - insula list, show, rename
  */
 #include "base/exit.h"
+#include "base/fd.h"
 #include "base/strbuf.h"
 #include "cli/cli.h"
 #include "cli/client.h"
@@ -160,6 +161,23 @@ static void print_machine(const json_t *m)
 	json_object_foreach(json_object_get(m, "config"), key, v) print_value(key, v);
 }
 
+static int show_xml(const char *path)
+{
+	autostrbuf struct strbuf text = {0};
+	struct err e = {0};
+
+	if (client_text(path, &text, NULL, &e) < 0)
+		return ui_fail(&e, EXIT_FAIL);
+	fputs(text.data, stdout);
+	return EXIT_OK;
+}
+
+static int set_xml(void *config, const char *value, struct err *e)
+{
+	((struct machine_options *)config)->xml = true;
+	return 0;
+}
+
 static int show_run(void *config, int argc, char **argv, char **command)
 {
 	struct machine_options *o = config;
@@ -170,7 +188,9 @@ static int show_run(void *config, int argc, char **argv, char **command)
 
 	if (status != EXIT_OK)
 		return status;
-	path = client_machine_path(argv[0], "");
+	path = client_machine_path(argv[0], o->xml ? "/xml" : "");
+	if (o->xml)
+		return show_xml(path);
 	if (client_call("GET", path, NULL, &m, &e) < 0)
 		return ui_fail(&e, EXIT_FAIL);
 	if (o->json) {
@@ -184,6 +204,10 @@ static int show_run(void *config, int argc, char **argv, char **command)
 
 static const struct cli_option show_options[] = {
     {"json", NULL, NULL, "print JSON", machine_set_json},
+    {"xml", NULL, NULL, "print libvirt's domain XML", set_xml},
+};
+static const struct cli_option json_options[] = {
+    {"json", NULL, NULL, "tell errors as JSON", machine_set_json},
 };
 
 const struct cli_command cmd_show = {
@@ -221,10 +245,64 @@ const struct cli_command cmd_rename = {
     .summary = "Give a machine another name.",
     .more = "It may run meanwhile; its guest's host name follows at the next start.",
     .words = MACHINE_WORDS,
-    .options = show_options,
-    .n_options = ARRAY_SIZE(show_options),
+    .options = json_options,
+    .n_options = ARRAY_SIZE(json_options),
     .config_size = sizeof(struct machine_options),
     .init = machine_options_init,
     .fini = machine_options_fini,
     .run = rename_run,
+};
+
+/* --- define --- */
+
+/* Of a file, or of standard input. */
+static int read_xml(const char *path, struct strbuf *text, struct err *e)
+{
+	int r = read_file(strcmp(path, "-") == 0 ? "/dev/stdin" : path, 1u << 19, text);
+
+	return r < 0 ? err_set(e, r, "read %s", path) : 0;
+}
+
+static int define_run(void *config, int argc, char **argv, char **command)
+{
+	struct machine_options *o = config;
+	autostrbuf struct strbuf text = {0};
+	struct err e = {0};
+	json_t *m = NULL, *w;
+	size_t i;
+	int r, status = machine_need_words("define", argc, 1, "FILE.xml");
+
+	if (status != EXIT_OK)
+		return status;
+	r = read_xml(argv[0], &text, &e);
+	if (r == 0)
+		r = client_job("POST", "/v1/define",
+			       json_pack("{s:s}", "xml", text.data ? text.data : ""), &m, &e);
+	if (r < 0)
+		return ui_fail(&e, EXIT_FAIL);
+	json_array_foreach(json_object_get(m, "warnings"), i, w)
+	    ui_note("%s: %s", argv[0], json_string_value(w));
+	if (o->json)
+		machine_print_json(json_incref(m));
+	else
+		puts(machine_text(m, "name"));
+	json_decref(m);
+	return EXIT_OK;
+}
+
+static const struct cli_option define_options[] = {
+    {"json", NULL, NULL, "print the machine as JSON", machine_set_json},
+};
+
+const struct cli_command cmd_define = {
+    .name = "define",
+    .usage = "FILE.xml",
+    .summary = "Make a machine as libvirt's domain XML says.",
+    .more = "What of it is left out is told line by line. `insula show --xml` writes it.",
+    .options = define_options,
+    .n_options = ARRAY_SIZE(define_options),
+    .config_size = sizeof(struct machine_options),
+    .init = machine_options_init,
+    .fini = machine_options_fini,
+    .run = define_run,
 };

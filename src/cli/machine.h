@@ -13,7 +13,7 @@
 
 /* Options that many have. */
 struct machine_options {
-	bool json, all, force, names;
+	bool json, all, force, names, xml;
 	long long timeout; /* ms, -1 = the command's default */
 	char *label, *state;
 };

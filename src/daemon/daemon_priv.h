@@ -201,6 +201,10 @@ bool op_bool(const struct op_call *c, const char *name);
 
 /* The operations, by file. */
 int op_machine_create(struct op_call *c, struct err *e);
+int op_machine_define(struct op_call *c, struct err *e);
+int op_machine_xml(struct op_call *c, struct err *e);
+/* op_machine.c: as op_machine_create; @uuid "" = a new one. */
+int create_machine(struct op_call *c, const char *uuid, struct err *e);
 int op_machine_delete(struct op_call *c, struct err *e);
 int op_machine_edit(struct op_call *c, struct err *e);
 int op_machine_list(struct op_call *c, struct err *e);

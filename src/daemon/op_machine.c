@@ -60,8 +60,8 @@ static int check_name_free(struct daemon *d, const char *name, struct err *e)
 	return r;
 }
 
-static int make_record(struct op_call *c, struct machine_config *config, struct machine_record *m,
-		       struct err *e)
+static int make_record(struct op_call *c, const char *uuid, struct machine_config *config,
+		       struct machine_record *m, struct err *e)
 {
 	const char *name = op_string(c, "name");
 	json_t *o, *labels = json_object_get(c->args, "labels");
@@ -69,7 +69,10 @@ static int make_record(struct op_call *c, struct machine_config *config, struct 
 
 	if (r < 0)
 		return r;
-	machine_uuid_make(m->uuid);
+	if (uuid[0])
+		snprintf(m->uuid, sizeof(m->uuid), "%s", uuid);
+	else
+		machine_uuid_make(m->uuid);
 	m->name = name ? xstrdup(name) : xasprintf("m-%.8s", m->uuid);
 	m->labels = labels ? json_incref(labels) : json_object();
 	m->created = (int64_t)time(NULL);
@@ -145,9 +148,14 @@ static int create_claimed(struct op_call *c, const struct machine_config *config
 
 int op_machine_create(struct op_call *c, struct err *e)
 {
+	return create_machine(c, "", e);
+}
+
+int create_machine(struct op_call *c, const char *uuid, struct err *e)
+{
 	struct machine_config config = {0};
 	struct machine_record m = {0};
-	int r = make_record(c, &config, &m, e);
+	int r = make_record(c, uuid, &config, &m, e);
 
 	if (r == 0) {
 		autofree char *key = xasprintf("name/%s", m.name);

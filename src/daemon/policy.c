@@ -185,7 +185,8 @@ static void autostart_main(struct daemon *d, void *opaque)
 
 	if (store_machine_list(d->store, &rows, &n, NULL) < 0)
 		return;
-	qsort(rows, n, sizeof(*rows), by_order);
+	if (n)
+		qsort(rows, n, sizeof(*rows), by_order);
 	for (size_t i = 0; i < n; i++) {
 		struct machine_record *m = &rows[i];
 

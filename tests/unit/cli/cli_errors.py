@@ -137,7 +137,7 @@ man = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../docs/ma
 for command, page in (("run", "insula-run"), ("image build", "insula-image"),
                       ("image list", "insula-image"), ("doctor", "insula-doctor"),
                       *((c, "insula-machine") for c in
-                        ("create", "list", "show", "edit", "rename", "delete", "start", "stop",
+                        ("create", "define", "list", "show", "edit", "rename", "delete", "start", "stop",
                          "shutdown", "reboot", "reset", "pause", "resume", "wait", "autostart",
                          "exec", "console", "cp", "logs", "stats", "top", "events")),
                       *(("disk " + c, "insula-disk") for c in
