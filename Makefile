@@ -63,8 +63,8 @@ fuzz:
 
 # Whole PCs with firmware: every case, minutes; the first run makes a Debian disk.
 check-pc: all
-	@tools/deps build run check
-	@tests/kernels/fetch $(BUILD)/kernels cloud
+	@tools/deps build run check pc
+	@tests/kernels/fetch $(BUILD)/kernels cloud generic
 	@KERNELS=$(BUILD)/kernels CACHE=$(BUILD)/pc tests/pc/run.py $(BUILD)/bin/insula --all
 
 # insula-oci as the runtime of podman and containerd; 10,000 containers without a leak; beside crun and

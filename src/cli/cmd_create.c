@@ -114,6 +114,8 @@ static int complete(struct machine_config *m, const char *image, struct err *e)
 		r = make_absolute(&m->kernel, e);
 	if (r == 0)
 		r = make_absolute(&m->initrd, e);
+	if (r == 0)
+		r = make_absolute(&m->vnc_tls, e);
 	if (!image && !m->kernel && !m->firmware && m->n_disks)
 		m->firmware = xstrdup("bios");
 	if (r == 0)

@@ -164,6 +164,8 @@ static int check_firmware(const struct run_config *cfg, int argc)
 		return ui_error(EXIT_USAGE, "--firmware and --display need --machine q35");
 	if (cfg->m.vnc_password && !cfg->m.vnc)
 		return ui_error(EXIT_USAGE, "--vnc-password needs --display vnc");
+	if (cfg->m.vnc_tls && !cfg->m.vnc)
+		return ui_error(EXIT_USAGE, "--vnc-tls needs --display vnc");
 	return EXIT_OK;
 }
 

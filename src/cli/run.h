@@ -29,6 +29,7 @@ struct run_config {
 /* run_parse.c: option values; each adds to or sets a member of struct run_config. */
 int run_set_engine(void *config, const char *value, struct err *e);
 int run_set_machine(void *config, const char *value, struct err *e);
+int run_set_vnc_tls(void *config, const char *value, struct err *e);
 int run_set_net(void *config, const char *value, struct err *e);
 int run_set_kernel(void *config, const char *value, struct err *e);
 int run_set_initrd(void *config, const char *value, struct err *e);

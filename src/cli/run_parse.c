@@ -101,17 +101,19 @@ static int set_disk_option(struct machine_disk *d, const char *o, uint64_t *size
 		d->read_only = true;
 	else if (strcmp(o, "format=raw") == 0 || strcmp(o, "format=qcow2") == 0)
 		d->format = o[7] == 'r' ? "raw" : "qcow2";
-	else if (strcmp(o, "bus=ahci") == 0 || strcmp(o, "bus=virtio") == 0)
-		d->ahci = o[4] == 'a';
+	else if (strcmp(o, "bus=ahci") == 0 || strcmp(o, "bus=nvme") == 0)
+		d->bus = o[4] == 'a' ? "ahci" : "nvme";
+	else if (strcmp(o, "bus=virtio") == 0)
+		d->bus = "virtio";
 	else
 		return err_msg(e, -EINVAL,
-			       "'%s' is not size=SIZE, format=raw, format=qcow2, bus=ahci, "
-			       "bus=virtio or readonly",
+			       "'%s' is not size=SIZE, format=raw, format=qcow2, "
+			       "bus=virtio, bus=ahci, bus=nvme or readonly",
 			       o);
 	return 0;
 }
 
-/* FILE[,size=SIZE][,format=raw|qcow2][,bus=virtio|ahci][,readonly] */
+/* FILE[,size=SIZE][,format=raw|qcow2][,bus=virtio|ahci|nvme][,readonly] */
 int run_set_disk(void *config, const char *value, struct err *e)
 {
 	struct run_config *cfg = config;
@@ -123,6 +125,7 @@ int run_set_disk(void *config, const char *value, struct err *e)
 	int r = 0;
 
 	d->format = "auto";
+	d->bus = "virtio";
 	if (cfg->m.n_disks == MACHINE_MAX_DEVS - 1)
 		return err_msg(e, -EINVAL, "more than %d disks", MACHINE_MAX_DEVS - 1);
 	if (!path)
@@ -157,7 +160,8 @@ int run_set_cdrom(void *config, const char *value, struct err *e)
 	if (cfg->m.n_disks == MACHINE_MAX_DEVS - 1)
 		return err_msg(e, -EINVAL, "more than %d disks", MACHINE_MAX_DEVS - 1);
 	d->format = "raw";
-	d->cdrom = d->ahci = d->read_only = true;
+	d->cdrom = d->read_only = true;
+	d->bus = "ahci";
 	if (strcmp(value, "none") != 0) {
 		r = run_check_disc(value, e);
 		if (r == 0)
@@ -358,13 +362,17 @@ int run_set_machine(void *config, const char *value, struct err *e)
 
 int run_set_net(void *config, const char *value, struct err *e)
 {
-	static const char *const choices[] = {"user", "none", NULL};
+	static const char *const choices[] = {"user", "none", "user,model=virtio",
+					      "user,model=e1000", NULL};
+	struct run_config *cfg = config;
 	autofree char *net = NULL;
 	int r = set_choice(&net, value, choices, e);
 
-	if (r == 0)
-		((struct run_config *)config)->m.net = strcmp(net, "user") == 0;
-	return r;
+	if (r < 0)
+		return r;
+	cfg->m.net = strcmp(net, "none") != 0;
+	cfg->m.net_model = strcmp(net, "user,model=e1000") == 0 ? "e1000" : "virtio";
+	return 0;
 }
 
 static int set_text(char **member, const char *value)
@@ -387,4 +395,9 @@ int run_set_initrd(void *config, const char *value, struct err *e)
 int run_set_append(void *config, const char *value, struct err *e)
 {
 	return set_text(&((struct run_config *)config)->m.append, value);
+}
+
+int run_set_vnc_tls(void *config, const char *value, struct err *e)
+{
+	return set_text(&((struct run_config *)config)->m.vnc_tls, value);
 }

@@ -2,7 +2,7 @@
 /*
  * display/rfb.c - one viewer's side of the RFB protocol (RFC 6143)
  *
- *	version -> security -> [VNC challenge] -> client init -> messages
+ *	version -> security -> [VeNCrypt -> TLS] -> [VNC challenge] -> client init -> messages
  */
 #include "display/rfb_priv.h"
 
@@ -15,8 +15,19 @@
 #define CUT_TEXT_MAX (256u << 10)
 #define CHALLENGE    16u
 
-enum state { WANT_VERSION, WANT_SECURITY, WANT_RESPONSE, WANT_INIT, WANT_MESSAGE, DROPPED };
-enum security { SECURITY_NONE = 1, SECURITY_VNC = 2 };
+enum state {
+	WANT_VERSION,
+	WANT_SECURITY,
+	WANT_VENCRYPT, /* its version */
+	WANT_SUBTYPE,
+	WANT_TLS, /* rfb_secured */
+	WANT_RESPONSE,
+	WANT_INIT,
+	WANT_MESSAGE,
+	DROPPED,
+};
+enum security { SECURITY_NONE = 1, SECURITY_VNC = 2, SECURITY_VENCRYPT = 19 };
+enum subtype { X509_NONE = 260, X509_VNC = 261 };
 enum message {
 	SET_PIXEL_FORMAT = 0,
 	SET_ENCODINGS = 2,
@@ -25,7 +36,7 @@ enum message {
 	POINTER_EVENT = 5,
 	CLIENT_CUT_TEXT = 6,
 };
-enum encoding { ENC_RAW = 0, ENC_ZRLE = 16, ENC_DESKTOP_SIZE = -223 };
+enum encoding { ENC_RAW = 0, ENC_HEXTILE = 5, ENC_ZRLE = 16, ENC_DESKTOP_SIZE = -223 };
 
 struct rfb {
 	struct rfb_config cfg;
@@ -36,7 +47,8 @@ struct rfb {
 	uint32_t skip; /* bytes of a message that nobody reads */
 	struct rfb_format format;
 	z_stream z;
-	bool zrle, resizes;
+	enum encoding encoding;
+	bool resizes, secured;
 	unsigned int width, height; /* as the viewer knows them */
 	bool wants;
 	uint32_t seen; /* refresh number; tiles that changed later are news */
@@ -99,35 +111,54 @@ static void send_challenge(struct rfb *r)
 	r->state = WANT_RESPONSE;
 }
 
+/* The one that is offered. */
+static enum security security_type(const struct rfb *r)
+{
+	if (r->cfg.tls && !r->secured)
+		return SECURITY_VENCRYPT;
+	return r->cfg.password ? SECURITY_VNC : SECURITY_NONE;
+}
+
 /* "RFB 003.00x\n"; 3.3 has the server choose, and other numbers count as 3.3. */
 static int take_version(struct rfb *r, const uint8_t *p)
 {
-	bool password = r->cfg.password;
+	enum security type = security_type(r);
 
 	if (memcmp(p, "RFB 003.00", 10) != 0 || p[11] != '\n')
 		return -EPROTO;
 	r->minor = p[10] == '7' || p[10] == '8' ? p[10] - '0' : 3;
+	if (r->minor == 3 && type == SECURITY_VENCRYPT) {
+		rfb_put32(&r->out, 0);
+		return refuse(r, "this server asks for TLS");
+	}
 	if (r->minor == 3) {
-		rfb_put32(&r->out, password ? SECURITY_VNC : SECURITY_NONE);
-		if (password)
+		rfb_put32(&r->out, type);
+		if (type == SECURITY_VNC)
 			send_challenge(r);
 		else
 			r->state = WANT_INIT;
 		return 0;
 	}
 	strbuf_putc(&r->out, 1);
-	strbuf_putc(&r->out, password ? SECURITY_VNC : SECURITY_NONE);
+	strbuf_putc(&r->out, (char)type);
 	r->state = WANT_SECURITY;
 	return 0;
 }
 
 static int take_security(struct rfb *r, const uint8_t *p)
 {
-	if (*p != (r->cfg.password ? SECURITY_VNC : SECURITY_NONE)) {
+	enum security type = security_type(r);
+
+	if (*p != type) {
 		rfb_put32(&r->out, 1);
 		return r->minor == 8 ? refuse(r, "this security type was not offered") : -EPROTO;
 	}
-	if (r->cfg.password) {
+	if (type == SECURITY_VENCRYPT) {
+		strbuf_add(&r->out, "\0\2", 2);
+		r->state = WANT_VENCRYPT;
+		return 0;
+	}
+	if (type == SECURITY_VNC) {
 		send_challenge(r);
 		return 0;
 	}
@@ -135,6 +166,57 @@ static int take_security(struct rfb *r, const uint8_t *p)
 		rfb_put32(&r->out, 0);
 	r->state = WANT_INIT;
 	return 0;
+}
+
+static enum subtype subtype(const struct rfb *r)
+{
+	return r->cfg.password ? X509_VNC : X509_NONE;
+}
+
+static int take_vencrypt(struct rfb *r, const uint8_t *p)
+{
+	bool known = p[0] == 0 && p[1] == 2;
+
+	strbuf_putc(&r->out, !known);
+	if (!known)
+		return -EPROTO;
+	strbuf_putc(&r->out, 1);
+	rfb_put32(&r->out, subtype(r));
+	r->state = WANT_SUBTYPE;
+	return 0;
+}
+
+static int take_subtype(struct rfb *r, const uint8_t *p)
+{
+	bool offered = get32(p) == subtype(r);
+
+	strbuf_putc(&r->out, offered);
+	r->state = WANT_TLS;
+	return offered ? 0 : -EPROTO;
+}
+
+/* What came in the clear behind the choice could be anybody's. */
+static int take_clear(struct rfb *r, const uint8_t *p)
+{
+	return -EPROTO;
+}
+
+bool rfb_wants_tls(const struct rfb *r)
+{
+	return r->state == WANT_TLS;
+}
+
+void rfb_secured(struct rfb *r)
+{
+	r->secured = true;
+	if (r->state != WANT_TLS)
+		return;
+	if (r->cfg.password) {
+		send_challenge(r);
+		return;
+	}
+	rfb_put32(&r->out, 0);
+	r->state = WANT_INIT;
 }
 
 /* The challenge, encrypted with the password; the bits of each of its bytes are mirrored (7.2.2).
@@ -235,11 +317,18 @@ static int set_format(struct rfb *r, const uint8_t *p)
 
 static void set_encodings(struct rfb *r, const uint8_t *p, unsigned int n)
 {
-	r->zrle = r->resizes = false;
+	bool chosen = false;
+
+	r->encoding = ENC_RAW;
+	r->resizes = false;
 	for (unsigned int i = 0; i < n; i++) {
 		int32_t e = (int32_t)get32(p + 4 * i);
 
-		r->zrle |= e == ENC_ZRLE;
+		/* The first one that we know is what the viewer likes best. */
+		if (!chosen && (e == ENC_RAW || e == ENC_HEXTILE || e == ENC_ZRLE)) {
+			r->encoding = (enum encoding)e;
+			chosen = true;
+		}
 		r->resizes |= e == ENC_DESKTOP_SIZE;
 	}
 }
@@ -296,9 +385,9 @@ static int take(struct rfb *r, size_t *used)
 		size_t size;
 		int (*take)(struct rfb *r, const uint8_t *p);
 	} steps[] = {
-	    [WANT_VERSION] = {12, take_version},
-	    [WANT_SECURITY] = {1, take_security},
-	    [WANT_RESPONSE] = {CHALLENGE, take_response},
+	    [WANT_VERSION] = {12, take_version},  [WANT_SECURITY] = {1, take_security},
+	    [WANT_VENCRYPT] = {2, take_vencrypt}, [WANT_SUBTYPE] = {4, take_subtype},
+	    [WANT_TLS] = {1, take_clear},         [WANT_RESPONSE] = {CHALLENGE, take_response},
 	    [WANT_INIT] = {1, take_init},
 	};
 	const uint8_t *p = (const uint8_t *)r->in.data;
@@ -373,9 +462,11 @@ static void put_rect(struct rfb *r, const struct rfb_rect *rect)
 	rfb_put16(&r->out, rect->y);
 	rfb_put16(&r->out, rect->width);
 	rfb_put16(&r->out, rect->height);
-	rfb_put32(&r->out, r->zrle ? ENC_ZRLE : ENC_RAW);
-	if (r->zrle)
+	rfb_put32(&r->out, (uint32_t)r->encoding);
+	if (r->encoding == ENC_ZRLE)
 		rfb_encode_zrle(r->cfg.screen, &r->format, rect, &r->z, &r->out);
+	else if (r->encoding == ENC_HEXTILE)
+		rfb_encode_hextile(r->cfg.screen, &r->format, rect, &r->out);
 	else
 		rfb_encode_raw(r->cfg.screen, &r->format, rect, &r->out);
 }

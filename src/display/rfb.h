@@ -2,7 +2,8 @@
 /*
  * display/rfb.h - one viewer's side of the RFB protocol (RFC 6143), bytes in and bytes out
  *
- * Versions 3.3, 3.7 and 3.8; security None and VNC (DES); encodings Raw and ZRLE; pseudo-encoding
+ * Versions 3.3, 3.7 and 3.8; security None and VNC (DES), inside TLS by VeNCrypt 0.2 (X509None,
+ * X509Vnc: the rfbproto document, 7.2.3); encodings Raw, Hextile and ZRLE; pseudo-encoding
  * DesktopSize.  True colour in 8, 16 and 32 bits.  The viewer's words are hostile: all of them are
  * checked, and nothing is kept beyond RFB_IN_MAX.
  */
@@ -21,6 +22,7 @@ struct rfb_config {
 	struct input *input;
 	const char *password; /* NULL = none asked for */
 	const char *name;     /* of the desktop */
+	bool tls;             /* nothing but versions is said outside TLS */
 };
 
 /* The texts must outlive it. */
@@ -29,6 +31,10 @@ void rfb_free(struct rfb *r);
 /* What the viewer sent; -EPROTO: it is no viewer, or not one that may look: drop it when rfb_out is
  * sent. */
 must_check int rfb_receive(struct rfb *r, const void *data, size_t len);
+/* The viewer has asked for TLS: when rfb_out is taken, all that follows is inside it. */
+bool rfb_wants_tls(const struct rfb *r);
+/* TLS stands around all that is said from now on. */
+void rfb_secured(struct rfb *r);
 /* The caller takes bytes from its front. */
 struct strbuf *rfb_out(struct rfb *r);
 /* The viewer waits for what changes: after screen_refresh, rfb_update. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * display/rfb_encode.c - rectangles of the screen as Raw and ZRLE (RFC 6143, 7.7.1 and 7.7.6)
+ * display/rfb_encode.c - rectangles of the screen as Raw, Hextile and ZRLE (RFC 6143, 7.7)
  */
 #include "display/rfb_priv.h"
 
@@ -54,7 +54,7 @@ void rfb_encode_raw(const struct screen *s, const struct rfb_format *f, const st
 	}
 }
 
-/* --- ZRLE --- */
+/* --- the few colours of a tile --- */
 
 struct palette {
 	uint32_t color[PALETTE_MAX];
@@ -89,6 +89,85 @@ static void find_palette(const struct screen *s, const struct rfb_rect *t, struc
 		}
 	}
 }
+
+/* --- Hextile (7.7.4) --- */
+
+#define HEXTILE 16u
+enum { HEX_RAW = 1, HEX_BACKGROUND = 2, HEX_FOREGROUND = 4, HEX_SUBRECTS = 8, HEX_COLOURED = 16 };
+
+static void put_pixel(const struct rfb_format *f, uint32_t rgb, struct strbuf *out)
+{
+	uint8_t raw[4];
+
+	strbuf_add(out, raw, rfb_pixel(f, rgb, raw));
+}
+
+/* Runs along each row of what is not the background; how many there are. */
+static unsigned int put_runs(const struct screen *s, const struct rfb_format *f,
+			     const struct rfb_rect *t, const struct palette *p, struct strbuf *out)
+{
+	unsigned int n = 0;
+
+	for (unsigned int y = 0; y < t->height; y++) {
+		const uint32_t *row = pixels_at(s, t->x, t->y + y);
+
+		for (unsigned int x = 0, end; x < t->width; x = end) {
+			for (end = x + 1; end < t->width && row[end] == row[x]; end++)
+				;
+			if (row[x] == p->color[0])
+				continue;
+			if (p->n > 2)
+				put_pixel(f, row[x], out);
+			strbuf_putc(out, (char)(x << 4 | y));
+			strbuf_putc(out, (char)((end - x - 1) << 4));
+			n++;
+		}
+	}
+	return n;
+}
+
+static void put_hextile(const struct screen *s, const struct rfb_format *f,
+			const struct rfb_rect *t, struct strbuf *out)
+{
+	size_t start = out->len, raw = (size_t)t->width * t->height * (f->bits / 8u), count;
+	struct palette p;
+	unsigned int n;
+
+	find_palette(s, t, &p);
+	if (p.n <= PALETTE_MAX) {
+		strbuf_putc(out,
+			    (char)(HEX_BACKGROUND | (p.n > 1 ? HEX_SUBRECTS : 0) |
+				   (p.n == 2 ? HEX_FOREGROUND : 0) | (p.n > 2 ? HEX_COLOURED : 0)));
+		put_pixel(f, p.color[0], out);
+		if (p.n == 1)
+			return;
+		if (p.n == 2)
+			put_pixel(f, p.color[1], out);
+		count = out->len;
+		strbuf_putc(out, 0);
+		n = put_runs(s, f, t, &p, out);
+		out->data[count] = (char)n;
+		if (n <= 255 && out->len - start <= raw)
+			return;
+		out->len = start;
+	}
+	strbuf_putc(out, HEX_RAW);
+	rfb_encode_raw(s, f, t, out);
+}
+
+void rfb_encode_hextile(const struct screen *s, const struct rfb_format *f,
+			const struct rfb_rect *r, struct strbuf *out)
+{
+	for (unsigned int y = 0; y < r->height; y += HEXTILE)
+		for (unsigned int x = 0; x < r->width; x += HEXTILE)
+			put_hextile(s, f,
+				    &(struct rfb_rect){r->x + x, r->y + y,
+						       MIN(HEXTILE, r->width - x),
+						       MIN(HEXTILE, r->height - y)},
+				    out);
+}
+
+/* --- ZRLE (7.7.6) --- */
 
 static void put_cpixel(const struct rfb_format *f, uint32_t rgb, struct strbuf *out)
 {

@@ -25,6 +25,8 @@ struct rfb_rect {
 unsigned int rfb_pixel(const struct rfb_format *f, uint32_t rgb, uint8_t out[4]);
 void rfb_encode_raw(const struct screen *s, const struct rfb_format *f, const struct rfb_rect *r,
 		    struct strbuf *out);
+void rfb_encode_hextile(const struct screen *s, const struct rfb_format *f,
+			const struct rfb_rect *r, struct strbuf *out);
 /* Length and compressed data; @z lives as long as the viewer. */
 void rfb_encode_zrle(const struct screen *s, const struct rfb_format *f, const struct rfb_rect *r,
 		     z_stream *z, struct strbuf *out);

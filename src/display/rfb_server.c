@@ -5,6 +5,7 @@
 #include "display/rfb_server.h"
 
 #include "base/clock.h"
+#include "display/tls.h"
 #include "display/websocket.h"
 
 #include <errno.h>
@@ -18,6 +19,8 @@
 #define IDLE_AFTER  30u /* frames without news */
 #define GREET_AFTER (200 * NSEC_PER_MSEC)
 
+#define TLS_HANDSHAKE 0x16 /* the first byte of a TLS connection */
+
 /* Who says the first word tells what is spoken: a viewer waits for ours, a browser does not. */
 enum kind { KIND_UNKNOWN, KIND_RFB, KIND_WEBSOCKET };
 
@@ -30,6 +33,7 @@ struct viewer {
 	uint64_t greet_at;
 	struct rfb *rfb;
 	struct websocket ws;
+	struct tls *tls;   /* NULL: what is said is in the clear */
 	struct strbuf out; /* what is on its way to the socket */
 	bool dead;         /* dropped when out is sent */
 };
@@ -37,6 +41,7 @@ struct viewer {
 struct rfb_server {
 	struct loop *loop;
 	struct rfb_config cfg;
+	struct tls_identity *id;
 	int fd;
 	struct loop_fd watch;
 	struct list viewers;
@@ -52,24 +57,36 @@ static void viewer_free(struct viewer *v)
 	close(v->fd);
 	rfb_free(v->rfb);
 	websocket_fini(&v->ws);
+	tls_free(v->tls);
 	strbuf_fini(&v->out);
 	free(v);
 }
 
 /* --- sending --- */
 
+static void put(struct viewer *v, const void *data, size_t len)
+{
+	if (v->tls)
+		tls_send(v->tls, data, len, &v->out);
+	else
+		strbuf_add(&v->out, data, len);
+}
+
 static void gather(struct viewer *v)
 {
 	struct strbuf *from = rfb_out(v->rfb);
+	autostrbuf struct strbuf frame = {0};
 
-	if (v->kind == KIND_UNKNOWN || !from->len)
+	if (v->kind == KIND_UNKNOWN || !from->len || (v->tls && !tls_ready(v->tls)))
 		return;
-	if (v->kind == KIND_WEBSOCKET && v->ws.open)
-		websocket_send(from->data, from->len, &v->out);
-	else if (v->kind == KIND_RFB)
-		strbuf_add(&v->out, from->data, from->len);
-	else
+	if (v->kind == KIND_RFB) {
+		put(v, from->data, from->len);
+	} else if (v->ws.open) {
+		websocket_send(from->data, from->len, &frame);
+		put(v, frame.data, frame.len);
+	} else {
 		return;
+	}
 	strbuf_consume(from, from->len);
 }
 
@@ -155,20 +172,53 @@ static void on_frame(void *opaque)
 
 static int take_websocket(struct viewer *v, const char *buf, size_t n)
 {
-	autostrbuf struct strbuf data = {0};
-	int r = websocket_receive(&v->ws, buf, n, &data, &v->out);
+	autostrbuf struct strbuf data = {0}, reply = {0};
+	int r = websocket_receive(&v->ws, buf, n, &data, &reply);
 
+	put(v, reply.data, reply.len);
 	return data.len && rfb_receive(v->rfb, data.data, data.len) < 0 ? -EPROTO : r;
+}
+
+static int take_clear(struct viewer *v, const char *buf, size_t n)
+{
+	if (!n)
+		return 0;
+	return v->kind == KIND_WEBSOCKET ? take_websocket(v, buf, n) : rfb_receive(v->rfb, buf, n);
+}
+
+static int take_tls(struct viewer *v, const char *buf, size_t n)
+{
+	autostrbuf struct strbuf data = {0};
+	bool was_ready = tls_ready(v->tls);
+	int r = tls_receive(v->tls, buf, n, &data, &v->out);
+
+	if (!was_ready && tls_ready(v->tls))
+		rfb_secured(v->rfb);
+	return take_clear(v, data.data, data.len) < 0 ? -EPROTO : r;
+}
+
+/* A request in the clear is refused where TLS is asked for, though RFB begins so. */
+static int find_kind(struct viewer *v, char first)
+{
+	struct tls_identity *id = v->server->id;
+
+	if (id && first == TLS_HANDSHAKE)
+		v->tls = tls_new(id);
+	v->kind = first == 'G' || v->tls ? KIND_WEBSOCKET : KIND_RFB;
+	return id && first == 'G' ? -EPROTO : 0;
 }
 
 static void take(struct viewer *v, const char *buf, size_t n)
 {
-	int r;
+	int r = v->kind == KIND_UNKNOWN ? find_kind(v, buf[0]) : 0;
 
-	if (v->kind == KIND_UNKNOWN)
-		v->kind = buf[0] == 'G' ? KIND_WEBSOCKET : KIND_RFB;
-	r = v->kind == KIND_WEBSOCKET ? take_websocket(v, buf, n) : rfb_receive(v->rfb, buf, n);
+	if (r == 0)
+		r = v->tls ? take_tls(v, buf, n) : take_clear(v, buf, n);
 	v->dead |= r < 0;
+	if (!v->dead && !v->tls && rfb_wants_tls(v->rfb)) {
+		gather(v);
+		v->tls = tls_new(v->server->id);
+	}
 	wake(v->server);
 }
 
@@ -217,14 +267,16 @@ static void on_connect(void *opaque, uint32_t events)
 
 /* --- life --- */
 
-int rfb_server_new(struct loop *l, int fd, const struct rfb_config *cfg, struct rfb_server **ret,
-		   struct err *e)
+int rfb_server_new(struct loop *l, int fd, const struct rfb_config *cfg, struct tls_identity *id,
+		   struct rfb_server **ret, struct err *e)
 {
 	struct rfb_server *s = xnew(struct rfb_server);
 	int r;
 
 	s->loop = l;
 	s->cfg = *cfg;
+	s->cfg.tls = id;
+	s->id = id;
 	s->fd = fd;
 	list_init(&s->viewers);
 	timer_init(&s->timer, loop_timers(l), on_frame, s);

@@ -18,6 +18,7 @@ static const struct {
 } engines[] = {
     {ENGINE_KVM, &kvm_ops},
     {ENGINE_JIT, &jit_ops},
+    {ENGINE_LOCKSTEP, &lockstep_ops},
     {ENGINE_INTERP, &interp_ops},
 };
 

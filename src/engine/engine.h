@@ -34,9 +34,10 @@ struct vcpu;
 enum engine_kind {
 	ENGINE_AUTO, /* kvm if a timed probe shows real hardware speed, else soft */
 	ENGINE_KVM,
-	ENGINE_SOFT,   /* the best software engine there is */
-	ENGINE_JIT,    /* the translator, by name */
-	ENGINE_INTERP, /* the interpreter, for tests and comparisons */
+	ENGINE_SOFT,     /* the best software engine there is */
+	ENGINE_JIT,      /* the translator, by name */
+	ENGINE_LOCKSTEP, /* the same, each stay in its code checked by the interpreter: tests */
+	ENGINE_INTERP,   /* the interpreter, for tests and comparisons */
 };
 
 enum exit_reason {

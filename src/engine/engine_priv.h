@@ -49,6 +49,7 @@ struct vcpu {
 
 extern const struct engine_ops interp_ops;
 extern const struct engine_ops jit_ops;
+extern const struct engine_ops lockstep_ops;
 extern const struct engine_ops kvm_ops;
 
 /*

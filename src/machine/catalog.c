@@ -9,6 +9,8 @@
 #include "base/exit.h"
 #include "block/block.h"
 #include "device/ahci.h"
+#include "device/e1000.h"
+#include "device/nvme.h"
 #include "device/vga.h"
 #include "machine/machine_priv.h"
 #include "net/net.h"
@@ -150,13 +152,37 @@ static int plug_disk(struct plugger *p, const struct vm_disk *k, struct err *e)
 	return r < 0 ? err_wrap(e, r, "disk '%s'", k->path) : 0;
 }
 
+static int plug_nvme(struct plugger *p, const struct vm_disk *k, struct err *e)
+{
+	autofree char *serial = xasprintf("INSULA%u", p->slot);
+	struct pci_dev *d;
+	struct blk *blk;
+	int r;
+
+	r = open_disk(p->m, k, &blk, e);
+	if (r < 0)
+		return r;
+	r = nvme_new(p->m->mem, p->m->cfg.loop, blk, k->serial[0] ? k->serial : serial, &d, e);
+	if (r < 0) {
+		blk_close(blk);
+		return err_wrap(e, r, "disk '%s'", k->path);
+	}
+	/* Firmware knows NVMe by the name of the first one there was. */
+	add_boot_device(p, VM_BOOT_DISK, "pci8086,5845", "namespace@1,0");
+	r = plug_pci(p, d, e);
+	return r < 0 ? err_wrap(e, r, "disk '%s'", k->path) : 0;
+}
+
 static int plug_disks(struct plugger *p, struct err *e)
 {
 	const struct vm_desc *desc = p->m->desc;
 
 	for (size_t i = 0; i < desc->n_disks; i++) {
-		int r = desc->disks[i].bus == VM_DISK_VIRTIO ? plug_disk(p, &desc->disks[i], e) : 0;
+		const struct vm_disk *k = &desc->disks[i];
+		int r = 0;
 
+		if (k->bus != VM_DISK_AHCI)
+			r = k->bus == VM_DISK_NVME ? plug_nvme(p, k, e) : plug_disk(p, k, e);
 		if (r < 0)
 			return err_exit(e, r, e && e->exit_code ? e->exit_code : EXIT_BAD_DISK);
 	}
@@ -204,10 +230,12 @@ static int plug_net(struct plugger *p, size_t index, struct err *e)
 	r = net_user_open(&spec, p->m->cfg.loop, &net, e);
 	if (r < 0)
 		return r;
+	add_boot_device(p, VM_BOOT_NETWORK, "ethernet", "ethernet-phy@0");
+	if (n->model == VM_NET_E1000)
+		return plug_pci(p, e1000_new(p->m->mem, p->m->cfg.loop, net, mac), e);
 	d = virtio_net_new(p->m->mem, p->m->cfg.loop, net, mac);
 	if (!d)
 		return err_set(e, -ENOMEM, "make a network card");
-	add_boot_device(p, VM_BOOT_NETWORK, "ethernet", "ethernet-phy@0");
 	return plug(p, d, e);
 }
 
@@ -338,7 +366,7 @@ static const struct {
 } models[] = {
     {"vga", plug_vga},
     {"ahci", plug_ahci},
-    {"virtio-blk", plug_disks},
+    {"disks", plug_disks},
     {"virtio-net", plug_nets},
     {"virtio-console", plug_console},
     {"shares", plug_shares},

@@ -20,7 +20,8 @@
 
 #define GIB4          (UINT64_C(1) << 32)
 #define OPTION_ROMS   "/usr/share/seabios/vgabios-stdvga.bin"
-#define NET_ROM       "/usr/lib/ipxe/qemu/pxe-virtio.rom"
+#define VIRTIO_ROM    "/usr/lib/ipxe/qemu/pxe-virtio.rom"
+#define E1000_ROM     "/usr/lib/ipxe/qemu/pxe-e1000.rom"
 #define ROM_MAX       (512u << 10)
 #define E820_RAM      1u
 #define SMBIOS_ANCHOR 24u /* bytes of the entry point; structures follow at SMBIOS_STRUCTURES */
@@ -151,12 +152,24 @@ static int add_rom(struct machine *m, const char *path, const char *name)
 	return r < 0 ? r : fw_cfg_add_file(m->fw_cfg, name, rom.data, rom.len);
 }
 
+static bool has_card(const struct machine *m, enum vm_net_model model)
+{
+	for (size_t i = 0; i < m->desc->n_nets; i++)
+		if (m->desc->nets[i].model == model)
+			return true;
+	return false;
+}
+
 /* SeaBIOS takes a PCI function's ROM from a file of its ids; UEFI has drivers of its own. */
 static int add_roms(struct machine *m)
 {
 	int r = add_rom(m, OPTION_ROMS, "vgaroms/vgabios-stdvga.bin");
 
-	return r == 0 && m->desc->n_nets ? add_rom(m, NET_ROM, "pci1af4,1041.rom") : r;
+	if (r == 0 && has_card(m, VM_NET_VIRTIO))
+		r = add_rom(m, VIRTIO_ROM, "pci1af4,1041.rom");
+	if (r == 0 && has_card(m, VM_NET_E1000))
+		r = add_rom(m, E1000_ROM, "pci8086,100e.rom");
+	return r;
 }
 
 int fw_files_add(struct machine *m, struct err *e)

@@ -26,7 +26,7 @@
 static const enum engine_kind engine_kinds[] = {
     [VM_ENGINE_AUTO] = ENGINE_AUTO,     [VM_ENGINE_KVM] = ENGINE_KVM,
     [VM_ENGINE_SOFT] = ENGINE_SOFT,     [VM_ENGINE_JIT] = ENGINE_JIT,
-    [VM_ENGINE_INTERP] = ENGINE_INTERP,
+    [VM_ENGINE_INTERP] = ENGINE_INTERP, [VM_ENGINE_LOCKSTEP] = ENGINE_LOCKSTEP,
 };
 
 static int make_memory(struct machine *m, struct err *e)

@@ -204,7 +204,7 @@ static int read_disk(struct domain *d, struct xml_node *n)
 		return fail(d, n, "is of a format that is not raw or qcow2");
 	disk->format = is(format, "qcow2") ? "qcow2" : format || disk->cdrom ? "raw" : "auto";
 	disk->read_only = disk->cdrom || xml_child(n, "readonly");
-	disk->ahci = disk->cdrom || (bus && !is(bus, "virtio"));
+	disk->bus = disk->cdrom || (bus && !is(bus, "virtio")) ? "ahci" : "virtio";
 	if (bus && !is(bus, "virtio") && !is(bus, "sata"))
 		warn(d, n, "is put on SATA");
 	set_text(&disk->path, path);
@@ -390,12 +390,14 @@ static void put_os(const struct machine_config *c, struct strbuf *out)
 
 static void put_disk(const struct machine_disk *d, unsigned int n[2], struct strbuf *out)
 {
+	bool virtio = is(d->bus, "virtio");
+
 	strbuf_printf(out, "    <disk type='file' device='%s'>\n", d->cdrom ? "cdrom" : "disk");
 	if (strcmp(d->format, "auto") != 0)
 		strbuf_printf(out, "      <driver name='insula' type='%s'/>\n", d->format);
 	put(out, "      <source file='", d->path, "'/>\n");
-	strbuf_printf(out, "      <target dev='%cd%c' bus='%s'/>\n", d->ahci ? 's' : 'v',
-		      (char)('a' + n[d->ahci]++), d->ahci ? "sata" : "virtio");
+	strbuf_printf(out, "      <target dev='%cd%c' bus='%s'/>\n", virtio ? 'v' : 's',
+		      (char)('a' + n[virtio]++), virtio ? "virtio" : "sata");
 	if (d->read_only)
 		strbuf_puts(out, "      <readonly/>\n");
 	strbuf_puts(out, "    </disk>\n");

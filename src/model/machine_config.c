@@ -24,7 +24,10 @@ const struct machine_field machine_config_fields[] = {
     {"boot", "string", "what firmware tries: cdrom, disk, network, menu; comma-separated"},
     {"vnc", "string", "show the screen at ADDRESS:PORT or unix:PATH"},
     {"vnc_password", "string", "of 1 to 8 bytes"},
+    {"vnc_tls", "string",
+     "absolute path of a certificate and its key (PEM): speak TLS with viewers"},
     {"net", "string", "user (default) or none"},
+    {"net_model", "string", "the card: virtio (default) or e1000"},
     {"disks", "array", "{path, format, bus, cdrom, readonly}, at most 7"},
     {"publish", "array", "{proto, address, host, guest}: ports passed to the guest"},
     {"shares", "array", "{host, guest, readonly}: directories of the host shown in the guest"},
@@ -36,7 +39,8 @@ static const char *const engines[] = {"auto", "kvm", "soft", "jit", "interp", NU
 static const char *const boards[] = {"q35", "micro", NULL};
 static const char *const nets[] = {"user", "none", NULL};
 static const char *const formats[] = {"auto", "raw", "qcow2", NULL};
-static const char *const buses[] = {"virtio", "ahci", NULL};
+static const char *const buses[] = {"virtio", "ahci", "nvme", NULL};
+static const char *const cards[] = {"virtio", "e1000", NULL};
 static const char *const protocols[] = {"tcp", "udp", NULL};
 
 void machine_config_init(struct machine_config *c)
@@ -47,6 +51,7 @@ void machine_config_init(struct machine_config *c)
 	    .cpus = 1,
 	    .memory = MACHINE_DEFAULT_MEMORY,
 	    .net = true,
+	    .net_model = cards[0],
 	};
 }
 
@@ -62,6 +67,7 @@ void machine_config_fini(struct machine_config *c)
 	free(c->boot);
 	free(c->vnc);
 	free(c->vnc_password);
+	free(c->vnc_tls);
 	/* One past the count may be half read. */
 	for (size_t i = 0; i < MACHINE_MAX_DEVS; i++) {
 		free(c->disks[i].path);
@@ -153,7 +159,8 @@ static void read_disks(const struct json_reader *r, struct machine_config *c)
 		d->format = formats[word < 0 ? 0 : word];
 		d->cdrom = json_read_bool(&o, "cdrom", false);
 		d->read_only = json_read_bool(&o, "readonly", d->cdrom);
-		d->ahci = json_read_word(&o, "bus", buses) == 1 || d->cdrom;
+		word = json_read_word(&o, "bus", buses);
+		d->bus = buses[d->cdrom ? 1 : word < 0 ? 0 : word];
 		if (!d->path && !d->cdrom)
 			json_fail(&o, "path", "is missing");
 	}
@@ -253,7 +260,9 @@ static void read_config(const struct json_reader *r, struct machine_config *c)
 	c->boot = copy_string(r, "boot");
 	c->vnc = copy_string(r, "vnc");
 	c->vnc_password = copy_string(r, "vnc_password");
+	c->vnc_tls = copy_path(r, "vnc_tls");
 	c->net = json_read_word(r, "net", nets) != 1;
+	c->net_model = cards[json_read_word(r, "net_model", cards) == 1];
 	read_disks(r, c);
 	read_publish(r, c);
 	read_shares(r, c);
@@ -320,6 +329,8 @@ int machine_config_check(const struct machine_config *c, struct err *e)
 		return err_msg(e, -EINVAL, "firmware and vnc need the board q35");
 	if (c->vnc_password && (!c->vnc || strlen(c->vnc_password) > 8))
 		return err_msg(e, -EINVAL, "vnc_password: has 1 to 8 bytes, and needs vnc");
+	if (c->vnc_tls && !c->vnc)
+		return err_msg(e, -EINVAL, "vnc_tls: needs vnc");
 	if (c->image && c->initrd)
 		return err_msg(e, -EINVAL, "initrd: an image has its own");
 	if (!c->image && c->n_shares)
@@ -354,7 +365,7 @@ static json_t *format_disks(const struct machine_config *c)
 
 		put_text(o, "path", d->path);
 		put_text(o, "format", d->format);
-		put_text(o, "bus", d->ahci ? "ahci" : "virtio");
+		put_text(o, "bus", d->bus);
 		json_object_set_new(o, "cdrom", json_boolean(d->cdrom));
 		json_object_set_new(o, "readonly", json_boolean(d->read_only));
 		json_array_append_new(array, o);
@@ -421,7 +432,10 @@ json_t *machine_config_format(const struct machine_config *c)
 	put_text(o, "boot", c->boot);
 	put_text(o, "vnc", c->vnc);
 	put_text(o, "vnc_password", c->vnc_password);
+	put_text(o, "vnc_tls", c->vnc_tls);
 	put_text(o, "net", nets[c->net ? 0 : 1]);
+	if (c->net_model != cards[0])
+		put_text(o, "net_model", c->net_model);
 	put_array(o, "disks", format_disks(c));
 	put_array(o, "publish", format_publish(c));
 	put_array(o, "shares", format_shares(c));

@@ -20,7 +20,8 @@
 struct machine_disk {
 	char *path;         /* NULL: a CD-ROM drive without a disc */
 	const char *format; /* "auto", "raw" or "qcow2"; not owned */
-	bool read_only, cdrom, ahci;
+	const char *bus;    /* "virtio", "ahci" or "nvme"; not owned */
+	bool read_only, cdrom;
 };
 
 struct machine_publish {
@@ -46,10 +47,12 @@ struct machine_config {
 	char *boot;         /* order, "cdrom,disk,menu"; NULL = the default */
 	char *vnc;          /* "unix:PATH" or "ADDRESS:PORT" */
 	char *vnc_password; /* NULL = none */
+	char *vnc_tls;      /* PEM file of certificate and key; NULL = none */
 	bool text_screen;   /* on the terminal: of `insula run` only */
 	unsigned int cpus;
 	uint64_t memory;
 	bool net;
+	const char *net_model; /* "virtio" or "e1000"; not owned */
 	struct machine_disk disks[MACHINE_MAX_DEVS];
 	size_t n_disks;
 	struct machine_publish publish[VM_DESC_MAX_PUBLISH];

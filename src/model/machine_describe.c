@@ -25,9 +25,9 @@ static json_t *describe_disks(const struct machine_config *c, const struct machi
 	for (size_t i = 0; i < c->n_disks; i++) {
 		const struct machine_disk *d = &c->disks[i];
 		autofree char *serial = xasprintf("disk%zu", i);
-		json_t *o = json_pack("{s:s, s:s, s:b, s:b, s:s}", "format", d->format, "bus",
-				      d->ahci ? "ahci" : "virtio", "readonly", d->read_only,
-				      "cdrom", d->cdrom, "serial", serial);
+		json_t *o =
+		    json_pack("{s:s, s:s, s:b, s:b, s:s}", "format", d->format, "bus", d->bus,
+			      "readonly", d->read_only, "cdrom", d->cdrom, "serial", serial);
 
 		set_optional(o, "path", d->path);
 		json_array_append_new(disks, o);
@@ -48,6 +48,7 @@ static json_t *describe_nets(const struct machine_config *c, const char *name)
 							 "guest_port", (int)p->guest));
 	}
 	net = json_pack("{s:s, s:o}", "type", "user", "publish", publish);
+	set_optional(net, "model", c->net_model);
 	set_optional(net, "hostname", name);
 	json_array_append_new(nets, net);
 	return nets;
@@ -94,6 +95,7 @@ static void describe_display(json_t *d, const struct machine_config *c)
 	o = json_pack("{s:b, s:b}", "vga", 1, "text", c->text_screen);
 	set_optional(o, "vnc", c->vnc);
 	set_optional(o, "password", c->vnc_password);
+	set_optional(o, "tls", c->vnc_tls);
 	json_object_set_new(d, "display", o);
 	/* The terminal is the screen's then. */
 	if (c->text_screen)

@@ -10,10 +10,12 @@
 #include <stdio.h>
 
 const char *const vm_machine_names[] = {"q35", "micro", NULL};
-const char *const vm_engine_names[] = {"auto", "kvm", "soft", "jit", "interp", NULL};
+const char *const vm_engine_names[] = {"auto",   "kvm",          "soft", "jit",
+				       "interp", "jit-lockstep", NULL};
 const char *const vm_chardev_names[] = {"none", "stdio", "file", "socket", NULL};
 const char *const vm_share_names[] = {"virtiofs", "9p", NULL};
-const char *const vm_disk_bus_names[] = {"virtio", "ahci", NULL};
+const char *const vm_disk_bus_names[] = {"virtio", "ahci", "nvme", NULL};
+const char *const vm_net_model_names[] = {"virtio", "e1000", NULL};
 const char *const vm_boot_names[] = {"disk", "cdrom", "network", NULL};
 const char *const vm_on_reboot_names[] = {"restart", "exit", NULL};
 
@@ -29,6 +31,7 @@ void vm_desc_fini(struct vm_desc *d)
 	free(d->nvram);
 	free(d->display.vnc);
 	free(d->display.password);
+	free(d->display.tls);
 	free(d->vsock_socket);
 	free(d->serial.path);
 	free(d->serial.log);
@@ -113,6 +116,7 @@ static json_t *format_nets(const struct vm_desc *d)
 			vm_mac_format(n->mac, mac);
 			put_string(o, "mac", mac);
 		}
+		put_string(o, "model", vm_net_model_names[n->model]);
 		put_string(o, "hostname", n->hostname);
 		if (n->restrict_host)
 			json_object_set_new(o, "restrict", json_true());
@@ -155,6 +159,7 @@ static json_t *format_display(const struct vm_display *d)
 	json_object_set_new(o, "text", json_boolean(d->text));
 	put_string(o, "vnc", d->vnc);
 	put_string(o, "password", d->password);
+	put_string(o, "tls", d->tls);
 	return o;
 }
 

@@ -25,11 +25,19 @@
 #define VM_DESC_MAX_APPEND  65536 /* the kernel has its own, lower limit: machine/boot_linux.c */
 
 enum vm_machine { VM_MACHINE_Q35, VM_MACHINE_MICRO };
-enum vm_engine { VM_ENGINE_AUTO, VM_ENGINE_KVM, VM_ENGINE_SOFT, VM_ENGINE_JIT, VM_ENGINE_INTERP };
+enum vm_engine {
+	VM_ENGINE_AUTO,
+	VM_ENGINE_KVM,
+	VM_ENGINE_SOFT,
+	VM_ENGINE_JIT,
+	VM_ENGINE_INTERP,
+	VM_ENGINE_LOCKSTEP
+};
 enum vm_chardev { VM_CHARDEV_NONE, VM_CHARDEV_STDIO, VM_CHARDEV_FILE, VM_CHARDEV_SOCKET };
 enum vm_share_type { VM_SHARE_FS, VM_SHARE_9P };
 enum vm_on_reboot { VM_REBOOT_RESTART, VM_REBOOT_EXIT };
-enum vm_disk_bus { VM_DISK_VIRTIO, VM_DISK_AHCI };
+enum vm_disk_bus { VM_DISK_VIRTIO, VM_DISK_AHCI, VM_DISK_NVME };
+enum vm_net_model { VM_NET_VIRTIO, VM_NET_E1000 };
 enum vm_boot { VM_BOOT_DISK, VM_BOOT_CDROM, VM_BOOT_NETWORK, VM_BOOT_KINDS };
 
 struct vm_disk {
@@ -50,6 +58,7 @@ struct vm_publish {
 struct vm_net {
 	bool has_mac; /* else derived from the machine's name */
 	uint8_t mac[6];
+	enum vm_net_model model;
 	char *hostname; /* NULL = none */
 	bool restrict_host;
 	struct vm_publish *publish;
@@ -73,6 +82,7 @@ struct vm_display {
 	bool text;      /* its text is shown on standard output, which is a terminal */
 	char *vnc;      /* "unix:PATH" or "ADDRESS:PORT"; NULL = nobody looks */
 	char *password; /* of at most eight bytes; NULL = none */
+	char *tls;      /* PEM file of a certificate and its key; NULL = in the clear */
 };
 
 struct vm_desc {

@@ -280,6 +280,7 @@ static void read_net(struct reader *r, struct vm_desc *d, size_t i)
 	if (mac && (!parse_mac(mac, n->mac) || (n->mac[0] & 1)))
 		fail(r, "mac", "'%s' is not a unicast address like 52:54:00:12:34:56", mac);
 	n->has_mac = mac != NULL;
+	n->model = (enum vm_net_model)read_word(r, "model", vm_net_model_names, VM_NET_VIRTIO);
 	n->hostname = read_string(r, "hostname", 253, false, false);
 	n->restrict_host = read_bool(r, "restrict", false);
 	n->publish = xcalloc(VM_DESC_MAX_PUBLISH, sizeof(*n->publish));
@@ -397,6 +398,7 @@ static void read_display(struct reader *r, struct vm_desc *d)
 	if (d->display.vnc && !d->display.vga)
 		fail(&sub, "vnc", "needs vga");
 	d->display.password = read_string(&sub, "password", 8, false, false);
+	d->display.tls = read_string(&sub, "tls", MAX_PATH, false, false);
 	close_object(r, &sub);
 }
 

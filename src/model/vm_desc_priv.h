@@ -11,4 +11,5 @@ extern const char *const vm_chardev_names[];
 extern const char *const vm_share_names[];
 extern const char *const vm_on_reboot_names[];
 extern const char *const vm_disk_bus_names[];
+extern const char *const vm_net_model_names[];
 extern const char *const vm_boot_names[];

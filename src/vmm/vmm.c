@@ -12,6 +12,7 @@
 #include "display/input.h"
 #include "display/rfb_server.h"
 #include "display/screen.h"
+#include "display/tls.h"
 #include "machine/machine.h"
 #include "vmm/chardev.h"
 #include "vmm/control.h"
@@ -40,7 +41,8 @@ struct vmm {
 	struct chardev_backend *terminal; /* of the text view */
 	struct text_view *text_view;
 	struct rfb_server *vnc;
-	int *passed; /* descriptor of the request being run */
+	struct tls_identity *vnc_identity; /* NULL = no TLS */
+	int *passed;                       /* descriptor of the request being run */
 	int signal_fd;
 	struct loop_fd signal_watch, parent_watch;
 	struct timer patience;
@@ -372,9 +374,13 @@ static int open_vnc(struct vmm *v, struct err *e)
 	    .password = v->desc->display.password,
 	    .name = v->desc->name,
 	};
-	int fd = listen_any(v->desc->display.vnc, e);
+	const char *tls = v->desc->display.tls;
+	int r = tls ? tls_identity_open(tls, &v->vnc_identity, e) : 0;
+	int fd = r == 0 ? listen_any(v->desc->display.vnc, e) : r;
 
-	return fd < 0 ? err_wrap(e, fd, "VNC") : rfb_server_new(v->loop, fd, &cfg, &v->vnc, e);
+	if (fd < 0)
+		return err_wrap(e, fd, "VNC");
+	return rfb_server_new(v->loop, fd, &cfg, v->vnc_identity, &v->vnc, e);
 }
 
 static int open_text_view(struct vmm *v, struct err *e)
@@ -489,6 +495,7 @@ static void release(struct vmm *v)
 	if (v->vnc && strncmp(v->desc->display.vnc, "unix:", 5) == 0)
 		unlink(v->desc->display.vnc + 5);
 	rfb_server_free(v->vnc);
+	tls_identity_free(v->vnc_identity);
 	chardev_backend_close(v->terminal);
 	control_free(v->control);
 	screen_free(v->screen);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tests/fuzz/fuzz_pc.c - a PC's screen, SATA controller and flash: hostile accesses, commands in
- * memory that change, discs that come and go, pictures painted in between
+ * tests/fuzz/fuzz_pc.c - a PC's screen, SATA, NVMe and network controllers, and flash: hostile
+ * accesses, commands in memory that change, discs that come and go, pictures painted in between
  *
  * One controller has a disk (port 0), a CD-ROM drive (1) and an empty one (2), all of small sizes
  * so that chance meets their ends.  Checked besides memory errors: the picture has a size, and
@@ -11,6 +11,8 @@
 #include "fuzz.h"
 
 #include "device/ahci.h"
+#include "device/e1000.h"
+#include "device/nvme.h"
 #include "device/pflash.h"
 #include "device/vga.h"
 #include "test.h"
@@ -21,6 +23,11 @@
 #define RAM       (1u << 20)
 #define AHCI_BAR  0xf0000000u
 #define VGA_MMIO  0xf0010000u
+#define NVME_BAR  0xf0020000u
+#define NVME_Q    0x6000u /* admin queues, then those for I/O: a page each */
+#define NVME_SIZE 16u
+#define E1000_BAR 0xf0040000u
+#define E1000_TX  0xa000u /* ring to send, the other one behind it */
 #define VGA_LFB   0xe0000000u
 #define FLASH     0xffc00000u
 #define FLASH_LEN (4 * PFLASH_BLOCK)
@@ -32,11 +39,13 @@ static struct {
 	struct gmem *mem;
 	struct bus *bus;
 	struct pci_bus *pci;
-	struct pci_dev *vga, *ahci;
+	struct pci_dev *vga, *ahci, *nvme, *e1000;
+	struct net net;
+	uint8_t nvme_tail[2];
 	struct device *flash;
 	struct screen *screen;
 	uint8_t *vram, *flash_data;
-	int disk;
+	int disk, nvme_disk;
 } m;
 
 static void no_msi(void *opaque, uint64_t addr, uint32_t data)
@@ -55,9 +64,9 @@ static void moved(void *opaque)
 		CHECK_EQ(gpa & (VGA_VRAM_SIZE - 1), 0);
 }
 
-static struct blk *open_disk(bool read_only)
+static struct blk *open_disk(int fd, bool read_only)
 {
-	autofree char *path = xasprintf("/proc/self/fd/%d", m.disk);
+	autofree char *path = xasprintf("/proc/self/fd/%d", fd);
 	struct blk_spec spec = {.path = path, .format = "raw", .read_only = read_only};
 	struct blk *b;
 
@@ -89,6 +98,8 @@ static void build_world(void)
 	CHECK_EQ(loop_new(&m.loop, &e), 0);
 	m.disk = memfd_create("disk", MFD_CLOEXEC);
 	CHECK(m.disk >= 0 && ftruncate(m.disk, 64 << 10) == 0);
+	m.nvme_disk = memfd_create("nvme", MFD_CLOEXEC);
+	CHECK(m.nvme_disk >= 0 && ftruncate(m.nvme_disk, 64 << 10) == 0);
 	m.vram = with_canary(VGA_VRAM_SIZE);
 	m.flash_data = with_canary(FLASH_LEN);
 	m.screen = screen_new();
@@ -99,6 +110,63 @@ static void plug(struct pci_dev *d, unsigned int devfn, unsigned int bar, uint32
 	CHECK_EQ(pci_plug(m.pci, d, devfn, NULL), 0);
 	pci_config_write(m.pci, (uint16_t)devfn, PCI_BAR0 + 4 * bar, 4, base);
 	pci_config_write(m.pci, (uint16_t)devfn, PCI_COMMAND, 2, 7);
+}
+
+static void nvme_submit(unsigned int queue, const void *entry)
+{
+	(void)!gmem_write(m.mem, NVME_Q + 0x2000 * queue + 64u * m.nvme_tail[queue], entry, 64);
+	m.nvme_tail[queue] = (m.nvme_tail[queue] + 1) % NVME_SIZE;
+	bus_write(m.bus, BUS_MMIO, NVME_BAR + 0x1000 + 8 * queue, 4, m.nvme_tail[queue]);
+}
+
+static void nvme_queue(uint8_t opcode, uint64_t gpa, uint32_t cdw11)
+{
+	uint8_t entry[64] = {opcode};
+
+	store_le64(entry + 24, gpa);
+	store_le32(entry + 40, (NVME_SIZE - 1) << 16 | 1);
+	store_le32(entry + 44, cdw11);
+	nvme_submit(0, entry);
+}
+
+static void nvme_start(void)
+{
+	static const uint32_t regs[][2] = {{0x24, (NVME_SIZE - 1) * 0x10001},
+					   {0x28, NVME_Q},
+					   {0x30, NVME_Q + 0x1000},
+					   {0x14, 0x460001}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(regs); i++)
+		bus_write(m.bus, BUS_MMIO, NVME_BAR + regs[i][0], 4, regs[i][1]);
+	m.nvme_tail[0] = m.nvme_tail[1] = 0;
+	nvme_queue(5, NVME_Q + 0x3000, 3);
+	nvme_queue(1, NVME_Q + 0x2000, 1 << 16 | 1);
+}
+
+/* --- the network --- */
+
+static uint8_t last_frame[NET_FRAME_MAX];
+
+static void net_taken(struct net *n, const void *frame, size_t len)
+{
+	CHECK(len >= 14 && len <= NET_FRAME_MAX);
+	memcpy(last_frame, frame, len); /* all of it is there */
+}
+
+static void net_ready(struct net *n)
+{
+}
+
+static const struct net_ops net_ops = {"fuzz", net_taken, net_ready, net_ready};
+
+static void e1000_start(void)
+{
+	static const uint32_t regs[][2] = {
+	    {0x3800, E1000_TX}, {0x3808, 0x100}, {0x400, 2},     {0x2800, E1000_TX + 0x1000},
+	    {0x2808, 0x100},    {0x2818, 15},    {0x100, 0x801a}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(regs); i++)
+		bus_write(m.bus, BUS_MMIO, E1000_BAR + regs[i][0], 4, regs[i][1]);
 }
 
 static void build(void)
@@ -115,12 +183,19 @@ static void build(void)
 			     &m.pci),
 		 0);
 	CHECK_EQ(ahci_new(m.mem, m.loop, &m.ahci), 0);
-	ahci_add_disk(m.ahci, 0, open_disk(true), NULL);
-	ahci_add_cdrom(m.ahci, 1, open_disk(true));
+	ahci_add_disk(m.ahci, 0, open_disk(m.disk, true), NULL);
+	ahci_add_cdrom(m.ahci, 1, open_disk(m.disk, true));
 	ahci_add_cdrom(m.ahci, 2, NULL);
 	CHECK_EQ(vga_new(&vga, &m.vga), 0);
 	plug(m.ahci, 8, 5, AHCI_BAR);
 	plug(m.vga, 16, 2, VGA_MMIO);
+	CHECK_EQ(nvme_new(m.mem, m.loop, open_disk(m.nvme_disk, false), "FUZZ", &m.nvme, NULL), 0);
+	plug(m.nvme, 24, 0, NVME_BAR);
+	nvme_start();
+	m.net = (struct net){.ops = &net_ops};
+	m.e1000 = e1000_new(m.mem, m.loop, &m.net, (const uint8_t *)"\x52\x54\0\1\2\3");
+	plug(m.e1000, 32, 0, E1000_BAR);
+	e1000_start();
 	pci_config_write(m.pci, 16, PCI_BAR0, 4, VGA_LFB);
 	vga_attach_legacy(m.vga, m.bus);
 	CHECK_EQ(pflash_new(&flash, &m.flash), 0);
@@ -217,9 +292,59 @@ static void ahci_command(struct fuzz_input *in)
 	bus_write(m.bus, BUS_MMIO, AHCI_BAR + 0x100 + 0x80u * port + 0x38, 4, 1u << slot);
 }
 
+/* Nearly right, too, in either queue; answers are taken away, or not. */
+static void nvme_command(struct fuzz_input *in)
+{
+	static const uint8_t admin[] = {0, 1, 2, 4, 5, 6, 8, 9, 10, 12}, io[] = {0, 1, 2, 8, 9};
+	uint8_t entry[64] = {0}, how = fuzz_u8(in), which = fuzz_u8(in);
+	unsigned int queue = how & 1;
+
+	entry[0] = queue ? io[which % sizeof(io)] : admin[which % sizeof(admin)];
+	entry[4] = 1;
+	store_le64(entry + 24, how & 2 ? number(in, 8) : 0x20000 + number(in, 2) * 4);
+	store_le64(entry + 32, how & 4 ? number(in, 8) : 0x20000 + (number(in, 2) & ~0xfffu));
+	store_le32(entry + 40, (uint32_t)number(in, how & 8 ? 4 : 1));
+	store_le32(entry + 44, (uint32_t)(queue && !(how & 16) ? 0 : number(in, 4)));
+	store_le32(entry + 48, (uint32_t)number(in, how & 32 ? 4 : 1));
+	nvme_submit(queue, entry);
+	if (how & 64)
+		bus_write(m.bus, BUS_MMIO, NVME_BAR + 0x1004 + 8 * queue, 4, which % NVME_SIZE);
+	if (how & 128)
+		loop_once(m.loop, 0);
+}
+
+/* Descriptors of the three kinds, nearly right; frames that come. */
+static void e1000_traffic(struct fuzz_input *in)
+{
+	uint8_t how = fuzz_u8(in), slot = fuzz_u8(in) & 15, desc[16];
+	static uint8_t frame[2048];
+
+	if (how & 1) {
+		fuzz_bytes(in, frame, 14);
+		(void)m.net.rx(m.net.rx_opaque, frame, number(in, 2) % sizeof(frame));
+		bus_write(m.bus, BUS_MMIO, E1000_BAR + 0x2818, 4, slot);
+		return;
+	}
+	for (unsigned int i = 0; i < 3; i++) {
+		fuzz_bytes(in, desc, sizeof(desc));
+		if (how & 2) { /* an address in memory */
+			memset(desc + 3, 0, 5);
+			desc[2] &= 7;
+		}
+		if (how & 4) /* a context first, then data */
+			desc[10] = (uint8_t)((desc[10] & 15) | (i ? 0x10 : 0));
+		if (how & 8)
+			desc[11] |= i ? 0x21 : 0x20;
+		(void)!gmem_write(m.mem, E1000_TX + 16u * ((slot + i) & 15), desc, sizeof(desc));
+	}
+	bus_write(m.bus, BUS_MMIO, E1000_BAR + 0x3810, 4, slot);
+	bus_write(m.bus, BUS_MMIO, E1000_BAR + 0x3818, 4, (slot + 3u) & 15);
+	loop_once(m.loop, 0);
+}
+
 static void change_disc(bool another, bool force)
 {
-	struct blk *b = another ? open_disk(true) : NULL;
+	struct blk *b = another ? open_disk(m.disk, true) : NULL;
 
 	if (ahci_change_disc(m.ahci, 1, b, force, NULL) < 0 && b)
 		blk_close(b); /* locked: it stays ours */
@@ -248,7 +373,7 @@ static void other_step(struct fuzz_input *in)
 		(void)!gmem_write(m.mem, number(in, 2) * 4, bytes, sizeof(bytes));
 		break;
 	case 4:
-		pci_config_write(m.pci, how & 8 ? 8 : 16, fuzz_u8(in) & 0x3c, 4,
+		pci_config_write(m.pci, (uint16_t)(8 * (1 + (how >> 3 & 3))), fuzz_u8(in) & 0x3c, 4,
 				 (uint32_t)number(in, 4));
 		break;
 	case 5:
@@ -274,7 +399,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	while (in.len && steps++ < STEPS_MAX) {
 		uint8_t what = fuzz_u8(&in);
 
-		if (what < 40)
+		if (what < 10)
+			e1000_traffic(&in);
+		else if (what < 15)
+			access_at(&in, BUS_MMIO, E1000_BAR + number(&in, 2) % 0x5800);
+		else if (what < 40)
 			access_at(&in, BUS_PIO, 0x3b0 + fuzz_u8(&in) % 0x30);
 		else if (what < 90)
 			vga_register(&in);
@@ -282,10 +411,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			access_at(&in, BUS_MMIO, 0xa0000 + number(&in, 3) % 0x20010);
 		else if (what < 120)
 			access_at(&in, BUS_MMIO, VGA_MMIO + 0x400 + fuzz_u8(&in) * 2);
+		else if (what < 135)
+			access_at(&in, BUS_MMIO, NVME_BAR + number(&in, 2) % 0x4008);
 		else if (what < 150)
 			access_at(&in, BUS_MMIO, AHCI_BAR + number(&in, 2) % 0x460);
-		else if (what < 190)
+		else if (what < 170)
 			ahci_command(&in);
+		else if (what < 190)
+			nvme_command(&in);
 		else if (what < 220)
 			access_at(&in, BUS_MMIO, FLASH + number(&in, 2) % (FLASH_LEN + 8));
 		else

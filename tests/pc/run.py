@@ -132,7 +132,7 @@ class Machine:
 
 
 def read_png(path):
-    """Rows of RGB bytes; the format insula writes: 8 bits, no interlace."""
+    """Rows of RGB bytes; 8 bits, no interlace: what insula and browsers write."""
     data, at, packed = open(path, "rb").read(), 8, b""
     check(data[:8] == b"\x89PNG\r\n\x1a\n", "not a PNG")
     while at < len(data):
@@ -142,13 +142,14 @@ def read_png(path):
         elif kind == b"IDAT":
             packed += data[at + 8:at + 8 + n]
         at += 12 + n
-    check((depth, color, lace) == (8, 2, 0), "PNG of", depth, color, lace)
-    raw, rows, before = zlib.decompress(packed), [], bytes(3 * width)
+    check((depth, color in (2, 6), lace) == (8, True, 0), "PNG of", depth, color, lace)
+    n = 3 if color == 2 else 4
+    raw, rows, before = zlib.decompress(packed), [], bytes(n * width)
     for y in range(height):
-        line = raw[y * (3 * width + 1):(y + 1) * (3 * width + 1)]
+        line = raw[y * (n * width + 1):(y + 1) * (n * width + 1)]
         row = bytearray(line[1:])
-        for i in range(3 * width):
-            a, b, c = row[i - 3] if i >= 3 else 0, before[i], before[i - 3] if i >= 3 else 0
+        for i in range(n * width):
+            a, b, c = row[i - n] if i >= n else 0, before[i], before[i - n] if i >= n else 0
             if line[0] == 1:
                 row[i] = row[i] + a & 255
             elif line[0] == 2:
@@ -161,6 +162,11 @@ def read_png(path):
                 row[i] = row[i] + (a if pa <= pb and pa <= pc else b if pb <= pc else c) & 255
         before = bytes(row)
         rows.append(before)
+    if n == 4:  # a browser's: without the opacity
+        for y, row in enumerate(rows):
+            rgb = bytearray(3 * width)
+            rgb[0::3], rgb[1::3], rgb[2::3] = row[0::4], row[1::4], row[2::4]
+            rows[y] = bytes(rgb)
     return rows
 
 
@@ -203,11 +209,11 @@ def case_four_cpus_4g():
             m.wait_text("GNU GRUB")
 
 
-def case_disk_virtio_and_ahci():
-    """The same hard disk image on either bus, raw and qcow2."""
+def case_disk_buses():
+    """The same hard disk image on each bus, raw and qcow2."""
     usb = "/usr/lib/grub-rescue/grub-rescue-usb.img"
     need(usb)
-    for bus in "virtio", "ahci":
+    for bus in "virtio", "ahci", "nvme":
         for form in "raw", "qcow2":
             copy = os.path.join(temp, f"disk.{form}")
             tool(INSULA, "disk", "convert", "--force", "--from", "raw", "--to", form, usb, copy)
@@ -224,6 +230,105 @@ def case_ipxe():
         m.wait_text("iPXE>")
         m.type("dhcp net0 && show net0/ip\n")
         m.wait_text(r"10\.0\.2\.15")
+
+
+def serve_files(paths):
+    """An HTTP server for these files, by their names; what was asked for is noted."""
+    import http.server, threading
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            data = open(paths[self.path], "rb").read()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server, asked
+
+
+def case_network_boot():
+    """iPXE's ROM of either card gets an address, a kernel and an initrd by HTTP, and starts them."""
+    kernel, initrd = f"{KERNELS}/cloud/vmlinuz", f"{KERNELS}/initrd-amd64"
+    need("/usr/lib/ipxe/qemu/pxe-e1000.rom", kernel, initrd)
+    server, asked = serve_files({"/vmlinuz": kernel, "/initrd": initrd})
+    at = f"http://10.0.2.2:{server.server_port}"
+    for model in "virtio", "e1000":
+        del asked[:]
+        with Machine("--firmware", "bios", "--boot", "network", "--net", f"user,model={model}",
+                     memory="512M") as m:
+            m.wait_text("Ctrl-B for the iPXE command line")
+            m.keys("ctrl-b")
+            m.wait_text("iPXE>")
+            m.type(f"dhcp && kernel {at}/vmlinuz console=ttyS0 && initrd {at}/initrd && boot\n")
+            m.wait_serial("GUEST-OK")
+            check(m.end() == 0, "it did not switch off")
+            check(asked == ["/vmlinuz", "/initrd"], "asked for", asked)
+    server.shutdown()
+
+
+E1000_INIT = r"""#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t tmpfs tmp /tmp
+insmod /e1000.ko
+ip link set eth0 up; ip addr add 10.0.2.15/24 dev eth0
+sleep 1; ping -c 3 10.0.2.2 | grep received
+wget -q -O /tmp/file http://10.0.2.2:PORT/file && echo "SUM $(sha256sum < /tmp/file)"
+(printf 'x%.0s' $(seq 100000); cat /tmp/file /tmp/file) > /tmp/up
+echo "UP $(sha256sum < /tmp/up)"
+nc 10.0.2.2 SINK < /tmp/up
+cat /sys/class/net/eth0/address; grep eth0 /proc/net/dev
+poweroff -f
+"""
+
+
+def case_e1000():
+    """Linux' driver: an address from the EEPROM, megabytes down and up with segmentation and checksums
+    by the card."""
+    import hashlib, threading
+    busybox = f"{KERNELS}/root-amd64/bin/busybox"
+    module = tool("sh", "-c", f"find {KERNELS}/generic -name e1000.ko").decode().split()
+    need(f"{KERNELS}/generic/vmlinuz", busybox, "cpio")
+    if not module:
+        raise Skipped("no e1000.ko")
+    root, initrd, file = (os.path.join(temp, n) for n in ("e1000-root", "e1000.cpio", "file"))
+    open(file, "wb").write(os.urandom(3 << 20))
+    server, _ = serve_files({"/file": file})
+    sink, taken = socket.create_server(("127.0.0.1", 0)), []
+
+    def drain():
+        s, h = sink.accept()[0], hashlib.sha256()
+        while data := s.recv(65536):
+            h.update(data)
+        taken.append(h.hexdigest())
+
+    threading.Thread(target=drain, daemon=True).start()
+    for d in "bin", "proc", "dev", "sys", "tmp":
+        os.makedirs(f"{root}/{d}")
+    shutil.copy(busybox, f"{root}/bin/busybox")
+    shutil.copy(module[0], f"{root}/e1000.ko")
+    open(f"{root}/init", "w").write(E1000_INIT.replace("PORT", str(server.server_port)).replace(
+        "SINK", str(sink.getsockname()[1])))
+    os.chmod(f"{root}/init", 0o755)
+    open(initrd, "wb").write(tool("sh", "-c", f"cd {root} && find . | cpio -o -H newc --quiet"))
+    with Machine("--kernel", f"{KERNELS}/generic/vmlinuz", "--initrd", initrd, "--net",
+                 "user,model=e1000", memory="512M") as m:
+        m.wait_serial(r"eth0: +\d+")
+        check(m.end() == 0, "it did not switch off")
+        out = m.serial.decode("latin-1")
+        check("3 packets received" in out, out[-2000:])
+        check(hashlib.sha256(open(file, "rb").read()).hexdigest() in out, "the file is another", out[-800:])
+        up = re.search("UP ([0-9a-f]{64})", out)
+        check(up and taken == [up[1]], "what came is another", taken)
+        check("52:54:00:" in out, "another address")
+    server.shutdown()
 
 
 def case_text_display():
@@ -253,6 +358,7 @@ def case_vnc():
         m.wait_text("No bootable device")
         rows = m.png()
         viewers = [vnc.Viewer(path), vnc.Viewer(path, encodings=(vnc.RAW, vnc.DESKTOP_SIZE)),
+                   vnc.Viewer(path, encodings=(vnc.HEXTILE, vnc.ZRLE, vnc.RAW)),
                    vnc.Viewer(path, websocket=True)]
         for v in viewers:
             check(v.name == m.name, "name", v.name)
@@ -262,7 +368,8 @@ def case_vnc():
         for v in viewers:
             v.request(1)
         check(all(v.quiet(1) for v in viewers), "an unchanged screen sends something")
-        check(viewers[0].received < 20000, "a text screen took", viewers[0].received)
+        for v in viewers[0], viewers[2]:
+            check(v.received < 50000, "a text screen took", v.received)
 
 
 def case_vnc_password():
@@ -284,6 +391,234 @@ def case_vnc_password():
         v.update()
 
 
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def certificate():
+    """A certificate for localhost by an authority of its own; the server's file, the authority's."""
+    server, ca = os.path.join(temp, "server.pem"), os.path.join(temp, "ca.pem")
+    if not os.path.exists(server):
+        key = os.path.join(temp, "key.pem")
+        tool("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+             "-keyout", key, "-out", ca, "-days", "2", "-subj", "/CN=localhost", "-addext",
+             "subjectAltName=DNS:localhost,IP:127.0.0.1")
+        open(server, "w").write(open(key).read() + open(ca).read())
+    return server, ca
+
+
+def case_vnc_tls():
+    """VeNCrypt and https, with a password inside; nothing is to be had in the clear."""
+    need("openssl")
+    server, ca = certificate()
+    secret, port = os.path.join(temp, "secret"), free_port()
+    open(secret, "w").write("sesame\n")
+    at = ("127.0.0.1", port)
+    with Machine("--firmware", "bios", "--net", "none", "--vnc-password", secret, "--vnc-tls", server,
+                 display=("--display", f"vnc=127.0.0.1:{port}")) as m:
+        m.wait_text("No bootable device")
+        rows = m.png()
+        for websocket in False, True:
+            v = vnc.Viewer(at, password="sesame", ca=ca, websocket=websocket)
+            v.request(0)
+            v.update()
+            same(v, rows)
+            try:
+                vnc.Viewer(at, password="wrong", ca=ca, websocket=websocket)
+                raise Failed("a wrong password was taken")
+            except vnc.Closed as e:
+                check("wrong password" in str(e), e)
+        for websocket in False, True:
+            try:
+                vnc.Viewer(at, password="sesame", websocket=websocket)
+                raise Failed("in the clear")
+            except (AssertionError, vnc.Closed, IndexError, ConnectionError):
+                pass
+        v = vnc.Viewer(at, password="sesame", ca=ca)
+        v.request(0)
+        v.update()
+
+
+class XServer:
+    """A screen for viewers of others."""
+    def __enter__(self):
+        need("Xvfb", "xwd")
+        read, write = os.pipe()
+        self.p = subprocess.Popen(["Xvfb", "-displayfd", str(write), "-screen", "0", "1024x768x24",
+                                   "-nolisten", "tcp"], pass_fds=[write], stderr=subprocess.DEVNULL)
+        os.close(write)
+        with os.fdopen(read) as f:
+            self.name = ":" + f.readline().strip()
+        check(self.name != ":", "Xvfb did not start")
+        return self
+
+    def __exit__(self, *args):
+        self.p.terminate()
+        self.p.wait()
+
+    def pixels(self):
+        """XWD version 7 (X11/XWDFile.h): rows of RGB bytes."""
+        data = tool("xwd", "-root", "-silent", "-display", self.name)
+        head = struct.unpack(">25I", data[:100])
+        start, width, height, line, colors = head[0] + 12 * head[19], head[4], head[5], head[12], head[19]
+        check(head[1] == 7 and head[11] == 32 and head[7] == 0 and colors < 1000, "XWD", head)
+        rows = []
+        for y in range(height):
+            row = data[start + y * line:start + y * line + 4 * width]
+            rgb = bytearray(3 * width)
+            rgb[0::3], rgb[1::3], rgb[2::3] = row[2::4], row[1::4], row[0::4]
+            rows.append(bytes(rgb))
+        return rows
+
+
+def find_picture(inside, rows):
+    """Where the picture @rows is seen in @inside, or None; one row with writing is looked for first."""
+    probe = max(range(len(rows)), key=lambda y: len(set(rows[y])) * (rows[y].count(rows[y][:3]) > 0))
+    for y, row in enumerate(inside):
+        at = row.find(rows[probe])
+        if at >= 0 and at % 3 == 0 and y >= probe and len(inside) - y >= len(rows) - probe:
+            if all(inside[y - probe + i][at:at + len(r)] == r for i, r in enumerate(rows)):
+                return at // 3, y - probe
+    return None
+
+
+def case_vnc_tigervnc():
+    """TigerVNC's viewer on an X server, three ways: its window shows our screen, pixel by pixel; keys and
+    several viewers at once."""
+    need("xtigervncviewer", "openssl", RESCUE)
+    server, ca = certificate()
+    secret, passwd = os.path.join(temp, "secret"), os.path.join(temp, "passwd")
+    open(secret, "w").write("sesame\n")
+    # A viewer's password file: DES, with a key that everybody knows.
+    key = bytes((23, 82, 107, 6, 35, 78, 88, 7)).decode()
+    open(passwd, "wb").write(vnc.des(key, b"sesame\0\0"))
+    ways = [((), ("-SecurityTypes", "None", "-PreferredEncoding", "Hextile", "-AutoSelect=0")),
+            (("--vnc-password", secret), ("-SecurityTypes", "VncAuth", "-passwd", passwd)),
+            (("--vnc-tls", server, "--vnc-password", secret),
+             ("-SecurityTypes", "X509Vnc", "-X509CA", ca, "-passwd", passwd))]
+    for options, how in ways:
+        port = free_port()
+        with Machine("--cdrom", RESCUE, "--net", "none", *options,
+                     display=("--display", f"vnc=127.0.0.1:{port}")) as m:
+            m.wait_text("GNU GRUB")
+            m.keys("c")
+            m.wait_text(r"grub>\s*$")
+            log = open(os.path.join(temp, "viewer.log"), "w+")
+            with XServer() as one, XServer() as two:
+                viewers = [subprocess.Popen(["xtigervncviewer", "-display", x.name, *how, "-Shared",
+                                             f"localhost::{port}"], stderr=log, stdout=log,
+                                            env=dict(env, HOME=temp)) for x in (one, two)]
+                try:
+                    for text in "", "echo seen_by_both\n":
+                        m.type(text)
+                        m.wait_text(text.strip() or "grub>")
+                        m.wait_text(r"grub>\s*$")
+                        end = time.time() + PATIENCE
+                        while not all(find_picture(x.pixels(), m.png()) for x in (one, two)):
+                            check(all(v.poll() is None for v in viewers), "a viewer ended", how,
+                                  open(log.name).read()[-800:])
+                            check(time.time() < end, "the viewers' pictures differ", how)
+                            time.sleep(0.3)
+                finally:
+                    for v in viewers:
+                        v.terminate()
+                        v.wait()
+
+
+NOVNC = "/usr/share/novnc"
+PAGE = """<!DOCTYPE html><body><div id=screen style="width:800px;height:600px"></div>
+<script type=module>
+import RFB from "/core/rfb.js";
+const tell = (what, body) => fetch("/" + what, {method: "POST", body});
+const rfb = new RFB(document.getElementById("screen"), "ADDRESS", {credentials: {password: "sesame"}});
+const picture = () => tell("picture", document.querySelector("canvas").toDataURL("image/png"));
+rfb.addEventListener("disconnect", e => tell("end", String(e.detail.clean)));
+rfb.addEventListener("securityfailure", e => tell("end", String(e.detail.reason)));
+rfb.addEventListener("connect", () => {
+  tell("name", rfb._fbName);
+  for (const c of "echo from-a-browser") { const k = c.charCodeAt(0); rfb.sendKey(k, null); }
+  rfb.sendKey(0xff0d, "Enter");
+  setInterval(picture, 1000);
+});
+</script>"""
+
+
+def serve_novnc(address, said):
+    """A web server with noVNC and PAGE; what the page tells goes to @said."""
+    import http.server, threading
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        extensions_map = {".js": "text/javascript", "": "application/octet-stream"}
+
+        def __init__(self, *args):
+            super().__init__(*args, directory=NOVNC)
+
+        def do_GET(self):
+            if self.path != "/page":
+                return super().do_GET()
+            body = PAGE.replace("ADDRESS", address).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self):
+            said[self.path[1:]] = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def case_vnc_novnc():
+    """noVNC in a browser, by ws and wss: it types, and its canvas has our screen's pixels."""
+    import base64
+    need("chromium", NOVNC, RESCUE, "openssl")
+    secret = os.path.join(temp, "secret")
+    open(secret, "w").write("sesame\n")
+    for scheme, options in ("ws", ()), ("wss", ("--vnc-tls", certificate()[0])):
+        port, said = free_port(), {}
+        with Machine("--cdrom", RESCUE, "--net", "none", "--vnc-password", secret, *options,
+                     display=("--display", f"vnc=127.0.0.1:{port}")) as m:
+            m.wait_text("GNU GRUB")
+            m.keys("c")
+            m.wait_text(r"grub>\s*$")
+            server = serve_novnc(f"{scheme}://localhost:{port}", said)
+            browser = subprocess.Popen(
+                ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+                 "--ignore-certificate-errors", f"--user-data-dir={temp}/chromium-{scheme}", "--no-first-run",
+                 "--disable-background-networking", "--remote-debugging-port=0",
+                 f"http://127.0.0.1:{server.server_port}/page"],
+                env=dict(env, HOME=temp), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            os.set_blocking(browser.stderr.fileno(), False)
+            try:
+                m.wait_text(r"(?s)echo from-a-browser.*\nfrom-a-browser")
+                check(said["name"] == m.name, "name", said)
+                end = time.time() + PATIENCE
+                picture = os.path.join(temp, "canvas.png")
+                while True:
+                    check("end" not in said and time.time() < end, "noVNC:", said.get("end"))
+                    time.sleep(0.5)
+                    if "picture" not in said:
+                        continue
+                    open(picture, "wb").write(base64.b64decode(said["picture"].split(",")[1]))
+                    if read_png(picture) == m.png():
+                        break
+            except Failed as e:
+                raise Failed(str(e), "browser:", (browser.stderr.read() or b"")[-1500:])
+            finally:
+                browser.terminate()
+                browser.wait()
+                server.shutdown()
+
+
 def case_kernel_with_screen():
     """A kernel loaded directly, and a VGA: the machine without firmware has the same map below 1 MiB."""
     kernel, initrd = f"{KERNELS}/cloud/vmlinuz", f"{KERNELS}/initrd-amd64"
@@ -294,6 +629,56 @@ def case_kernel_with_screen():
         check(vnc.Viewer(path).width >= 640, "no screen")
         m.wait_serial("GUEST-OK")
         check(m.end() == 0, "it did not switch off")
+
+
+NVME_INIT = r"""#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc; mount -t devtmpfs dev /dev; mount -t sysfs sys /sys; mount -t tmpfs tmp /tmp
+cat /sys/class/nvme/nvme0/model
+disk=/dev/nvme0n1; model=/tmp/model; noise=/tmp/noise
+head -c 33554432 /dev/zero > $model; head -c 4194304 /dev/urandom > $noise
+for i in $(seq 300); do
+	sectors=$((RANDOM % 256 + 1)); at=$(((RANDOM * 32768 + RANDOM) % (65536 - sectors)))
+	from=$((RANDOM % (8192 - sectors)))
+	for to in $model $disk; do
+		dd if=$noise of=$to bs=512 skip=$from seek=$at count=$sectors conv=notrunc 2>/dev/null
+	done
+	[ $((i % 10)) = 0 ] && sync && echo 3 > /proc/sys/vm/drop_caches
+done
+sync; echo 3 > /proc/sys/vm/drop_caches
+cmp -n 33554432 $disk $model && echo SAME
+grep nvme0q /proc/interrupts | awk '{ n += $2 + $3 } END { print "INTERRUPTS", NR, (n > 100) }'
+blkdiscard -o 0 -l 8388608 $disk && echo TRIMMED
+echo "SUM $(tail -c 25165824 $model | sha256sum)"
+poweroff -f
+"""
+
+
+def case_nvme():
+    """Linux' driver: random writes of 512 bytes to 128 KiB read back behind the cache, on two CPUs with
+    MSI-X; what it wrote is what the file has."""
+    import hashlib
+    kernel, busybox = f"{KERNELS}/cloud/vmlinuz", f"{KERNELS}/root-amd64/bin/busybox"
+    need(kernel, busybox, "cpio")
+    root, initrd, raw = (os.path.join(temp, n) for n in ("nvme-root", "nvme.cpio", "nvme.raw"))
+    for d in "bin", "proc", "dev", "sys", "tmp":
+        os.makedirs(f"{root}/{d}")
+    shutil.copy(busybox, f"{root}/bin/busybox")
+    open(f"{root}/init", "w").write(NVME_INIT)
+    os.chmod(f"{root}/init", 0o755)
+    open(initrd, "wb").write(tool("sh", "-c", f"cd {root} && find . | cpio -o -H newc --quiet"))
+    with Machine("--kernel", kernel, "--initrd", initrd, "--net", "none", "--cpus", "2", "--disk",
+                 f"{raw},size=32M,bus=nvme", memory="512M") as m:
+        m.wait_serial("Insula NVMe")
+        m.wait_serial("SUM [0-9a-f]{64}")
+        check(m.end() == 0, "it did not switch off")
+        out = m.read_serial() if m.p.returncode is None else m.serial.decode("latin-1")
+        check("SAME" in out and "TRIMMED" in out, out[-1500:])
+        check(re.search("INTERRUPTS [1-9][0-9]* 1", out), "few interrupts:", out[-500:])
+        data = open(raw, "rb").read()
+        check(re.search("SUM ([0-9a-f]{64})", out)[1] == hashlib.sha256(data[8 << 20:]).hexdigest(),
+              "the file has something else")
+        check(not any(data[:8 << 20]), "trimmed, and not zeroes")
 
 
 def case_vnc_viewer():
@@ -479,6 +864,41 @@ def change_discs(m):
         shell(m, f"head -c 1 /dev/sr0; echo {name}-out-$?", f"{name}-out-1")
 
 
+# Random writes of 512 bytes to 128 KiB to a disk, past the cache, and to a file; then both are the same.
+WRITES = r"""cat > /tmp/writes <<'E'
+disk=$1; model=/dev/shm/model; noise=/dev/shm/noise
+head -c 32M /dev/zero > $model; head -c 4M /dev/urandom > $noise
+for i in $(seq 300); do
+	sectors=$((RANDOM % 256 + 1)); at=$(((RANDOM * 32768 + RANDOM) % (65536 - sectors)))
+	from=$((RANDOM % (8192 - sectors)))
+	dd if=$noise of=$model bs=512 skip=$from seek=$at count=$sectors conv=notrunc status=none
+	dd if=$noise of=$disk bs=$((sectors * 512)) iflag=skip_bytes oflag=direct,seek_bytes \
+		skip=$((from * 512)) seek=$((at * 512)) count=1 conv=notrunc status=none
+done
+dd if=$disk iflag=direct bs=1M count=32 status=none | cmp - $model && cmp -n 33554432 $disk $model
+E
+bash /tmp/writes """
+
+
+def case_debian_nvme():
+    """BIOS and UEFI start from an NVMe disk; its driver's random writes are read back, trimmed, a file
+    system made and checked."""
+    for firmware in "bios", "uefi":
+        new = os.path.join(temp, f"nvme-{firmware}.qcow2")
+
+        def use(m):
+            shell(m, "cat /sys/class/nvme/nvme1/model; ls /dev/nvme0n1p1", "Insula NVMe(?s:.*)/dev/nvme0n1p1")
+            shell(m, WRITES + "/dev/nvme1n1; echo written-$?", r"written-0")
+            shell(m, "mkfs.ext4 -q /dev/nvme1n1 && mount -o discard /dev/nvme1n1 /mnt && "
+                  "cp -a /usr/lib/x86_64-linux-gnu /mnt && rm -r /mnt/x86_64-linux-gnu/gconv && sync && "
+                  "fstrim /mnt && umount /mnt && fsck.ext4 -fn /dev/nvme1n1 && mount -r /dev/nvme1n1 /mnt && "
+                  "cmp /usr/lib/x86_64-linux-gnu/libc.so.6 /mnt/x86_64-linux-gnu/libc.so.6 && umount /mnt; "
+                  "echo made-$?", "made-0")
+
+        debian(firmware, "nvme", "--disk", f"{new},size=2G,bus=nvme", then=use)
+        tool(INSULA, "disk", "check", new)
+
+
 def case_debian_uefi_ahci():
     """qcow2 on SATA: a disk to start from, one that is made; a drive behind them."""
     need(RESCUE)
@@ -494,10 +914,10 @@ def case_debian_uefi_ahci():
     check(json.loads(tool(INSULA, "disk", "info", "--json", new))["format"] == "qcow2", "not qcow2")
 
 
-QUICK = ["bios_nothing_to_boot", "bios_menu", "grub_disc", "four_cpus_4g", "disk_virtio_and_ahci", "ipxe",
-         "text_display", "vnc", "vnc_password", "vnc_viewer", "vnc_keyboard_and_resize", "uefi_shell"]
-LONG = ["memtest", "kernel_with_screen", "uefi_killed_while_writing", "rescue_disc_bios", "rescue_disc_uefi",
-        "rescue_disc_as_disk", "debian_bios", "debian_uefi", "debian_uefi_ahci"]
+QUICK = ["bios_nothing_to_boot", "bios_menu", "grub_disc", "four_cpus_4g", "disk_buses", "ipxe",
+         "text_display", "vnc", "vnc_password", "vnc_tls", "vnc_viewer", "vnc_keyboard_and_resize", "uefi_shell"]
+LONG = ["nvme", "e1000", "network_boot", "vnc_tigervnc", "vnc_novnc", "memtest", "kernel_with_screen", "uefi_killed_while_writing", "rescue_disc_bios", "rescue_disc_uefi",
+        "rescue_disc_as_disk", "debian_bios", "debian_uefi", "debian_nvme", "debian_uefi_ahci"]
 
 
 def main():

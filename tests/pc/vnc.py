@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A VNC viewer for tests: RFB 3.8, Raw and ZRLE decoded by the letter of RFC 6143, over TCP, a unix
-socket or a WebSocket."""
-import base64, hashlib, os, select, socket, struct, subprocess, time, zlib
+"""A VNC viewer for tests: RFB 3.8, Raw, Hextile and ZRLE decoded by the letter of RFC 6143, over TCP, a
+unix socket or a WebSocket, in the clear or in TLS."""
+import base64, hashlib, os, select, socket, ssl, struct, subprocess, time, zlib
 
-RAW, ZRLE, DESKTOP_SIZE = 0, 16, -223
+RAW, HEXTILE, ZRLE, DESKTOP_SIZE = 0, 5, 16, -223
 
 
 class Closed(Exception):
@@ -20,7 +20,10 @@ class WebSocket:
                       f"Sec-WebSocket-Protocol: binary\r\nSec-WebSocket-Key: {key}\r\n\r\n").encode())
         head = b""
         while b"\r\n\r\n" not in head:
-            head += sock.recv(1)
+            part = sock.recv(1)
+            if not part:
+                raise Closed
+            head += part
         guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
         want = base64.b64encode(hashlib.sha1((key + guid).encode()).digest())
         assert b" 101 " in head and want in head and b"binary" in head, head
@@ -66,7 +69,7 @@ def des(password, challenge):
 
 class Viewer:
     def __init__(self, address, encodings=(ZRLE, RAW, DESKTOP_SIZE), password=None, websocket=False,
-                 timeout=60):
+                 ca=None, timeout=60):
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
         end = time.time() + 10
         while True:
@@ -79,6 +82,10 @@ class Viewer:
                 if time.time() > end:
                     raise
                 time.sleep(0.1)
+        if ca:
+            tls = ssl.create_default_context(cafile=ca)
+        if ca and websocket:
+            self.sock = tls.wrap_socket(self.sock, server_hostname="localhost")
         if websocket:
             self.sock = WebSocket(self.sock)
         self.z = zlib.decompressobj()
@@ -86,8 +93,18 @@ class Viewer:
         assert self.read(12) == b"RFB 003.008\n"
         self.sock.sendall(b"RFB 003.008\n")
         types = self.read(self.read(1)[0])
-        assert types == (b"\2" if password is not None else b"\1"), types
+        vencrypt = ca and not websocket
+        assert types == (b"\x13" if vencrypt else b"\2" if password is not None else b"\1"), types
         self.sock.sendall(types)
+        if vencrypt:
+            assert self.read(2) == b"\0\2"
+            self.sock.sendall(b"\0\2")
+            assert self.read(2) == b"\0\1"
+            subtype = self.read(4)
+            assert struct.unpack(">I", subtype)[0] == (260 if password is None else 261), subtype
+            self.sock.sendall(subtype)
+            assert self.read(1) == b"\1"
+            self.sock = tls.wrap_socket(self.sock, server_hostname="localhost")
         if password is not None:
             self.sock.sendall(des(password, self.read(16)))
         result, = struct.unpack(">I", self.read(4))
@@ -135,6 +152,8 @@ class Viewer:
                 self.width, self.height, self.pixels = w, h, {}
             elif encoding == RAW:
                 self.raw(x, y, w, h)
+            elif encoding == HEXTILE:
+                self.hextile(x, y, w, h)
             elif encoding == ZRLE:
                 self.zrle(x, y, w, h)
             else:
@@ -144,6 +163,31 @@ class Viewer:
         data = self.read(4 * w * h)
         for i in range(w * h):
             self.pixels[x + i % w, y + i // w] = data[4 * i:4 * i + 3]
+
+    def hextile(self, x, y, w, h):
+        for ty in range(y, y + h, 16):
+            for tx in range(x, x + w, 16):
+                self.hextile_tile(tx, ty, min(16, x + w - tx), min(16, y + h - ty))
+
+    def hextile_tile(self, x, y, w, h):
+        kind, = self.read(1)
+        if kind & 1:
+            return self.raw(x, y, w, h)
+        if kind & 2:
+            self.background = self.read(4)[:3]
+        if kind & 4:
+            self.foreground = self.read(4)[:3]
+        self.fill(x, y, w, h, self.background)
+        for _ in range(self.read(1)[0] if kind & 8 else 0):
+            color = self.read(4)[:3] if kind & 16 else self.foreground
+            at, size = self.read(2)
+            assert (at >> 4) + (size >> 4) < w and (at & 15) + (size & 15) < h, (at, size, w, h)
+            self.fill(x + (at >> 4), y + (at & 15), (size >> 4) + 1, (size & 15) + 1, color)
+
+    def fill(self, x, y, w, h, color):
+        for j in range(y, y + h):
+            for i in range(x, x + w):
+                self.pixels[i, j] = color
 
     def zrle(self, x, y, w, h):
         data = self.z.decompress(self.read(struct.unpack(">I", self.read(4))[0]))

@@ -13,6 +13,7 @@
 
 #include "base/hugemem.h"
 #include "engine/jit/jit.h"
+#include "engine/jit/lockstep.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -406,6 +407,11 @@ static size_t settle(struct decoding *d)
 	return ALIGN_UP((size_t)(raw + b->bytes - (uint8_t *)b), 64);
 }
 
+static unsigned int block_max(struct ivcpu *v)
+{
+	return unlikely(v->lockstep) ? lockstep_block_max(v, BLOCK_MAX) : BLOCK_MAX;
+}
+
 static struct block *block_make(struct ivcpu *v, uint64_t lin, uint8_t *host, uint64_t pa,
 				uint64_t limit_left)
 {
@@ -429,7 +435,7 @@ static struct block *block_make(struct ivcpu *v, uint64_t lin, uint8_t *host, ui
 	d.off = 0;
 	d.insns = insns;
 	d.n_insns = 0;
-	decode_block(v, &d, v->run_key & KEY_STEP ? 1 : BLOCK_MAX);
+	decode_block(v, &d, v->run_key & KEY_STEP ? 1 : block_max(v));
 	bc->used += settle(&d);
 	slot = hash_slot(bc, pa, b->key);
 	b->hash_next = *slot;

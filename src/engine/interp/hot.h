@@ -130,6 +130,11 @@ void page_was_written(struct ivcpu *v, uint64_t pa, unsigned int size);
 #define BULK_PLAIN UINT64_MAX
 uint8_t *bulk_host(struct ivcpu *v, uint64_t lin, enum access acc, uint64_t *pa);
 
+/* interp.c: until something is to be looked at */
+void interp_run_block(struct ivcpu *v, struct block *b);
+/* The block of one instruction at c.rip; run_key says that it is one.  May raise. */
+struct block *interp_step_block(struct ivcpu *v);
+
 /* block.c */
 struct block *block_find(struct ivcpu *v); /* at c.rip, decoding it if need be; may raise */
 void block_went_stale(struct ivcpu *v, uint64_t pa);

@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "engine/jit/jit.h"
+#include "engine/jit/lockstep.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -219,15 +220,15 @@ bool interp_is_quiet(const struct ivcpu *v)
 }
 
 /* Must every instruction be seen? */
-static bool needs_step(const struct ivcpu *v)
+static bool needs_step(struct ivcpu *v)
 {
 	const struct cpu *c = &v->c;
 
 	return (c->rflags & (FL_TF | FL_RF)) || c->int_shadow || v->single_step || in_flight(v) ||
-	       code_bp(c) || v->data_bp;
+	       code_bp(c) || v->data_bp || (unlikely(v->lockstep) && lockstep_takes_step(v));
 }
 
-static void run_block(struct ivcpu *v, struct block *b)
+void interp_run_block(struct ivcpu *v, struct block *b)
 {
 	const struct uop *u = b->u;
 
@@ -262,6 +263,18 @@ static void remember(struct ivcpu *v, struct uop *from, uint32_t flushes, struct
 		from->link = b;
 }
 
+struct block *interp_step_block(struct ivcpu *v)
+{
+	struct block *b = jump_cache_find(v, v->c.rip);
+
+	if (b)
+		return b;
+	b = block_find(v);
+	if (!b->crosses && (b->key & KEY_CS_FLAT))
+		jump_cache_enter(v, v->c.rip, b);
+	return b;
+}
+
 /* One instruction, with all that is to be looked at around it. */
 static bool run_step(struct ivcpu *v)
 {
@@ -281,7 +294,7 @@ static bool run_step(struct ivcpu *v)
 	v->no_step = false;
 	c->int_shadow = 0;
 	c->rflags &= ~(uint64_t)FL_RF;
-	run_block(v, block_find(v));
+	interp_run_block(v, interp_step_block(v));
 	v->stepping = false;
 	replay_commit(v);
 	if (tf || c->pending_dbg)
@@ -307,7 +320,9 @@ static void run_loop(struct ivcpu *v)
 		v->run_key = v->block_key;
 		b = block_find(v);
 		remember(v, from, flushes, b);
-		run_block(v, b);
+		interp_run_block(v, b);
+		if (unlikely(v->lockstep) && lockstep_check(v))
+			return;
 	}
 }
 
@@ -413,6 +428,7 @@ static void interp_run(struct vcpu *vcpu, struct vm_exit *x)
 
 static void vcpu_release(struct ivcpu *v)
 {
+	lockstep_free(v);
 	jit_free(v);
 	vec_fini(v);
 	blocks_free(v->blocks);
@@ -439,6 +455,8 @@ static int interp_vcpu_new(struct engine *en, unsigned int index, struct vcpu **
 		r = vec_init(v, e);
 	if (r == 0 && in->jit)
 		r = jit_new(v, e);
+	if (r == 0 && in->lockstep)
+		r = lockstep_new(v, e);
 	if (r < 0) {
 		vcpu_release(v);
 		return r;
@@ -559,7 +577,13 @@ static uint64_t interp_insn_count(struct vcpu *vcpu)
 
 static void translator_stats(struct vcpu *vcpu, char *buf, size_t len)
 {
-	jit_stats(to_ivcpu(vcpu), buf, len);
+	struct ivcpu *v = to_ivcpu(vcpu);
+	size_t n;
+
+	jit_stats(v, buf, len);
+	n = strlen(buf);
+	if (v->lockstep)
+		lockstep_stats(v, buf + n, len - n);
 }
 
 /* --- the engine --- */
@@ -594,6 +618,7 @@ static void code_changed(void *arg, uint64_t gpa)
 			v->n_changed++;
 		ivcpu_request(v, IREQ_CODE);
 	}
+	in->code_changes++; /* behind the requests: lock-step looks the other way round */
 	pthread_mutex_unlock(&in->cpus_lock);
 }
 
@@ -630,13 +655,34 @@ static int interp_create(struct gmem *mem, unsigned int n_cpus, struct engine **
 	return create(&interp_ops, false, mem, n_cpus, ret, e);
 }
 
-static int jit_create(struct gmem *mem, unsigned int n_cpus, struct engine **ret, struct err *e)
+static int create_jit(const struct engine_ops *ops, struct gmem *mem, unsigned int n_cpus,
+		      struct engine **ret, struct err *e)
 {
 	const char *lacks = jit_host_lacks();
 
 	if (lacks)
-		return err_msg(e, -ENOSYS, "engine jit: this CPU has no %s", lacks);
-	return create(&jit_ops, true, mem, n_cpus, ret, e);
+		return err_msg(e, -ENOSYS, "engine %s: this CPU has no %s", ops->name, lacks);
+	return create(ops, true, mem, n_cpus, ret, e);
+}
+
+static int jit_create(struct gmem *mem, unsigned int n_cpus, struct engine **ret, struct err *e)
+{
+	return create_jit(&jit_ops, mem, n_cpus, ret, e);
+}
+
+/* All code is checked, at its first run, too. */
+static int lockstep_create(struct gmem *mem, unsigned int n_cpus, struct engine **ret,
+			   struct err *e)
+{
+	struct engine *en = NULL;
+	int r = create_jit(&lockstep_ops, mem, n_cpus, &en, e);
+
+	if (r < 0)
+		return r;
+	container_of(en, struct interp, en)->lockstep = true;
+	interp_set_heat(en, 1);
+	*ret = en;
+	return 0;
 }
 
 static int interp_memory_changed(struct engine *en, struct err *e)
@@ -660,3 +706,4 @@ static int interp_memory_changed(struct engine *en, struct err *e)
 
 const struct engine_ops interp_ops = OPS("interp", interp_create, interp_insn_count, NULL);
 const struct engine_ops jit_ops = OPS("jit", jit_create, NULL, translator_stats);
+const struct engine_ops lockstep_ops = OPS("jit-lockstep", lockstep_create, NULL, translator_stats);

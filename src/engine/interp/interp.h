@@ -139,6 +139,7 @@ struct ivcpu;
 struct uop;
 struct block_cache;
 struct jit;
+struct lockstep;
 
 /* Jump cache: where indirect and cross-page branches look first. */
 #define JUMP_BITS 14
@@ -230,7 +231,8 @@ struct ivcpu {
 	    *link_from; /* same-page branch that wants to know its target block, at link_rip */
 	uint64_t link_rip;
 	struct block_cache *blocks;
-	struct jit *jit; /* translated code (engine/jit); NULL = interpret everything */
+	struct lockstep *lockstep; /* translated code is checked; NULL = it is not */
+	struct jit *jit;           /* translated code (engine/jit); NULL = interpret everything */
 	/* Bits of an address that are its place in struct jumps; 0 while somebody wants us to
 	 * leave: nothing is found then. */
 	_Atomic uint64_t jumps_mask;
@@ -245,7 +247,8 @@ struct interp {
 	struct ivcpu **cpus;  /* n_cpus slots; guarded by cpus_lock */
 	pthread_mutex_t lock; /* code marks and lines */
 	pthread_mutex_t cpus_lock;
-	bool jit;
+	bool jit, lockstep;
+	_Atomic uint64_t code_changes;
 	uint32_t heat;         /* runs of a block before it is translated */
 	pthread_mutex_t split; /* held for atomics that the host can't do in one instruction */
 	/* By slot and page: which 64-byte lines hold decoded code, when the page is marked. */
@@ -311,10 +314,14 @@ static inline _Noreturn void raise_gp(struct ivcpu *v, uint32_t error)
 
 /*
  * Offset in a segment -> linear address, with all checks for [off, off+size): null and limit, type,
- * canonical form.  #GP or #SS.  @off is already truncated to the address size.
+ * canonical form.  #GP or #SS, and #AC before them if only the operand's end is not canonical.
+ * @off is already truncated to the address size.
  */
 uint64_t seg_linear(struct ivcpu *v, unsigned int seg, uint64_t off, unsigned int size,
 		    enum access acc);
+/* Likewise, never #AC. */
+uint64_t seg_linear_any(struct ivcpu *v, unsigned int seg, uint64_t off, unsigned int size,
+			enum access acc);
 
 /* By linear address with the current CPL's rights; any alignment, page crossing and MMIO included.
  */

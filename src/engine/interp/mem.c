@@ -27,6 +27,17 @@ static bool canonical(const struct ivcpu *v, uint64_t lin)
 	return (uint64_t)((int64_t)(lin << shift) >> shift) == lin;
 }
 
+/* An operand that begins below the border and ends behind it is checked for alignment before. */
+static void check_canonical(struct ivcpu *v, unsigned int seg, uint64_t lin, unsigned int size)
+{
+	if (!canonical(v, lin))
+		raise_seg(v, seg);
+	if (canonical(v, lin + size - 1))
+		return;
+	lin_check_align(v, lin, size);
+	raise_seg(v, seg);
+}
+
 /* Limit and type of a segment outside 64-bit mode (SDM vol. 3, 5.3 and 5.5). */
 static void seg_check(struct ivcpu *v, unsigned int seg, uint64_t off, unsigned int size,
 		      enum access acc)
@@ -53,17 +64,32 @@ static void seg_check(struct ivcpu *v, unsigned int seg, uint64_t off, unsigned 
 	}
 }
 
+/* Linear address; canonical form is not looked at yet. */
+static uint64_t seg_add(struct ivcpu *v, unsigned int seg, uint64_t off, unsigned int size,
+			enum access acc)
+{
+	if (v->mode == MODE_LONG)
+		return seg >= SEG_FS ? v->c.seg[seg].base + off : off;
+	seg_check(v, seg, off, size, acc);
+	return (uint32_t)(v->c.seg[seg].base + off);
+}
+
 uint64_t seg_linear(struct ivcpu *v, unsigned int seg, uint64_t off, unsigned int size,
 		    enum access acc)
 {
-	uint64_t lin;
+	uint64_t lin = seg_add(v, seg, off, size, acc);
 
-	if (v->mode != MODE_LONG) {
-		seg_check(v, seg, off, size, acc);
-		return (uint32_t)(v->c.seg[seg].base + off);
-	}
-	lin = seg >= SEG_FS ? v->c.seg[seg].base + off : off;
-	if (!canonical(v, lin) || !canonical(v, lin + size - 1))
+	if (v->mode == MODE_LONG)
+		check_canonical(v, seg, lin, size);
+	return lin;
+}
+
+uint64_t seg_linear_any(struct ivcpu *v, unsigned int seg, uint64_t off, unsigned int size,
+			enum access acc)
+{
+	uint64_t lin = seg_add(v, seg, off, size, acc);
+
+	if (v->mode == MODE_LONG && (!canonical(v, lin) || !canonical(v, lin + size - 1)))
 		raise_seg(v, seg);
 	return lin;
 }
@@ -459,8 +485,8 @@ uint8_t *bulk_host(struct ivcpu *v, uint64_t lin, enum access acc, uint64_t *pa)
 static void hot_enter(struct ivcpu *v, const struct uop *u, uint64_t lin, unsigned int size)
 {
 	v->uop = u;
-	if (v->mode == MODE_LONG && (!canonical(v, lin) || !canonical(v, lin + size - 1)))
-		raise_seg(v, u->seg);
+	if (v->mode == MODE_LONG)
+		check_canonical(v, u->seg, lin, size);
 }
 
 uint64_t hot_ld(struct ivcpu *v, const struct uop *u, uint64_t lin, unsigned int size)

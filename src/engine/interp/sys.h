@@ -44,7 +44,10 @@ enum desc_type {
 #define FLAT_CODE64(dpl) (SEG_G | SEG_L | SEG_P | SEG_S | 0xbu | (dpl) << SEG_DPL_SHIFT)
 #define FLAT_CODE32(dpl) (SEG_G | SEG_DB | SEG_P | SEG_S | 0xbu | (dpl) << SEG_DPL_SHIFT)
 #define FLAT_DATA(dpl)   (SEG_G | SEG_DB | SEG_P | SEG_S | 0x3u | (dpl) << SEG_DPL_SHIFT)
-#define NULL_SS(cpl)     (SEG_UNUSABLE | (uint32_t)(cpl) << SEG_DPL_SHIFT)
+/* What SYSRET takes from R11. */
+#define SYSRET_FLAGS                                                                               \
+	(FL_ARITH | FL_TF | FL_IF | FL_DF | FL_IOPL | FL_NT | FL_AC | FL_VIF | FL_VIP | FL_ID)
+#define NULL_SS(cpl) (SEG_UNUSABLE | (uint32_t)(cpl) << SEG_DPL_SHIFT)
 
 struct desc {
 	uint64_t raw;

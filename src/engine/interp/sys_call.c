@@ -40,9 +40,6 @@ void sys_syscall(struct ivcpu *v, const struct x86_insn *i)
 	interp_mode_changed(v);
 }
 
-#define SYSRET_FLAGS                                                                               \
-	(FL_ARITH | FL_TF | FL_IF | FL_DF | FL_IOPL | FL_NT | FL_AC | FL_VIF | FL_VIP | FL_ID)
-
 void sys_sysret(struct ivcpu *v, const struct x86_insn *i)
 {
 	struct cpu *c = &v->c;

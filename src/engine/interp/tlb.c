@@ -12,6 +12,7 @@
 #include "engine/interp/hot.h"
 
 #include "engine/jit/jit.h"
+#include "engine/jit/lockstep.h"
 
 #include <stdatomic.h>
 
@@ -468,6 +469,8 @@ void *tlb_fill_set(struct ivcpu *v, enum tlb_set set, uint64_t lin, enum access 
 		return NULL;
 	page = s->hva + ((r.pa & PAGE_MASK) - s->gpa);
 	tlb_enter(v, set, lin, acc, &r, s, page);
+	if (unlikely(v->lockstep))
+		page = lockstep_page(v, set, lin, acc, page, r.pa);
 	return page + (lin & 0xfff);
 }
 

@@ -103,7 +103,7 @@ static void mask_elements_probe(struct ivcpu *v, const struct x86_insn *i, const
 
 		if (!element_on(mask, k, size))
 			continue;
-		lin = seg_linear(v, i->seg, base + k * size, size, ACC_WRITE);
+		lin = seg_linear_any(v, i->seg, base + k * size, size, ACC_WRITE);
 		first = any ? first : lin;
 		last = lin + size - 1;
 		any = true;
@@ -131,7 +131,7 @@ void vec_vmaskmov(struct ivcpu *v, const struct x86_insn *i)
 		for (k = 0; k < n; k++)
 			if (element_on(mask, k, size)) {
 				uint64_t lin =
-				    seg_linear(v, i->seg, base + k * size, size, ACC_READ);
+				    seg_linear_any(v, i->seg, base + k * size, size, ACC_READ);
 
 				lin_read_any(v, lin, data + k * size, size);
 			}
@@ -142,7 +142,8 @@ void vec_vmaskmov(struct ivcpu *v, const struct x86_insn *i)
 	mask_elements_probe(v, i, mask, size, len);
 	for (k = 0; k < n; k++)
 		if (element_on(mask, k, size)) {
-			lin_write_any(v, seg_linear(v, i->seg, base + k * size, size, ACC_WRITE),
+			lin_write_any(v,
+				      seg_linear_any(v, i->seg, base + k * size, size, ACC_WRITE),
 				      data + k * size, size);
 		}
 }
@@ -161,7 +162,7 @@ static uint64_t gather_lin(struct ivcpu *v, const struct x86_insn *i, const stru
 	off += (uint64_t)index * i->scale;
 	if (i->addrsize == 4)
 		off &= 0xffffffff;
-	return seg_linear(v, i->seg, off, g->size, ACC_READ);
+	return seg_linear_any(v, i->seg, off, g->size, ACC_READ);
 }
 
 static void gather_loads(struct ivcpu *v, const struct x86_insn *i, struct gather *g)

@@ -36,8 +36,9 @@ void tr_page_address(struct tr *t, int64_t off)
 }
 
 /* RCX = 0 if the address in R11 is in the jump cache at @jumps. */
-static void look_up(struct emit *e, int32_t jumps)
+static void look_up(const struct ivcpu *v, struct emit *e, int32_t jumps)
 {
+	lockstep_spend(v, e);
 	emit_pext(e, HOST_T0, HOST_T1, rm_gs(GS(jumps_mask)));
 	emit_load(e, HOST_T0, rm_gs8(HOST_T0, jumps + (int32_t)offsetof(struct jumps, rip)));
 	emit_lea(e, HOST_T0, rm_index(HOST_T0, HOST_T1, 0));
@@ -61,7 +62,7 @@ uint32_t jit_detour(struct ivcpu *v, const struct jit_code *from, const struct j
 		return l->cold;
 	emit_load(&e, HOST_T1, rm_gs(GS(page_rip)));
 	emit_op(&e, (from->b->key & 3) == INSN_64, 0x8d, HOST_T1, rm_base(HOST_T1, l->to));
-	look_up(&e, jumps);
+	look_up(v, &e, jumps);
 	hit = emit_jrcxz(&e);
 	emit_jmp(&e, l->cold);
 	emit_here(&e, hit);
@@ -78,19 +79,20 @@ static void add_rsp(struct tr *t, int32_t n)
 		emit_op(&t->e, t->wide, 0x8d, RSP, rm_base(RSP, n));
 }
 
-void tr_jump_cached(struct tr *t, int32_t jumps, int32_t pop)
+void jit_jump_cached(const struct ivcpu *v, struct emit *e, int32_t jumps, bool wide, int32_t pop)
 {
 	uint8_t *hit, *miss;
 
-	look_up(&t->e, jumps);
-	hit = emit_jrcxz(&t->e);
-	emit8(&t->e, 0xeb);
-	emit8(&t->e, 0);
-	miss = t->e.p - 1;
-	emit_here(&t->e, hit);
-	add_rsp(t, pop);
-	jump_found(&t->e, jumps);
-	emit_here(&t->e, miss);
+	look_up(v, e, jumps);
+	hit = emit_jrcxz(e);
+	emit8(e, 0xeb);
+	emit8(e, 0);
+	miss = e->p - 1;
+	emit_here(e, hit);
+	if (pop)
+		emit_op(e, wide, 0x8d, RSP, rm_base(RSP, pop));
+	jump_found(e, jumps);
+	emit_here(e, miss);
 }
 
 /* To the address in R11, found in the jump cache; then RSP moves by @pop. */
@@ -98,7 +100,7 @@ static void jump_known(struct tr *t, const struct uop *u, int32_t pop)
 {
 	uint8_t *hit;
 
-	look_up(&t->e, t->jumps);
+	look_up(t->v, &t->e, t->jumps);
 	hit = emit_jrcxz(&t->e);
 	emit_jmp(&t->e, 0);
 	tr_cold_exit(t, u);
@@ -142,6 +144,7 @@ static void go_far(struct tr *t, int64_t to, const struct uop *u, int32_t pop)
 	uint8_t *hit;
 	int n;
 
+	lockstep_spend(t->v, &t->e);
 	page_address(t, HOST_T1, ALIGN_DOWN(to, (int64_t)GMEM_PAGE_SIZE));
 	emit_pext(&t->e, HOST_T0, HOST_T1, rm_gs(GS(pages_mask)));
 	emit_load(&t->e, HOST_T0,
@@ -169,6 +172,7 @@ static void go(struct tr *t, int64_t to, const struct uop *u, bool backward, int
 		uint8_t *leave = NULL;
 
 		if (backward) { /* the mask's low byte is 0 when someone wants us to leave */
+			lockstep_spend(t->v, &t->e);
 			emit_load8(&t->e, HOST_T0, rm_gs(GS(jumps_mask)));
 			leave = emit_jrcxz(&t->e);
 		}
@@ -334,7 +338,7 @@ static bool call_indirect(struct tr *t)
 	t->two_accesses = t->ops[0].type == ZYDIS_OPERAND_TYPE_MEMORY;
 	indirect_target(t);
 	emit_store(&t->e, HOST_T1, rm_gs(GS(jx.saved)));
-	look_up(&t->e, t->jumps);
+	look_up(t->v, &t->e, t->jumps);
 	hit = emit_jrcxz(&t->e);
 	emit_jmp(&t->e, 0);
 	tr_cold_exit(t, t->u);

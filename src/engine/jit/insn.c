@@ -112,7 +112,7 @@ static bool is_wanted(const struct tr *t)
 {
 	const struct uop *u = t->u;
 
-	if (u->fn == op_ud || u->fn == op_slow_end)
+	if (u->fn == op_ud || u->fn == op_slow_end || lockstep_is_chance(t))
 		return false;
 	if (u->fn == op_slow && u->slow == vec_exec)
 		return true;

@@ -8,6 +8,7 @@
 #include "engine/jit/jit_priv.h"
 
 #include "base/hugemem.h"
+#include "engine/jit/lockstep.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -69,34 +70,46 @@ static bool may_enter(struct ivcpu *v)
 	return !v->leave;
 }
 
+const struct uop *jit_left(struct ivcpu *v, uint32_t told)
+{
+	struct jit *j = jit_of(v);
+	const struct uop *u;
+	struct jit_code *c;
+	struct jit_link *l;
+
+	if (told == JIT_LEAVE)
+		return NULL;
+	u = uop_at(j, told);
+	if (!(told >> JIT_LINK_SHIFT))
+		return u;
+	c = jit_block_of(u)->code;
+	j->pending.from = c;
+	j->pending.link = (told >> JIT_LINK_SHIFT) - 1;
+	l = &c->link[j->pending.link];
+	if (l->kind == LINK_RETURN) { /* has returned already */
+		j->pending.rip = v->c.rip;
+		return NULL;
+	}
+	j->pending.rip = (v->page_rip + (uint64_t)l->to) & v->rip_mask;
+	return u;
+}
+
 static const struct uop *op_enter(struct ivcpu *v, const struct uop *u)
 {
 	struct jit *j = jit_of(v);
 	struct block *b = jit_block_of(u);
-	uint32_t code;
+	uint32_t told;
 
 	if (unlikely(!may_enter(v)))
 		return b->first(v, u);
 	jit_note_entry(v, b);
 	j->stats.entries++;
-	code = j->enter(j->rx + b->code->body, v->as_state[v->as].alias);
+	if (unlikely(v->lockstep))
+		return lockstep_enter(v, b);
+	told = j->enter(j->rx + b->code->body, v->as_state[v->as].alias);
 	jit_sync(v);
-	if (code == JIT_LEAVE)
-		return NULL;
-	u = uop_at(j, code);
-	if (code >> JIT_LINK_SHIFT) {
-		struct jit_code *c = jit_block_of(u)->code;
-
-		j->pending.from = c;
-		j->pending.link = (code >> JIT_LINK_SHIFT) - 1;
-		if (c->link[j->pending.link].kind == LINK_RETURN) { /* has returned already */
-			j->pending.rip = v->c.rip;
-			return NULL;
-		}
-		j->pending.rip =
-		    (v->page_rip + (uint64_t)c->link[j->pending.link].to) & v->rip_mask;
-	}
-	return run_uop(v, u);
+	u = jit_left(v, told);
+	return u ? run_uop(v, u) : NULL;
 }
 
 /* Called by code for an instruction with a slow handler. */
@@ -105,6 +118,10 @@ uint32_t jit_call(struct ivcpu *v, uint32_t code)
 	const struct uop *u = uop_at(jit_of(v), code);
 	struct block *b = jit_block_of(u);
 
+	if (unlikely(v->lockstep)) {
+		lockstep_called(v, u);
+		return code;
+	}
 	jit_sync(v);
 	call_slow(v, u);
 	/* A change of code shows behind the next branch, which might look nowhere. */
@@ -129,6 +146,9 @@ uint64_t jit_call_end(struct ivcpu *v, uint32_t code)
 	unsigned int as = v->as;
 	struct block *b;
 
+	v->jx.saved = code;
+	if (unlikely(v->lockstep))
+		return 0;
 	jit_sync(v);
 	call_slow(v, u);
 	v->jx.saved = JIT_LEAVE;
@@ -180,6 +200,8 @@ uint64_t jit_miss(struct ivcpu *v, uint32_t code)
 	/* Slow handlers may look at other things before paging: alignment, say. */
 	if (v->slow_data || (u->idx ? u->fn : b->first) == op_slow ||
 	    tlb_hit(v->tlb, lin, 1, acc) || (v->mode == MODE_LONG && !is_canonical(lin)))
+		return 0;
+	if (unlikely(v->lockstep) && !lockstep_may_access(v, lin, acc))
 		return 0;
 	v->uop = u;
 	if (!tlb_fill(v, lin, acc, &pa) || !tlb_hit(v->tlb, lin, 1, acc))
@@ -330,6 +352,8 @@ bool jit_host_fault(struct ivcpu *v, uintptr_t pc, uintptr_t *go_on, uint64_t *r
 
 	if (!u)
 		return false;
+	if (v->lockstep)
+		lockstep_host_fault(v);
 	*rcx = jit_uop_code(j, u);
 	*go_on = (uintptr_t)j->rx + j->exit;
 	return true;
@@ -390,6 +414,9 @@ static void constants(struct ivcpu *v)
 	v->pages_mask = PAGES_MASK;
 	x->rets_mask = RETS_MASK;
 	x->df_mask = FL_DF;
+	x->sce_mask = EFER_SCE;
+	x->ac_tf_mask = FL_AC | FL_TF;
+	x->upper_mask = ~(BIT(47) - 1); /* of addresses */
 }
 
 static void leave_places(struct ivcpu *v, const struct jit *j)

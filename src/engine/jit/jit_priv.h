@@ -88,8 +88,9 @@ struct jit {
 	unsigned int n_codes, max_codes;
 	uint8_t *base; /* of the block arena */
 	jit_enter_fn *enter;
-	uint32_t exit, call, call_end, miss, leave, returned, load_sse, load_avx,
-	    load_x87;           /* stubs */
+	/* Stubs. */
+	uint32_t exit, call, call_end, miss, leave, returned, load_sse, load_avx, load_x87;
+	uint32_t syscall, sysret;
 	struct jit_page *pages; /* by frame, JIT_PAGES */
 	uint32_t next_number;
 	struct tr_insn *insns; /* of the block that is being translated */
@@ -141,6 +142,9 @@ uint32_t jit_call(struct ivcpu *v, uint32_t code);
 uint64_t jit_call_end(struct ivcpu *v, uint32_t code);
 /* An access of this uop to jx.address missed: where to go on, or 0 and the same. */
 uint64_t jit_miss(struct ivcpu *v, uint32_t code);
+
+/* Code told where it left: the micro-op to go on with, NULL = c.rip is right. */
+const struct uop *jit_left(struct ivcpu *v, uint32_t told);
 
 /* --- link.c --- */
 
@@ -256,6 +260,13 @@ bool tr_decode(struct tr *t);
 /* Does its code call C, which may change the TLB? */
 bool tr_calls_c(const struct tr *t);
 
+/* --- lockstep.c: none of it matters without lock-step --- */
+
+/* Code that counts a jump, and lets it and all that follow leave when there were enough. */
+void lockstep_spend(const struct ivcpu *v, struct emit *e);
+/* An instruction that gives other results each time, so that code has to leave it: RDRAND. */
+bool lockstep_is_chance(const struct tr *t);
+
 /* --- group.c --- */
 
 /* Puts accesses into groups; false if no group has two. */
@@ -306,6 +317,13 @@ bool tr_is_system(const struct tr *t);
 /* REP MOVS and REP STOS. */
 bool tr_string(struct tr *t);
 
+/* --- syscall.c --- */
+
+/* The stubs for SYSCALL and SYSRET, for blocks with that key. */
+void jit_make_syscall(struct emit *e, struct ivcpu *v, const struct jit *j);
+void jit_make_sysret(struct emit *e, struct ivcpu *v, const struct jit *j);
+bool jit_has_long_key(const struct block *b);
+
 /* --- flow.c --- */
 
 /* A new stack element, checked for writing; uses R11 and RCX. */
@@ -313,9 +331,9 @@ struct rm tr_stack_room(struct tr *t);
 
 /* Branches, calls, returns, push, pop, leave.  @ends: nothing of the block follows. */
 bool tr_flow(struct tr *t, bool *ends);
-/* To the address in R11 if the jump cache at @jumps knows it, while RSP moves by @pop; else goes
- * on. */
-void tr_jump_cached(struct tr *t, int32_t jumps, int32_t pop);
+/* To the address in R11 if the jump cache at @jumps knows it, while RSP (@wide or ESP) moves by
+ * @pop; else goes on. */
+void jit_jump_cached(const struct ivcpu *v, struct emit *e, int32_t jumps, bool wide, int32_t pop);
 /* R11 = guest address @off bytes from the page's start. */
 void tr_page_address(struct tr *t, int64_t off);
 /* Code for a link that has to go by the jump cache; its offset. */

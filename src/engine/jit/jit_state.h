@@ -17,6 +17,7 @@ struct jit_state {
 	uint8_t smap_off; /* 1 = EFLAGS.AC does not choose the TLB set */
 	uint32_t host_mxcsr;
 	uint64_t host_rsp;
+	uint64_t budget;           /* jumps until code leaves: lock-step only */
 	uint64_t resume;           /* where code goes on after a call; where to enter it */
 	uint64_t address;          /* linear address that missed in the TLB */
 	uint64_t saved;            /* RCX of a stub */
@@ -24,7 +25,7 @@ struct jit_state {
 	uint64_t x87_page;         /* page_rip of the last block with x87 instructions */
 	uint64_t held[JIT_GROUPS]; /* addends of groups of accesses */
 	/* Constants, as memory operands of PEXT. */
-	uint64_t tlb_mask, page_mask, rets_mask, df_mask;
+	uint64_t tlb_mask, page_mask, rets_mask, df_mask, sce_mask, ac_tf_mask, upper_mask;
 	uint64_t align_mask[5]; /* by log2 of the size */
 	uint64_t home_mask[5];  /* likewise, with page_mask */
 	/* FXSAVE image: of the x87 state, and of what the host had */

@@ -9,6 +9,7 @@
  *	miss    the same, then calls C to fill the TLB and starts the instruction again
  *	leave   exit at the guest address in R11
  *	returned  likewise, with what to tell in ECX: a return to code that is not known yet
+ *	syscall, sysret  those instructions (syscall.c)
  *	load_*  vector or x87 state into the host's registers, or exit (ECX) if that is not allowed
  */
 #include "engine/jit/jit_priv.h"
@@ -347,6 +348,10 @@ void jit_make_stubs(struct ivcpu *v, struct jit *j)
 	j->returned = emit_at(&e);
 	emit_store(&e, R11, rm_gs(GS(c.rip)));
 	emit_jmp(&e, j->exit);
+	j->syscall = emit_at(&e);
+	jit_make_syscall(&e, v, j);
+	j->sysret = emit_at(&e);
+	jit_make_sysret(&e, v, j);
 	j->load_sse = emit_at(&e);
 	make_load_sse(&e, j, avx);
 	j->load_avx = emit_at(&e);

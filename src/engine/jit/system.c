@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * engine/jit/system.c - CLI, STI, STAC, CLAC, PUSHF and SWAPGS of a 64-bit kernel, and RDTSC,
- * without a call
+ * engine/jit/system.c - CLI, STI, STAC, CLAC, PUSHF and SWAPGS of a 64-bit kernel, RDTSC, and
+ * (by syscall.c) SYSCALL and SYSRET, without a call
  *
  * Blocks of the supervisor's TLB sets run at CPL 0 (KEY_CPL_1_2 keeps others away).  What changes
  * the host's flags puts the guest's away in v->af meanwhile, and RAX in jx.saved.
@@ -129,7 +129,7 @@ static void switch_set(struct tr *t, enum tlb_set set)
 	}
 	emit_store(&t->e, HOST_T0, rm_gs(GS(tlb)));
 	tr_page_address(t, t->u->off + t->u->len);
-	tr_jump_cached(t, ac ? GS(ac_jumps) : GS(kernel_jumps), 0);
+	jit_jump_cached(t->v, &t->e, ac ? GS(ac_jumps) : GS(kernel_jumps), true, 0);
 	emit_jmp(&t->e, t->j->leave);
 }
 
@@ -173,6 +173,9 @@ static bool is_kernels(const struct tr *t)
 		return set == TLB_SUPER && t->u->fn == op_slow_end;
 	case ZYDIS_MNEMONIC_CLAC:
 		return set == TLB_SUPER_AC && t->u->fn == op_slow_end;
+	case ZYDIS_MNEMONIC_SYSRET:
+		return set == TLB_SUPER && t->u->fn == op_slow_end && t->i->opsize == 8 &&
+		       jit_has_long_key(t->b);
 	default:
 		return false;
 	}
@@ -180,13 +183,19 @@ static bool is_kernels(const struct tr *t)
 
 static bool is_rdtsc(const struct tr *t)
 {
-	return t->u->fn == op_slow &&
+	return t->u->fn == op_slow && !lockstep_is_chance(t) &&
 	       (t->z->mnemonic == ZYDIS_MNEMONIC_RDTSC || t->z->mnemonic == ZYDIS_MNEMONIC_RDTSCP);
+}
+
+static bool is_syscall(const struct tr *t)
+{
+	return t->u->fn == op_slow_end && t->z->mnemonic == ZYDIS_MNEMONIC_SYSCALL &&
+	       t->v->tlb_set == TLB_USER && jit_has_long_key(t->b);
 }
 
 bool tr_is_system(const struct tr *t)
 {
-	return t->wide && (is_kernels(t) || is_rdtsc(t));
+	return t->wide && (is_kernels(t) || is_syscall(t) || is_rdtsc(t));
 }
 
 bool tr_system(struct tr *t, bool *ends)
@@ -204,6 +213,17 @@ bool tr_system(struct tr *t, bool *ends)
 		return true;
 	case ZYDIS_MNEMONIC_PUSHFQ:
 		pushfq(t);
+		return true;
+	case ZYDIS_MNEMONIC_SYSCALL:
+		tr_page_address(t, t->u->off + t->u->len);
+		emit_mov_imm32(&t->e, HOST_T0, jit_uop_code(t->j, t->u));
+		emit_jmp(&t->e, t->j->syscall);
+		*ends = true;
+		return true;
+	case ZYDIS_MNEMONIC_SYSRET:
+		emit_mov_imm32(&t->e, HOST_T0, jit_uop_code(t->j, t->u));
+		emit_jmp(&t->e, t->j->sysret);
+		*ends = true;
 		return true;
 	case ZYDIS_MNEMONIC_STAC:
 	case ZYDIS_MNEMONIC_CLAC:

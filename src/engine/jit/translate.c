@@ -55,7 +55,7 @@ static void write_cold(struct tr *t)
 			emit32(&t->e, c->back - (emit_at(&t->e) + 4));
 		}
 		if (c->look_up)
-			tr_jump_cached(t, t->jumps, c->pop);
+			jit_jump_cached(t->v, &t->e, t->jumps, t->wide, c->pop);
 		emit_mov_imm32(&t->e, HOST_T0, c->code);
 		emit_jmp(&t->e, c->to);
 	}

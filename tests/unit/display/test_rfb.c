@@ -106,6 +106,103 @@ static void test_update(void)
 	color = 0x102030;
 }
 
+/* The first encoding of the list that we have; tiles of one and of two colours. */
+static void test_hextile(void)
+{
+	struct rfb *r = connected();
+
+	color = 0xff8040;
+	send_ok(r, "\2\0\0\3\0\0\0\7\0\0\0\5\0\0\0\x10", 16);
+	send_ok(r, "\3\0\0\0\0\0\0\x20\0\x10", 10);
+	screen_refresh(screen);
+	CHECK(rfb_update(r));
+	said(r, "\0\0\0\1\0\0\0\0\0\x20\0\x10\0\0\0\5", 16);
+	said(r, "\2\x30\x20\x10\0\2\x40\x80\xff\0", 10);
+	CHECK_EQ(rfb_out(r)->len, 0);
+	width = 20; /* a tile of 4 pixels, of which one is another */
+	color = 0x102030;
+	screen_refresh(screen);
+	send_ok(r, "\2\0\0\2\0\0\0\5\xff\xff\xff\x21", 12);
+	send_ok(r, "\3\0\0\0\0\0\0\x20\0\x10", 10);
+	CHECK(rfb_update(r));
+	said(r, "\0\0\0\2\0\0\0\0\0\x14\0\x10\xff\xff\xff\x21", 16);
+	said(r, "\0\0\0\0\0\x14\0\x10\0\0\0\5\2\x30\x20\x10\0\2\x30\x20\x10\0", 22);
+	CHECK_EQ(rfb_out(r)->len, 0);
+	width = 32;
+	rfb_free(r);
+}
+
+static struct rfb *start_tls(const char *password)
+{
+	struct rfb_config cfg = {screen, input, password, "name", true};
+	struct rfb *r = rfb_new(&cfg);
+
+	said(r, "RFB 003.008\n", 12);
+	return r;
+}
+
+static void test_vencrypt(void)
+{
+	struct rfb *r = start_tls(NULL);
+
+	send_ok(r, "RFB 003.008\n", 12);
+	said(r, "\1\x13", 2);
+	send_ok(r, "\x13", 1);
+	said(r, "\0\2", 2);
+	send_ok(r, "\0\2", 2);
+	said(r, "\0\1\0\0\1\4", 6);
+	CHECK(!rfb_wants_tls(r));
+	send_ok(r, "\0\0\1\4", 4);
+	said(r, "\1", 1);
+	CHECK(rfb_wants_tls(r) && rfb_out(r)->len == 0);
+	rfb_secured(r);
+	said(r, "\0\0\0\0", 4);
+	send_ok(r, "\1", 1);
+	rfb_free(r);
+
+	/* Inside https nothing is offered but what there is without TLS. */
+	r = start_tls("secret");
+	rfb_secured(r);
+	send_ok(r, "RFB 003.008\n", 12);
+	said(r, "\1\2", 2);
+	rfb_free(r);
+
+	/* With a password the challenge comes inside. */
+	r = start_tls("secret");
+	send_ok(r, "RFB 003.007\n\x13\0\2\0\0\1\5", 19);
+	CHECK(rfb_wants_tls(r));
+	strbuf_consume(rfb_out(r), rfb_out(r)->len);
+	rfb_secured(r);
+	CHECK_EQ(rfb_out(r)->len, 16);
+	rfb_free(r);
+}
+
+static void test_vencrypt_refusals(void)
+{
+	static const struct {
+		const char *says;
+		size_t n;
+	} bad[] = {
+	    {"RFB 003.003\n", 12},
+	    {"RFB 003.008\n\1", 13},
+	    {"RFB 003.008\n\2", 13},
+	    {"RFB 003.008\n\x13\0\1", 15},
+	    {"RFB 003.008\n\x13\0\2\0\0\1\1", 19},
+	    {"RFB 003.008\n\x13\0\2\0\0\1\5", 19},
+	    /* words in the clear that would be taken for encrypted ones */
+	    {"RFB 003.008\n\x13\0\2\0\0\1\4\1", 20},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct rfb *r = start_tls(NULL);
+
+		CHECK_EQ(rfb_receive(r, bad[i].says, bad[i].n), -EPROTO);
+		CHECK_EQ(rfb_receive(r, "\1", 1), -EPROTO);
+		CHECK(!rfb_wants_tls(r));
+		rfb_free(r);
+	}
+}
+
 /* Viewers that know resizing are told, others see as much as they know of. */
 static void test_resize(void)
 {
@@ -202,6 +299,9 @@ int main(void)
 	screen = screen_new();
 	screen_attach(screen, &ops, NULL);
 	test_update();
+	test_hextile();
+	test_vencrypt();
+	test_vencrypt_refusals();
 	test_resize();
 	test_password();
 	test_refusals();

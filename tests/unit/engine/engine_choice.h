@@ -3,7 +3,8 @@
  * tests/unit/engine/engine_choice.h - which software engine a test is about
  *
  * Tests of guest programs run once for each: ENGINE=jit in the environment chooses the translator,
- * which then translates all code when it first runs.  Otherwise it is the interpreter.
+ * which then translates all code when it first runs, ENGINE=jit-lockstep likewise with each stay in
+ * code checked.  Otherwise it is the interpreter.
  */
 #pragma once
 
@@ -18,6 +19,8 @@ static inline enum engine_kind engine_chosen(void)
 
 	if (!name || strcmp(name, "interp") == 0)
 		return ENGINE_INTERP;
+	if (strcmp(name, "jit-lockstep") == 0)
+		return ENGINE_LOCKSTEP;
 	CHECK(strcmp(name, "jit") == 0);
 	return ENGINE_JIT;
 }
@@ -31,7 +34,7 @@ static inline struct engine *engine_for_test(enum engine_kind kind, struct gmem 
 	char why[256];
 	int r = engine_new(kind, mem, n_cpus, &en, why, &e);
 
-	if (r == -ENOSYS && kind == ENGINE_JIT) {
+	if (r == -ENOSYS && kind != ENGINE_INTERP) {
 		fprintf(stderr, "skipped: %s\n", e.msg);
 		exit(77);
 	}

@@ -193,6 +193,33 @@ GUEST64(adds, "add 0x26000, %edx\n"
 	      "ret\n");
 GUEST64(page_fault, "mov %edx, %eax\n"
 		    "out %eax, $0xf4\n");
+/* User code with flags of all kinds; the kernel adds up what it sees, and returns others. */
+GUEST64(calls_kernel, REPEAT("mov %ecx, %esi\n"
+			     "mov %ecx, %eax\n"
+			     "shl $30, %eax\n"
+			     "add %ecx, %eax\n"
+			     "syscall\n"
+			     "sbb %eax, %eax\n"
+			     "lea (%rbx, %rax), %rbx\n"
+			     "mov %esi, %ecx\n"
+			     "mov %cs, %eax\n"
+			     "add %rax, %rbx\n") "mov %rbx, %rax\n"
+						 "shr $32, %rax\n"
+						 "add %ebx, %eax\n"
+						 "out %eax, $0xf4\n");
+GUEST64(kernel_entry, "mov $0x80000, %esp\n"
+		      "pushfq\n"
+		      "pop %rax\n"
+		      "rol $3, %rbx\n"
+		      "add %rax, %rbx\n"
+		      "add %rcx, %rbx\n"
+		      "add %r11, %rbx\n"
+		      "mov %cs, %eax\n"
+		      "add %rax, %rbx\n"
+		      "mov %ss, %eax\n"
+		      "add %rax, %rbx\n"
+		      "xor $1, %r11d\n"
+		      "sysretq\n");
 /* Time goes on, from what was added to it. */
 GUEST64(tsc, "xor %esi, %esi\n" REPEAT("rdtsc\n"
 				       "shl $32, %rdx\n"
@@ -284,6 +311,25 @@ static void set_up_smap(struct vm *vm)
 	vm_set(vm, 0, &c);
 }
 
+static void set_up_syscall(struct vm *vm)
+{
+	struct cpu c;
+
+	load(vm, 0x25000, kernel_entry, kernel_entry_end);
+	vm_regs(vm, &c);
+	c.efer |= EFER_SCE;
+	c.star = UINT64_C(0x0013001000000000);
+	c.lstar = 0x25000;
+	c.sfmask = FL_IF | FL_ZF | FL_OF;
+	c.rflags |= 3u << 12; /* IOPL */
+	c.gpr[RBX] = 0;
+	c.seg[SEG_CS].sel = 0x23;
+	c.seg[SEG_CS].attr |= 3u << SEG_DPL_SHIFT;
+	c.seg[SEG_SS].sel = 0x1b;
+	c.seg[SEG_SS].attr |= 3u << SEG_DPL_SHIFT;
+	vm_set(vm, 0, &c);
+}
+
 static void set_up_tsc(struct vm *vm)
 {
 	struct cpu c;
@@ -350,6 +396,7 @@ static const struct {
     {"return_code", return_code, return_code_end, set_up_returns, 9},
     {"return_other", return_other, return_other_end, NULL, 7},
     {"smap", smap, smap_end, set_up_smap, 150},
+    {"calls_kernel", calls_kernel, calls_kernel_end, set_up_syscall, 0x3aa5ad0e},
     {"tsc", tsc, tsc_end, set_up_tsc, 5},
     {"home", home, home_end, NULL, 17},
 };
@@ -392,6 +439,8 @@ int main(void)
 		run(ENGINE_INTERP, n);
 		if (jit)
 			run(ENGINE_JIT, n);
+		if (jit)
+			run(ENGINE_LOCKSTEP, n);
 	}
 	return 0;
 }

@@ -53,8 +53,9 @@ static void test_virt_install(void)
 	CHECK_STR(c.boot, "cdrom,disk");
 	CHECK_STR(c.board, "q35");
 	CHECK_EQ(c.n_disks, 2);
-	CHECK(!c.disks[0].cdrom && !c.disks[0].ahci && strcmp(c.disks[0].format, "qcow2") == 0);
-	CHECK(c.disks[1].cdrom && c.disks[1].ahci && c.disks[1].read_only);
+	CHECK(!c.disks[0].cdrom && strcmp(c.disks[0].bus, "virtio") == 0 &&
+	      strcmp(c.disks[0].format, "qcow2") == 0);
+	CHECK(c.disks[1].cdrom && strcmp(c.disks[1].bus, "ahci") == 0 && c.disks[1].read_only);
 	CHECK_STR(c.disks[1].path, "/i.iso");
 	CHECK(c.net);
 	CHECK_STR(c.vnc, "0.0.0.0:5901");

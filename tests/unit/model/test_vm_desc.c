@@ -143,7 +143,7 @@ static void test_firmware(void)
 
 	parse_ok("{\"firmware\":\"uefi\",\"nvram\":\"/n\",\"boot\":[\"network\",\"disk\"],"
 		 "\"disks\":[{\"cdrom\":true},{\"path\":\"/d\",\"bus\":\"ahci\"}],"
-		 "\"display\":{\"vnc\":\"unix:/v\",\"password\":\"12345678\"}}",
+		 "\"display\":{\"vnc\":\"unix:/v\",\"password\":\"12345678\",\"tls\":\"/pem\"}}",
 		 &d);
 	CHECK_STR(d.firmware, "uefi");
 	CHECK(!d.kernel && !d.append && d.display.vga && !d.display.text);
