@@ -113,6 +113,7 @@ bench: all
 	@tools/deps run bench
 	@$(BUILD)/bench/bench_interp
 	@bench/firmware.py $(BUILD)
+	@bench/daemon_list.py $(BUILD)/bin/insula
 	@tests/kernels/run $(BUILD)/bin/insula-vmm $(BUILD)/kernels --compare
 	@bench/engine/run.py --build $(BUILD) $(BENCH_OPTIONS)
 
