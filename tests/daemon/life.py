@@ -202,11 +202,11 @@ def test_words(box):
     check(json.loads(box.cli("stats", "--json", "w"))[0]["name"] == "web", "JSON")
     wait_for(lambda: box.cli("logs", "web") == "up\n", "its log")
     box.cli("edit", "web", "--label", "a-", "--label", "c=d", "--set", "append=x y", "--watchdog",
-            "9", "--set", "limits={\"cpu_percent\":50}")
+            "9", "--set", "memory=67108864")
     check("next start" in box.stderr, box.stderr)
     web = state(box, "web")
     check(web["labels"] == {"c": "d"} and web["config"]["append"] == "x y" and
-          web["config"]["limits"] == {"cpu_percent": 50} and web["watchdog"] == 9, web)
+          web["config"]["memory"] == 64 << 20 and web["watchdog"] == 9, web)
     box.cli("edit", "web", "--set", "append=")
     check("append" not in state(box, "web")["config"], "taken out")
     box.env["EDITOR"] = "sed -i 's/\"cpus\": 2/\"cpus\": 4/; s/\"c\": \"d\"/\"e\": \"f\"/'"
