@@ -85,6 +85,11 @@ check-containers: all
 	@test -z "$(VALIDATION)" || tests/container/validation.py $(VALIDATION) \
 		$(abspath $(BUILD))/bin/insula-oci
 
+# kill -9 of insulad, of a VMM, of the command, at random points of CRASHES operations: minutes.
+CRASHES ?= 1000
+check-crash: all
+	@tests/daemon/crash.py $(BUILD)/bin/insula $(CRASHES)
+
 # The KVM engine with a real Linux, under an emulated SVM: needs QEMU, takes a minute or two.
 check-kvm-nested: all
 	@tools/deps nested
@@ -114,6 +119,7 @@ bench: all
 	@tools/deps run bench
 	@$(BUILD)/bench/bench_interp
 	@bench/firmware.py $(BUILD)
+	@bench/daemon_list.py $(BUILD)/bin/insula
 	@tests/kernels/run $(BUILD)/bin/insula-vmm $(BUILD)/kernels --compare
 	@bench/state.py $(BUILD)/bin
 	@bench/engine/run.py --build $(BUILD) $(BENCH_OPTIONS)
@@ -124,5 +130,5 @@ deps:
 clean:
 	@rm -rf $(BUILD) build-asan build-ubsan build-fuzz
 
-.PHONY: all run check check-unit check-e2e check-pc check-sanitize check-containers check-kvm-nested \
-	check-suites fuzz soak bench install deps clean
+.PHONY: all run check check-unit check-e2e check-pc check-sanitize check-containers check-crash \
+	check-kvm-nested check-suites fuzz soak bench install deps clean

@@ -20,6 +20,8 @@ enum exit_status {
 	EXIT_NO_ENGINE = 117,   /* the engine asked for does not work here */
 	EXIT_CRASHED = 118, /* guest panicked, triple-faulted or reset before the command ended */
 	EXIT_NAME_IN_USE = 119, /* a machine of this name is running */
+	EXIT_NO_MACHINE = 120,  /* no machine, or job, of this name */
+	EXIT_WRONG_STATE = 121, /* the machine runs, or does not, or is busy */
 	EXIT_FAIL = 125,        /* anything else on the host's side */
 	EXIT_NOT_EXECUTABLE = 126,
 	EXIT_NOT_FOUND = 127,

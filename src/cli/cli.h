@@ -24,7 +24,8 @@ struct cli_command {
 	const char *name;  /* "run", "image build" */
 	const char *usage; /* what follows the name and [OPTIONS] */
 	const char *summary;
-	const char *more; /* further paragraphs for --help; may be NULL */
+	const char *more;  /* further paragraphs for --help; may be NULL */
+	const char *words; /* shell command that lists what completion offers; NULL: images */
 	const struct cli_option *options;
 	size_t n_options;
 	size_t config_size;
@@ -35,12 +36,15 @@ struct cli_command {
 	int (*run)(void *config, int argc, char **argv, char **command);
 };
 
-extern const struct cli_command cmd_run, cmd_advise, cmd_image_build, cmd_image_list,
-    cmd_image_inspect, cmd_image_remove, cmd_image_pull, cmd_image_push, cmd_image_save,
-    cmd_image_load, cmd_image_prune, cmd_disk_create, cmd_disk_info, cmd_disk_check,
-    cmd_disk_convert, cmd_disk_resize, cmd_disk_snapshot, cmd_snapshot_create, cmd_snapshot_list,
-    cmd_snapshot_restore, cmd_snapshot_delete, cmd_fork, cmd_clone, cmd_screenshot, cmd_type,
-    cmd_keys, cmd_eject, cmd_insert, cmd_doctor, cmd_version, cmd_completion, cmd_help;
+extern const struct cli_command cmd_run, cmd_advise, cmd_create, cmd_start, cmd_stop, cmd_shutdown,
+    cmd_reboot, cmd_reset, cmd_pause, cmd_resume, cmd_delete, cmd_define, cmd_rename, cmd_edit,
+    cmd_show, cmd_list, cmd_console, cmd_exec, cmd_cp, cmd_logs, cmd_stats, cmd_top, cmd_events,
+    cmd_wait, cmd_autostart, cmd_image_build, cmd_image_list, cmd_image_inspect, cmd_image_remove,
+    cmd_image_pull, cmd_image_push, cmd_image_save, cmd_image_load, cmd_image_prune,
+    cmd_disk_create, cmd_disk_info, cmd_disk_check, cmd_disk_convert, cmd_disk_resize,
+    cmd_disk_snapshot, cmd_snapshot_create, cmd_snapshot_list, cmd_snapshot_restore,
+    cmd_snapshot_delete, cmd_fork, cmd_clone, cmd_screenshot, cmd_type, cmd_keys, cmd_eject,
+    cmd_insert, cmd_doctor, cmd_version, cmd_completion, cmd_help;
 /* Ends with NULL. */
 extern const struct cli_command *const cli_commands[];
 

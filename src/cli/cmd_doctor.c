@@ -2,6 +2,7 @@
 /*
  * cli/cmd_doctor.c - what this host offers, what Insula will use, how to enable the rest
  */
+#include "base/dirs.h"
 #include "base/fd.h"
 #include "cli/cli.h"
 #include "cli/run.h"
@@ -79,7 +80,7 @@ static void check_engine(struct doctor *d)
 	json_t *o = NULL;
 	const char *engine, *why;
 
-	if (run_find_program("insula-vmm", &program, &e) < 0) {
+	if (dirs_program("insula-vmm", &program, &e) < 0) {
 		report(d, FINDING_BAD, "engine", NULL, "%s", e.msg);
 		return;
 	}

@@ -3,6 +3,7 @@
  * cli/cmd_run.c - insula run: boot a machine from an image or a kernel, run a command in it
  */
 #include "cli/cli.h"
+#include "cli/machine_options.h"
 #include "cli/oci.h"
 #include "cli/run.h"
 #include "cli/ui.h"
@@ -13,9 +14,8 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#define DEFAULT_MEMORY (UINT64_C(1) << 30)
-#define SET_TEXT(member)                                                                           \
-	static int set_##member(void *config, const char *value, struct err *e)                    \
+#define SET_TEXT(name_, member)                                                                    \
+	static int set_##name_(void *config, const char *value, struct err *e)                     \
 	{                                                                                          \
 		struct run_config *cfg = config;                                                   \
 		free(cfg->member);                                                                 \
@@ -29,66 +29,23 @@
 		return 0;                                                                          \
 	}
 
-SET_TEXT(kernel)
-SET_TEXT(initrd)
-SET_TEXT(append)
-SET_TEXT(workdir)
-SET_TEXT(vnc_tls)
-SET_TEXT(user)
+SET_TEXT(workdir, workdir)
+SET_TEXT(user, user)
 SET_FLAG(rm)
 SET_FLAG(json)
 SET_FLAG(verbose)
 SET_FLAG(tty)
 SET_FLAG(no_tty)
-
-static int set_choice(char **member, const char *value, const char *const *choices, struct err *e)
-{
-	autostrbuf struct strbuf list = {0};
-
-	for (size_t i = 0; choices[i]; i++) {
-		if (strcmp(value, choices[i]) == 0) {
-			free(*member);
-			*member = xstrdup(value);
-			return 0;
-		}
-		strbuf_printf(&list, "%s%s", i ? ", " : "", choices[i]);
-	}
-	return err_msg(e, -EINVAL, "'%s' is not one of %s", value, list.data);
-}
-
-static int set_engine(void *config, const char *value, struct err *e)
-{
-	static const char *const choices[] = {"auto", "kvm", "soft", "jit", "interp", NULL};
-
-	return set_choice(&((struct run_config *)config)->engine, value, choices, e);
-}
-
-static int set_machine(void *config, const char *value, struct err *e)
-{
-	static const char *const choices[] = {"q35", "micro", NULL};
-
-	return set_choice(&((struct run_config *)config)->machine, value, choices, e);
-}
+SET_FLAG(detach)
 
 static int set_isolation(void *config, const char *value, struct err *e)
 {
-	static const char *const choices[] = {"vm", "container", NULL};
-
-	return set_choice(&((struct run_config *)config)->isolation, value, choices, e);
-}
-
-static int set_net(void *config, const char *value, struct err *e)
-{
-	static const char *const choices[] = {"user", "none", "user,model=virtio",
-					      "user,model=e1000", NULL};
 	struct run_config *cfg = config;
-	autofree char *net = NULL;
-	int r = set_choice(&net, value, choices, e);
 
-	if (r < 0)
-		return r;
-	cfg->net = strcmp(net, "none") != 0;
-	cfg->net_model = strcmp(net, "user,model=e1000") == 0 ? "e1000" : "virtio";
+	if (strcmp(value, "vm") != 0 && strcmp(value, "container") != 0)
+		return err_msg(e, -EINVAL, "'%s' is not one of vm, container", value);
+	free(cfg->isolation);
+	cfg->isolation = xstrdup(value);
 	return 0;
 }
 
@@ -97,55 +54,7 @@ static const struct cli_option run_options[] = {
      "run in a virtual machine, or in a container on this host's kernel; the default is container "
      "for images of registries, else vm",
      set_isolation},
-    {"engine", "ENGINE", "auto kvm soft jit interp",
-     "what executes the guest: auto (default; KVM where it is fast, else the software CPU), kvm, "
-     "or soft",
-     set_engine},
-    {"machine", "BOARD", "q35 micro", "the board: q35 (default) or micro", set_machine},
-    {"cpus", "N", NULL, "virtual CPUs, 1 to 64 (default 1)", run_set_cpus},
-    {"memory", "SIZE", NULL,
-     "guest memory, such as 512M or 2G (default 1G; the host gives only what the guest uses)",
-     run_set_memory},
-    {"disk", "FILE[,size=SIZE][,format=FORMAT][,bus=ahci|nvme][,readonly]", NULL,
-     "one more disk for the guest (/dev/vdb, /dev/vdc...), written to in place; raw, or qcow2 if "
-     "its name ends so; with size= a file that is not there is made; on virtio unless bus= says "
-     "else; "
-     "repeatable",
-     run_set_disk},
-    {"cdrom", "FILE|none", NULL, "a CD-ROM drive with this disc, or without one; repeatable",
-     run_set_cdrom},
-    {"firmware", "bios|uefi|FILE", "bios uefi",
-     "start with firmware instead of a kernel: what a PC does; the default when there are disks "
-     "but neither IMAGE nor --kernel",
-     run_set_firmware},
-    {"boot", "ORDER", "cdrom disk network menu",
-     "what firmware tries, such as cdrom,disk,network (the default); menu lets you choose",
-     run_set_boot},
-    {"display", "none|text|vnc[=ADDR]", "none text vnc",
-     "the screen: none; its text on this terminal; or VNC at ADDRESS:PORT (127.0.0.1:5900) or "
-     "unix:PATH",
-     run_set_display},
-    {"vnc-password", "FILE", NULL, "ask viewers for the password in the first line of FILE",
-     run_set_vnc_password},
-    {"vnc-tls", "FILE", NULL,
-     "speak TLS with viewers and browsers; FILE has the certificate and its key (PEM)",
-     set_vnc_tls},
-    {"kernel", "FILE", NULL,
-     "boot this Linux bzImage or PVH vmlinux; without IMAGE, the terminal is its serial console",
-     set_kernel},
-    {"initrd", "FILE", NULL, "initial RAM disk for --kernel without IMAGE", set_initrd},
-    {"append", "TEXT", NULL, "kernel command line, added to ours if there is an IMAGE", set_append},
-    {"net", "user[,model=e1000]|none", "user user,model=e1000 none",
-     "network: user (default; outgoing connections, nothing to set up) or none; the card is "
-     "virtio's, or an Intel 82540EM that every system knows",
-     set_net},
-    {"publish", "[ADDR:]HOST:GUEST[/udp]", NULL,
-     "pass a port of the host to the guest; ADDR is 127.0.0.1 if not given; repeatable",
-     run_set_publish},
-    {"share", "HOSTDIR:GUESTDIR[:ro]", NULL,
-     "show a directory of the host in the guest; "
-     "repeatable",
-     run_set_share},
+    RUN_MACHINE_OPTIONS,
     {"env", "NAME[=VALUE]", NULL,
      "set a variable for the command; without VALUE pass ours on; "
      "repeatable",
@@ -156,6 +65,10 @@ static const struct cli_option run_options[] = {
      "who runs the command, by name or number (default: the image's user, or root)", set_user},
     {"name", "NAME", NULL,
      "name the machine: its disk is kept and used again by later runs of that name", run_set_name},
+    {"detach", NULL, NULL,
+     "leave the machine running under insulad, and print its name: `insula exec`, `console`, "
+     "`stop` and the like go on with it",
+     set_detach},
     {"rm", NULL, NULL, "keep no disk, even with --name", set_rm},
     {"tty", NULL, NULL, "give the command a terminal even if ours is not one", set_tty},
     {"no-tty", NULL, NULL, "give the command pipes even on a terminal", set_no_tty},
@@ -166,40 +79,18 @@ static const struct cli_option run_options[] = {
 
 static void run_init(void *config)
 {
-	struct run_config *cfg = config;
-
-	cfg->engine = xstrdup("auto");
-	cfg->machine = xstrdup("q35");
-	cfg->cpus = 1;
-	cfg->memory = DEFAULT_MEMORY;
-	cfg->net = true;
+	machine_config_init(&((struct run_config *)config)->m);
 }
 
 static void run_fini(void *config)
 {
 	struct run_config *cfg = config;
 
-	free(cfg->engine);
-	free(cfg->machine);
-	free(cfg->kernel);
-	free(cfg->initrd);
-	free(cfg->append);
+	machine_config_fini(&cfg->m);
 	free(cfg->name);
 	free(cfg->workdir);
 	free(cfg->user);
 	free(cfg->isolation);
-	free(cfg->firmware);
-	free(cfg->boot);
-	free(cfg->vnc);
-	free(cfg->vnc_password);
-	free(cfg->vnc_tls);
-	for (size_t i = 0; i < RUN_MAX_DEVS; i++) {
-		free(cfg->disks[i].path);
-		free(cfg->shares[i].host);
-		free(cfg->shares[i].guest);
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(cfg->publish); i++)
-		free(cfg->publish[i].address);
 	for (size_t i = 0; i < cfg->n_env; i++)
 		free(cfg->env[i]);
 }
@@ -211,7 +102,7 @@ struct run {
 	struct kernel generic; /* for shares, where the image's kernel cannot */
 	struct run_dir dir;
 	struct vm vm;
-	struct vm_boot boot;
+	struct run_boot boot;
 	struct cli_store store; /* of registries' images */
 	struct oci_image oci;
 	char **words;       /* of the image, with the command */
@@ -265,14 +156,14 @@ static int prepare_image(struct run_config *cfg, const char *name, bool registry
 	ret = registry ? prepare_layers(cfg, name, command, p, r, e)
 		       : image_get(&r->cache, name, false, p, &r->image, e);
 	/* Debian's cloud kernel has virtio-fs since version 5.10. */
-	if (ret == 0 && cfg->n_shares && !cfg->kernel &&
+	if (ret == 0 && cfg->m.n_shares && !cfg->m.kernel &&
 	    !initrd_has_module(r->image.initrd, "virtiofs"))
 		ret = kernel_get(&r->cache, NULL, KERNEL_GENERIC, false, p, &r->generic, e);
 	ui_clear_bar();
 	if (ret < 0)
 		return err_exit(e, ret, e->exit_code ? e->exit_code : EXIT_NO_IMAGE);
 	r->boot.root = r->image.root;
-	r->boot.kernel = cfg->kernel ? cfg->kernel : r->image.kernel;
+	r->boot.kernel = cfg->m.kernel ? cfg->m.kernel : r->image.kernel;
 	r->boot.kernel_initrd = r->image.initrd;
 	if (r->generic.kernel) {
 		r->boot.kernel = r->generic.kernel;
@@ -294,7 +185,7 @@ static int prepare_name(const struct run_config *cfg, struct run *r, struct err 
 	if (!cfg->name)
 		return 0;
 	ret = machine_claim(cfg->name, &r->name_lock, e);
-	if (ret < 0 || !cfg->firmware || cfg->rm || strcmp(cfg->firmware, "uefi") != 0)
+	if (ret < 0 || !cfg->m.firmware || cfg->rm || strcmp(cfg->m.firmware, "uefi") != 0)
 		return ret;
 	r->boot.nvram = r->nvram = machine_nvram(cfg->name);
 	return 0;
@@ -303,23 +194,23 @@ static int prepare_name(const struct run_config *cfg, struct run *r, struct err 
 /* Disks alone are started by firmware, as in a PC. */
 static void choose_firmware(struct run_config *cfg, int argc)
 {
-	if (argc == 0 && !cfg->kernel && !cfg->firmware && cfg->n_disks)
-		cfg->firmware = xstrdup("bios");
+	if (argc == 0 && !cfg->m.kernel && !cfg->m.firmware && cfg->m.n_disks)
+		cfg->m.firmware = xstrdup("bios");
 }
 
 static int check_firmware(const struct run_config *cfg, int argc)
 {
-	if (cfg->firmware && (argc || cfg->kernel || cfg->initrd || cfg->append))
+	if (cfg->m.firmware && (argc || cfg->m.kernel || cfg->m.initrd || cfg->m.append))
 		return ui_error(EXIT_USAGE,
 				"--firmware starts what is on the disks: no IMAGE, --kernel, "
 				"--initrd or --append");
-	if (cfg->boot && !cfg->firmware)
+	if (cfg->m.boot && !cfg->m.firmware)
 		return ui_error(EXIT_USAGE, "--boot is for firmware: give --firmware");
-	if (cfg->machine[0] == 'm' && (cfg->firmware || cfg->vnc || cfg->text_screen))
+	if (cfg->m.board[0] == 'm' && (cfg->m.firmware || cfg->m.vnc || cfg->m.text_screen))
 		return ui_error(EXIT_USAGE, "--firmware and --display need --machine q35");
-	if (cfg->vnc_password && !cfg->vnc)
+	if (cfg->m.vnc_password && !cfg->m.vnc)
 		return ui_error(EXIT_USAGE, "--vnc-password needs --display vnc");
-	if (cfg->vnc_tls && !cfg->vnc)
+	if (cfg->m.vnc_tls && !cfg->m.vnc)
 		return ui_error(EXIT_USAGE, "--vnc-tls needs --display vnc");
 	return EXIT_OK;
 }
@@ -331,19 +222,20 @@ static int check_words(const struct run_config *cfg, int argc, char **argv, char
 				"what is '%s'? A command follows '--': insula run %s "
 				"-- %s...",
 				argv[1], argv[0], argv[1]);
-	if (argc == 0 && !cfg->kernel && !cfg->firmware)
+	if (argc == 0 && !cfg->m.kernel && !cfg->m.firmware)
 		return ui_error(EXIT_USAGE, "which image? Try: insula run deb:bookworm");
 	if (argc == 0 && command)
 		return ui_error(EXIT_USAGE, "a command needs an image to run in");
-	if (argc == 0 && cfg->n_shares)
+	if (argc == 0 && cfg->m.n_shares)
 		return ui_error(EXIT_USAGE, "--share needs an image, whose agent mounts it");
-	if (argc == 1 && cfg->initrd)
+	if (argc == 1 && cfg->m.initrd)
 		return ui_error(EXIT_USAGE,
 				"--initrd goes with --kernel alone: an image has its own");
-	if (cfg->n_publish && !cfg->net)
+	if (cfg->m.n_publish && !cfg->m.net)
 		return ui_error(EXIT_USAGE, "--publish needs a network, and --net is none");
 	for (int i = 0; i < 2; i++) {
-		const char *file = i ? cfg->initrd : cfg->kernel, *what = i ? "initrd" : "kernel";
+		const char *file = i ? cfg->m.initrd : cfg->m.kernel,
+			   *what = i ? "initrd" : "kernel";
 		struct stat st;
 
 		if (file && (stat(file, &st) < 0 || access(file, R_OK) < 0))
@@ -376,6 +268,20 @@ static int check_isolation(const struct run_config *cfg, int argc, char **argv, 
 	return EXIT_OK;
 }
 
+/* What belongs to a command that waits. */
+static int check_detached(const struct run_config *cfg, char **command)
+{
+	if (command && command[0])
+		return ui_error(EXIT_USAGE,
+				"--detach starts no command: `insula exec` runs one afterwards");
+	if (cfg->m.text_screen)
+		return ui_error(EXIT_USAGE, "--display text needs this terminal: no --detach");
+	if (cfg->rm)
+		return ui_error(EXIT_USAGE,
+				"--rm ends with a command: `insula delete` deletes a machine");
+	return EXIT_OK;
+}
+
 static int run_run(void *config, int argc, char **argv, char **command)
 {
 	struct run_config *cfg = config;
@@ -395,13 +301,18 @@ static int run_run(void *config, int argc, char **argv, char **command)
 		status = check_firmware(cfg, argc);
 	if (status == EXIT_OK)
 		status = check_isolation(cfg, argc, argv, &registry);
+	if (status == EXIT_OK && cfg->detach)
+		status = check_detached(cfg, command);
 	if (status != EXIT_OK)
 		return status;
+	if (registry && cfg->detach)
+		return ui_error(EXIT_USAGE, "images of registries do not run with --detach yet");
 	if (registry && (!cfg->isolation || cfg->isolation[0] == 'c'))
 		return run_container(cfg, argv[0], command);
+	if (cfg->detach)
+		return run_detached(cfg, argv[0]);
 	r.vm = (struct vm){.ready = -1, .parent = -1, .errors = -1, .console = -1, .control = -1};
-	r.boot.kernel = cfg->kernel;
-	r.boot.initrd = cfg->initrd;
+	r.boot.kernel = cfg->m.kernel;
 	if (isatty(STDIN_FILENO) && isatty(STDOUT_FILENO))
 		session.tty = true;
 	session.tty = (session.tty || cfg->tty) && !cfg->no_tty;
@@ -417,9 +328,9 @@ static int run_run(void *config, int argc, char **argv, char **command)
 	session.clean_end = r.boot.root_private;
 	/* A kernel alone that panics at once would do so for ever. */
 	session.restart = r.boot.restart =
-	    cfg->firmware || (argc == 1 && !r.words && (!command || !command[0]));
-	for (size_t i = 0; i < cfg->n_disks; i++)
-		session.clean_end = session.clean_end || !cfg->disks[i].read_only;
+	    cfg->m.firmware || (argc == 1 && !r.words && (!command || !command[0]));
+	for (size_t i = 0; i < cfg->m.n_disks; i++)
+		session.clean_end = session.clean_end || !cfg->m.disks[i].read_only;
 	if (ret == 0)
 		ret = run_dir_make(&r.dir, &e);
 	if (ret == 0)

@@ -19,15 +19,15 @@ static int ask(const char *name, const char *command, json_t *args, int pass, js
 	       struct err *e)
 {
 	int fd = machine_connect(name, e), r;
-	struct client c;
+	struct vmm_client c;
 
 	if (fd < 0) {
 		json_decref(args);
 		return fd;
 	}
-	client_init(&c, fd);
-	r = client_call(&c, command, args, &pass, pass >= 0, ret, e);
-	client_fini(&c);
+	vmm_client_init(&c, fd);
+	r = vmm_client_call(&c, command, args, &pass, pass >= 0, ret, e);
+	vmm_client_fini(&c);
 	return r;
 }
 

@@ -3,6 +3,7 @@
  * cli/machines.c - named machines: $XDG_DATA_HOME/insula/machines/NAME/{lock,disk.raw,nvram.fd}
  * and, while one runs, a link to its control socket
  */
+#include "base/dirs.h"
 #include "base/exit.h"
 #include "base/fd.h"
 #include "cli/run.h"
@@ -11,23 +12,16 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <stdio.h>
 #include <sys/file.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 
 char *machine_dir(const char *name)
 {
-	const char *xdg = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
+	autofree char *data = dirs_data();
 
-	if (xdg && xdg[0] == '/')
-		return xasprintf("%s/insula/machines/%s", xdg, name);
-	if (geteuid() == 0 || !home || home[0] != '/')
-		return xasprintf("/var/lib/insula/machines/%s", name);
-	return xasprintf("%s/.local/share/insula/machines/%s", home, name);
+	return xasprintf("%s/machines/%s", data, name);
 }
 
 int machine_claim(const char *name, int *lock, struct err *e)
@@ -49,48 +43,11 @@ int machine_claim(const char *name, int *lock, struct err *e)
 	return 0;
 }
 
-/* Only what is allocated: images are mostly holes. */
-static int copy_sparse(int from, int to)
-{
-	struct stat st;
-	off_t at = 0;
-
-	if (ioctl(to, FICLONE, from) == 0)
-		return 0;
-	if (fstat(from, &st) < 0 || ftruncate(to, st.st_size) < 0)
-		return -errno;
-	while (at < st.st_size) {
-		off_t data = lseek(from, at, SEEK_DATA), hole;
-
-		if (data < 0)
-			return errno == ENXIO ? 0 : -errno;
-		hole = lseek(from, data, SEEK_HOLE);
-		if (hole < 0)
-			return -errno;
-		for (loff_t in = data, out = data; in < hole;) {
-			ssize_t n = copy_file_range(from, &in, to, &out, (size_t)(hole - in), 0);
-
-			if (n < 0)
-				return -errno;
-			if (n == 0)
-				return -EIO;
-		}
-		at = hole;
-	}
-	return 0;
-}
-
-/* The link "disk" says which file it is, once it is not the first one any more. */
 char *machine_current_disk(const char *name)
 {
-	autofree char *dir = machine_dir(name), *link = xasprintf("%s/disk", dir);
-	char file[256];
-	ssize_t n = readlink(link, file, sizeof(file) - 1);
+	autofree char *dir = machine_dir(name);
 
-	if (n <= 0)
-		return xasprintf("%s/disk.raw", dir);
-	file[n] = '\0';
-	return xasprintf("%s/%s", dir, file);
+	return dirs_machine_disk(dir);
 }
 
 int machine_set_disk(const char *name, const char *file, struct err *e)
@@ -110,24 +67,12 @@ int machine_set_disk(const char *name, const char *file, struct err *e)
 
 int machine_disk(const char *name, const char *base, char **ret, struct err *e)
 {
-	autofree char *dir = machine_dir(name), *path = machine_current_disk(name);
-	autofree char *part = xasprintf("%s/disk.part", dir);
-	autoclose int from = -1, to = -1;
-	int r;
+	autofree char *path = machine_current_disk(name);
+	int r = access(path, F_OK) < 0 ? image_copy(base, path, e) : 0;
 
-	if (access(path, F_OK) < 0) {
-		from = open(base, O_RDONLY | O_CLOEXEC);
-		to = open(part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-		r = from < 0 || to < 0 ? -errno : copy_sparse(from, to);
-		if (r == 0 && (fsync(to) < 0 || rename(part, path) < 0))
-			r = -errno;
-		if (r < 0) {
-			unlink(part);
-			return err_set(e, r, "make a private copy of %s", base);
-		}
-	}
-	*ret = steal_ptr(&path);
-	return 0;
+	if (r == 0)
+		*ret = steal_ptr(&path);
+	return r;
 }
 
 /* machines/NAME/clones/CLONE, a link to the clone's directory: gone with that, it dangles. */

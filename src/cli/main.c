@@ -13,6 +13,29 @@
 const struct cli_command *const cli_commands[] = {
     &cmd_run,
     &cmd_advise,
+    &cmd_create,
+    &cmd_start,
+    &cmd_stop,
+    &cmd_shutdown,
+    &cmd_reboot,
+    &cmd_reset,
+    &cmd_pause,
+    &cmd_resume,
+    &cmd_define,
+    &cmd_delete,
+    &cmd_rename,
+    &cmd_edit,
+    &cmd_show,
+    &cmd_list,
+    &cmd_console,
+    &cmd_exec,
+    &cmd_cp,
+    &cmd_logs,
+    &cmd_stats,
+    &cmd_top,
+    &cmd_events,
+    &cmd_wait,
+    &cmd_autostart,
     &cmd_image_build,
     &cmd_image_list,
     &cmd_image_inspect,
@@ -87,7 +110,7 @@ static const struct cli_command *find_command(int argc, char **argv, int *used)
 
 static int unknown_command(int argc, char **argv)
 {
-	const char *names[32] = {NULL};
+	const char *names[96] = {NULL};
 	autostrbuf struct strbuf words = {0};
 	const char *near;
 	size_t n = 0;
@@ -96,7 +119,7 @@ static int unknown_command(int argc, char **argv)
 		return ui_error(EXIT_USAGE, "insula %s: %s%s%s; there are %s", argv[0],
 				argc > 1 ? "'" : "a command is missing", argc > 1 ? argv[1] : "",
 				argc > 1 ? "' is no command" : "", words.data);
-	for (const struct cli_command *const *c = cli_commands; *c && n < 31; c++)
+	for (const struct cli_command *const *c = cli_commands; *c && n < 95; c++)
 		names[n++] = (*c)->name;
 	near = cli_nearest(argv[0], names);
 	if (near)

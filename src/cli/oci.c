@@ -3,6 +3,7 @@
  * cli/oci.c - images of registries, as the commands use them
  */
 #include "cli/oci.h"
+#include "base/dirs.h"
 
 #include "cli/run.h"
 #include "oci/digest.h"
@@ -15,7 +16,7 @@
 
 int cli_store_open(struct cli_store *ret, struct err *e)
 {
-	int r = run_find_program("insula-unpack", &ret->unpacker, e);
+	int r = dirs_program("insula-unpack", &ret->unpacker, e);
 
 	if (r < 0)
 		return r;

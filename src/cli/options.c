@@ -271,8 +271,10 @@ void cli_print_completion(void)
 		print_values(*c);
 		printf("\tesac\n\tcase $cur in\n\t-*) COMPREPLY=($(compgen -W '");
 		print_words(*c);
-		printf("' -- \"$cur\"));;\n\t*) COMPREPLY=($(compgen -f -W \"deb:bookworm "
-		       "$(insula image list --ids 2>/dev/null)\" -- \"$cur\"));;\n\tesac\n\tfi\n");
+		printf("' -- \"$cur\"));;\n\t*) COMPREPLY=($(compgen %s-W \"$(%s 2>/dev/null)\" "
+		       "-- \"$cur\"));;\n\tesac\n\tfi\n",
+		       (*c)->words ? "" : "-f ",
+		       (*c)->words ? (*c)->words : "echo deb:bookworm; insula image list --ids");
 	}
 	printf("}\ncomplete -F _insula insula\n");
 }

@@ -11,56 +11,31 @@
 
 #include "base/err.h"
 #include "base/strbuf.h"
+#include "model/machine_config.h"
 
 #include <jansson.h>
 #include <sys/types.h>
 
-#define RUN_MAX_DEVS 8
-#define RUN_ESCAPE   0x1d /* Ctrl-] */
-
-struct run_disk {
-	char *path;         /* NULL: a CD-ROM drive without a disc */
-	const char *format; /* "auto", "raw" or "qcow2" */
-	const char *bus;    /* "virtio", "ahci" or "nvme" */
-	bool read_only, cdrom;
-};
-
-struct run_publish {
-	char *address;
-	unsigned int host, guest;
-	bool udp;
-};
-
-struct run_share {
-	char *host, *guest;
-	bool read_only;
-};
+#define RUN_ESCAPE 0x1d /* Ctrl-] */
 
 struct run_config {
-	char *engine, *machine, *kernel, *initrd, *append, *name, *workdir;
-	char *user;         /* NULL = the image's */
-	char *isolation;    /* "vm", "container"; NULL = as the image suggests */
-	char *firmware;     /* "bios", "uefi", a file; NULL = a kernel is loaded directly */
-	char *boot;         /* order, as --boot says; NULL = the default */
-	char *vnc;          /* "unix:PATH" or "ADDRESS:PORT" */
-	char *vnc_password; /* NULL = none */
-	char *vnc_tls;      /* PEM file; NULL = none */
-	bool text_screen;   /* --display text */
-	unsigned int cpus;
-	uint64_t memory;
-	const char *net_model; /* "virtio" or "e1000" */
-	bool net, rm, json, verbose, tty, no_tty;
-	struct run_disk disks[RUN_MAX_DEVS];
-	size_t n_disks;
-	struct run_publish publish[64];
-	size_t n_publish;
-	struct run_share shares[RUN_MAX_DEVS];
-	size_t n_shares;
+	struct machine_config m;
+	char *name, *workdir;
+	char *user;      /* NULL = the image's */
+	char *isolation; /* "vm", "container"; NULL = as the image suggests */
+	bool rm, json, verbose, tty, no_tty, detach;
 	char *env[256]; /* "NAME=value" */
 	size_t n_env;
 };
 
 /* run_parse.c: option values; each adds to or sets a member of struct run_config. */
+int run_set_engine(void *config, const char *value, struct err *e);
+int run_set_machine(void *config, const char *value, struct err *e);
+int run_set_vnc_tls(void *config, const char *value, struct err *e);
+int run_set_net(void *config, const char *value, struct err *e);
+int run_set_kernel(void *config, const char *value, struct err *e);
+int run_set_initrd(void *config, const char *value, struct err *e);
+int run_set_append(void *config, const char *value, struct err *e);
 int run_set_cpus(void *config, const char *value, struct err *e);
 int run_set_memory(void *config, const char *value, struct err *e);
 int run_set_disk(void *config, const char *value, struct err *e);
@@ -92,8 +67,6 @@ struct run_dir {
 must_check int run_dir_make(struct run_dir *ret, struct err *e);
 void run_dir_fini(struct run_dir *d);
 char *run_dir_file(const struct run_dir *d, const char *name);
-/* A program of ours that people do not call: beside insula, or in ../libexec/insula. */
-must_check int run_find_program(const char *name, char **ret, struct err *e);
 
 /* machines.c: the disk of machine @name, a private copy of @base made at its first run.  @lock
  * keeps the name; -EBUSY with EXIT_NAME_IN_USE while another run has it. */
@@ -116,6 +89,10 @@ void machine_unpublish(const char *name);
 /* A connection to its control socket; -ENOENT with words when it does not run. */
 must_check int machine_connect(const char *name, struct err *e);
 
+/* cmd_create.c: `insula run --detach`: makes the machine under insulad, or takes the one of that
+ * name, and starts it.  Returns the exit status. */
+int run_detached(struct run_config *cfg, const char *image);
+
 /* run_vm.c: one insula-vmm. */
 struct vm {
 	pid_t pid;
@@ -127,19 +104,24 @@ struct vm {
 	char *vsock, *control_path;
 	bool finished;
 	int status; /* of waitpid, once finished */
+	/* A machine of insulad's: no process of ours, and this connects to its agent; a negative
+	 * errno, -EAGAIN to try again.  NULL for a child of ours. */
+	int (*dial)(const struct vm *vm, struct err *e);
+	const char *agent_path; /* for dial */
+	bool remote;
 };
 
-struct vm_boot {
+struct run_boot {
 	const char *root;  /* disk, NULL = none: a kernel of the user's alone */
 	bool root_private; /* write to @root itself: a named machine's disk */
-	const char *kernel, *initrd;
+	const char *kernel;
 	const char *nvram;         /* with firmware uefi; NULL: variables go with the machine */
 	const char *kernel_initrd; /* the modules' part; the agent is added */
 	bool restart;              /* `reboot` starts the guest again instead of ending the run */
 };
 
 /* Writes description and initramfs to @dir and starts it. */
-must_check int vm_start(const struct run_config *cfg, const struct vm_boot *boot,
+must_check int vm_start(const struct run_config *cfg, const struct run_boot *boot,
 			const struct run_dir *dir, struct vm *ret, struct err *e);
 /* Goes on from @snapshot; @description's sockets and console are put in their places. */
 must_check int vm_restore(json_t *description, const char *snapshot, bool verbose,
@@ -159,6 +141,6 @@ struct session_config {
 	bool agent;     /* false: the terminal is the serial console */
 	bool tty;       /* give the command a terminal */
 	bool clean_end; /* disks must be left clean: shut down instead of stopping */
-	bool restart;   /* as in struct vm_boot */
+	bool restart;   /* as in struct run_boot */
 };
 int session_run(const struct session_config *cfg, struct vm *vm);

@@ -3,6 +3,7 @@
  * cli/run_container.c - insula run with an image of a registry: as a container, or its words for a
  * machine
  */
+#include "base/dirs.h"
 #include "base/exit.h"
 #include "cli/oci.h"
 #include "cli/run.h"
@@ -15,13 +16,13 @@
 /* What a container has no use for. */
 static const char *machine_only(const struct run_config *cfg)
 {
-	if (cfg->kernel || cfg->initrd || cfg->append)
+	if (cfg->m.kernel || cfg->m.initrd || cfg->m.append)
 		return "--kernel, --initrd and --append";
-	if (cfg->n_disks)
+	if (cfg->m.n_disks)
 		return "--disk and --cdrom";
-	if (cfg->firmware || cfg->boot)
+	if (cfg->m.firmware || cfg->m.boot)
 		return "--firmware and --boot";
-	if (cfg->vnc || cfg->text_screen || cfg->vnc_password)
+	if (cfg->m.vnc || cfg->m.text_screen || cfg->m.vnc_password)
 		return "--display";
 	if (cfg->name)
 		return "--name";
@@ -32,35 +33,35 @@ static void fill_options(const struct run_config *cfg, const struct oci_image *i
 			 struct run_mount *mounts, struct run_port *ports,
 			 struct container_options *o)
 {
-	for (size_t i = 0; i < cfg->n_shares; i++)
-		mounts[i] = (struct run_mount){.host = cfg->shares[i].host,
-					       .guest = cfg->shares[i].guest,
-					       .read_only = cfg->shares[i].read_only};
-	for (size_t i = 0; i < cfg->n_publish; i++)
-		ports[i] = (struct run_port){.address = cfg->publish[i].address,
-					     .host = cfg->publish[i].host,
-					     .guest = cfg->publish[i].guest,
-					     .udp = cfg->publish[i].udp};
+	for (size_t i = 0; i < cfg->m.n_shares; i++)
+		mounts[i] = (struct run_mount){.host = cfg->m.shares[i].host,
+					       .guest = cfg->m.shares[i].guest,
+					       .read_only = cfg->m.shares[i].read_only};
+	for (size_t i = 0; i < cfg->m.n_publish; i++)
+		ports[i] = (struct run_port){.address = cfg->m.publish[i].address,
+					     .host = cfg->m.publish[i].host,
+					     .guest = cfg->m.publish[i].guest,
+					     .udp = cfg->m.publish[i].udp};
 	*o = (struct container_options){.hostname = "insula",
 					.args = args,
 					.env = cfg->env,
 					.n_env = cfg->n_env,
 					.workdir = cfg->workdir,
 					.user = cfg->user,
-					.net = cfg->net,
-					.cpus = cfg->cpus,
-					.memory = cfg->memory,
+					.net = cfg->m.net,
+					.cpus = cfg->m.cpus,
+					.memory = cfg->m.memory,
 					.mounts = mounts,
-					.n_mounts = cfg->n_shares,
+					.n_mounts = cfg->m.n_shares,
 					.ports = ports,
-					.n_ports = cfg->n_publish};
+					.n_ports = cfg->m.n_publish};
 	o->tty = ((isatty(0) && isatty(1)) || cfg->tty) && !cfg->no_tty;
 }
 
 int run_container(const struct run_config *cfg, const char *name, char **command)
 {
-	struct run_mount mounts[RUN_MAX_DEVS];
-	struct run_port ports[ARRAY_SIZE(cfg->publish)];
+	struct run_mount mounts[MACHINE_MAX_DEVS];
+	struct run_port ports[ARRAY_SIZE(cfg->m.publish)];
 	struct oci_image image = {.use = -1};
 	struct container_options o;
 	autofree char *runtime = NULL;
@@ -74,7 +75,7 @@ int run_container(const struct run_config *cfg, const char *name, char **command
 		return ui_error(EXIT_USAGE, "a container has no use for %s: give --isolation vm",
 				machine_only(cfg));
 	ui_progress_init(&p);
-	r = run_find_program("insula-oci", &runtime, &e);
+	r = dirs_program("insula-oci", &runtime, &e);
 	if (r == 0)
 		r = cli_store_open(&s, &e);
 	if (r == 0) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cli/run_dir.c - a private directory for the time of a run, and where our programs are
+ * cli/run_dir.c - a private directory for the time of a run
  */
+#include "base/dirs.h"
 #include "cli/run.h"
 
 #include <dirent.h>
@@ -55,29 +56,6 @@ static void sweep(const char *base)
 		closedir(d);
 }
 
-static char *base_dir(void)
-{
-	const char *xdg = getenv("XDG_RUNTIME_DIR");
-
-	if (geteuid() == 0)
-		return xstrdup("/run/insula");
-	if (xdg && xdg[0] == '/' && access(xdg, W_OK) == 0)
-		return xasprintf("%s/insula", xdg);
-	return xasprintf("/tmp/insula-%u", (unsigned int)geteuid());
-}
-
-/* In a shared /tmp somebody else may have been first. */
-static int check_owner(const char *path, struct err *e)
-{
-	struct stat st;
-
-	if (lstat(path, &st) < 0)
-		return err_set(e, -errno, "%s", path);
-	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid())
-		return err_msg(e, -EPERM, "%s is not a directory of ours", path);
-	return 0;
-}
-
 static int try_make(const char *parent, struct run_dir *ret, struct err *e)
 {
 	struct run_dir d = {.path = xasprintf("%s/XXXXXX", parent), .lock = -1};
@@ -105,15 +83,13 @@ static int try_make(const char *parent, struct run_dir *ret, struct err *e)
 
 int run_dir_make(struct run_dir *ret, struct err *e)
 {
-	autofree char *base = base_dir();
-	autofree char *parent = xasprintf("%s/run", base);
-	int r;
+	autofree char *base = NULL, *parent = NULL;
+	int r = dirs_make_run(&base, e);
 
-	mkdir(base, 0700);
-	mkdir(parent, 0700);
-	r = check_owner(base, e);
 	if (r < 0)
 		return r;
+	parent = xasprintf("%s/run", base);
+	mkdir(parent, 0700);
 	sweep(parent);
 	do
 		r = try_make(parent, ret, e);
@@ -134,29 +110,4 @@ void run_dir_fini(struct run_dir *d)
 char *run_dir_file(const struct run_dir *d, const char *name)
 {
 	return xasprintf("%s/%s", d->path, name);
-}
-
-int run_find_program(const char *name, char **ret, struct err *e)
-{
-	static const char *const places[] = {"", "/../libexec/insula"};
-	char self[4096];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-
-	if (n < 0)
-		return err_set(e, -errno, "/proc/self/exe");
-	self[n] = '\0';
-	*strrchr(self, '/') = '\0';
-	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
-		char *path = xasprintf("%s%s/%s", self, places[i], name);
-
-		if (access(path, X_OK) == 0) {
-			*ret = path;
-			return 0;
-		}
-		free(path);
-	}
-	return err_msg(e, -ENOENT,
-		       "%s is neither in %s nor in its ../libexec/insula: install "
-		       "Insula whole, or build it with `make`",
-		       name, self);
 }

@@ -32,7 +32,7 @@ int run_set_cpus(void *config, const char *value, struct err *e)
 {
 	struct run_config *cfg = config;
 
-	if (parse_number(value, 64, &cfg->cpus) < 0)
+	if (parse_number(value, 64, &cfg->m.cpus) < 0)
 		return err_msg(e, -EINVAL, "'%s' is not a number from 1 to 64", value);
 	return 0;
 }
@@ -42,34 +42,29 @@ int run_set_memory(void *config, const char *value, struct err *e)
 	struct run_config *cfg = config;
 	struct sysinfo si;
 	uint64_t host;
-	int r = cli_parse_size(value, &cfg->memory, e);
+	int r = cli_parse_size(value, &cfg->m.memory, e);
 
 	if (r < 0)
 		return r;
 	sysinfo(&si);
 	host = (uint64_t)si.totalram * si.mem_unit;
 	err_exit(e, 0, EXIT_BAD_MEMORY);
-	if (cfg->memory > host)
+	if (cfg->m.memory > host)
 		return err_msg(e, -EINVAL, "%s is more than this host's memory, %llu MiB", value,
 			       (unsigned long long)host >> 20);
-	if (cfg->memory < UINT64_C(32) << 20)
+	if (cfg->m.memory < UINT64_C(32) << 20)
 		return err_msg(e, -EINVAL, "%s is too little to boot in; give 32M or more", value);
-	cfg->memory = ALIGN_DOWN(cfg->memory, UINT64_C(4096));
+	cfg->m.memory = ALIGN_DOWN(cfg->m.memory, UINT64_C(4096));
 	return 0;
 }
 
 int run_set_name(void *config, const char *value, struct err *e)
 {
 	struct run_config *cfg = config;
-	size_t n = strlen(value);
+	int r = machine_name_check(value, e);
 
-	for (size_t i = 0; i < n; i++) {
-		if (!isalnum((unsigned char)value[i]) && (i == 0 || value[i] != '-'))
-			n = 0;
-	}
-	if (n < 1 || n > 63)
-		return err_msg(e, -EINVAL,
-			       "'%s' is no name: letters, digits and inner '-', at most 63", value);
+	if (r < 0)
+		return r;
 	free(cfg->name);
 	cfg->name = xstrdup(value);
 	return 0;
@@ -84,7 +79,7 @@ static int create_disk(const char *path, const char *format, uint64_t size, stru
 	return disk_create(path, format, &o, false, e);
 }
 
-static int check_disk(const char *path, struct run_disk *d, struct err *e)
+static int check_disk(const char *path, struct machine_disk *d, struct err *e)
 {
 	struct stat st;
 
@@ -98,7 +93,7 @@ static int check_disk(const char *path, struct run_disk *d, struct err *e)
 	return 0;
 }
 
-static int set_disk_option(struct run_disk *d, const char *o, uint64_t *size, struct err *e)
+static int set_disk_option(struct machine_disk *d, const char *o, uint64_t *size, struct err *e)
 {
 	if (strncmp(o, "size=", 5) == 0)
 		return cli_parse_size(o + 5, size, e);
@@ -123,7 +118,7 @@ int run_set_disk(void *config, const char *value, struct err *e)
 {
 	struct run_config *cfg = config;
 	autofree char *copy = xstrdup(value);
-	struct run_disk *d = &cfg->disks[cfg->n_disks];
+	struct machine_disk *d = &cfg->m.disks[cfg->m.n_disks];
 	char *save = NULL;
 	const char *path = strtok_r(copy, ",", &save);
 	uint64_t size = 0;
@@ -131,8 +126,8 @@ int run_set_disk(void *config, const char *value, struct err *e)
 
 	d->format = "auto";
 	d->bus = "virtio";
-	if (cfg->n_disks == RUN_MAX_DEVS - 1)
-		return err_msg(e, -EINVAL, "more than %d disks", RUN_MAX_DEVS - 1);
+	if (cfg->m.n_disks == MACHINE_MAX_DEVS - 1)
+		return err_msg(e, -EINVAL, "more than %d disks", MACHINE_MAX_DEVS - 1);
 	if (!path)
 		return err_msg(e, -EINVAL, "a file is missing");
 	for (char *o = strtok_r(NULL, ",", &save); o && r == 0; o = strtok_r(NULL, ",", &save))
@@ -142,7 +137,7 @@ int run_set_disk(void *config, const char *value, struct err *e)
 	if (r == 0)
 		r = check_disk(path, d, e);
 	if (r == 0)
-		cfg->n_disks++;
+		cfg->m.n_disks++;
 	return r;
 }
 
@@ -159,11 +154,11 @@ int run_check_disc(const char *path, struct err *e)
 int run_set_cdrom(void *config, const char *value, struct err *e)
 {
 	struct run_config *cfg = config;
-	struct run_disk *d = &cfg->disks[cfg->n_disks];
+	struct machine_disk *d = &cfg->m.disks[cfg->m.n_disks];
 	int r = 0;
 
-	if (cfg->n_disks == RUN_MAX_DEVS - 1)
-		return err_msg(e, -EINVAL, "more than %d disks", RUN_MAX_DEVS - 1);
+	if (cfg->m.n_disks == MACHINE_MAX_DEVS - 1)
+		return err_msg(e, -EINVAL, "more than %d disks", MACHINE_MAX_DEVS - 1);
 	d->format = "raw";
 	d->cdrom = d->read_only = true;
 	d->bus = "ahci";
@@ -173,7 +168,7 @@ int run_set_cdrom(void *config, const char *value, struct err *e)
 			r = check_disk(value, d, e);
 	}
 	if (r == 0)
-		cfg->n_disks++;
+		cfg->m.n_disks++;
 	return r;
 }
 
@@ -182,14 +177,14 @@ int run_set_firmware(void *config, const char *value, struct err *e)
 {
 	struct run_config *cfg = config;
 
-	free(cfg->firmware);
+	free(cfg->m.firmware);
 	if (strcmp(value, "bios") == 0 || strcmp(value, "uefi") == 0) {
-		cfg->firmware = xstrdup(value);
+		cfg->m.firmware = xstrdup(value);
 		return 0;
 	}
-	cfg->firmware = realpath(value, NULL);
+	cfg->m.firmware = realpath(value, NULL);
 	err_exit(e, 0, EXIT_BAD_KERNEL);
-	return cfg->firmware ? 0 : err_set(e, -errno, "%s", value);
+	return cfg->m.firmware ? 0 : err_set(e, -errno, "%s", value);
 }
 
 /* Words of the description's `boot`, and menu. */
@@ -208,8 +203,8 @@ int run_set_boot(void *config, const char *value, struct err *e)
 		if (i == ARRAY_SIZE(words))
 			return err_msg(e, -EINVAL, "'%s' is not disk, cdrom, network or menu", o);
 	}
-	free(cfg->boot);
-	cfg->boot = xstrdup(value);
+	free(cfg->m.boot);
+	cfg->m.boot = xstrdup(value);
 	return 0;
 }
 
@@ -218,15 +213,15 @@ int run_set_display(void *config, const char *value, struct err *e)
 {
 	struct run_config *cfg = config;
 
-	free(cfg->vnc);
-	cfg->vnc = NULL;
-	cfg->text_screen = strcmp(value, "text") == 0;
-	if (cfg->text_screen || strcmp(value, "none") == 0)
+	free(cfg->m.vnc);
+	cfg->m.vnc = NULL;
+	cfg->m.text_screen = strcmp(value, "text") == 0;
+	if (cfg->m.text_screen || strcmp(value, "none") == 0)
 		return 0;
 	if (strcmp(value, "vnc") == 0)
-		cfg->vnc = xstrdup("127.0.0.1:5900");
+		cfg->m.vnc = xstrdup("127.0.0.1:5900");
 	else if (strncmp(value, "vnc=", 4) == 0 && value[4])
-		cfg->vnc = xstrdup(value + 4);
+		cfg->m.vnc = xstrdup(value + 4);
 	else
 		return err_msg(e, -EINVAL, "'%s' is not none, text or vnc[=ADDRESS]", value);
 	return 0;
@@ -241,10 +236,10 @@ int run_set_vnc_password(void *config, const char *value, struct err *e)
 
 	if (r < 0)
 		return err_set(e, r, "%s", value);
-	free(cfg->vnc_password);
-	cfg->vnc_password = xstrdup(text.data ? text.data : "");
-	cfg->vnc_password[strcspn(cfg->vnc_password, "\r\n")] = '\0';
-	if (!cfg->vnc_password[0] || strlen(cfg->vnc_password) > 8)
+	free(cfg->m.vnc_password);
+	cfg->m.vnc_password = xstrdup(text.data ? text.data : "");
+	cfg->m.vnc_password[strcspn(cfg->m.vnc_password, "\r\n")] = '\0';
+	if (!cfg->m.vnc_password[0] || strlen(cfg->m.vnc_password) > 8)
 		return err_msg(e, -EINVAL, "%s: a VNC password has 1 to 8 bytes", value);
 	return 0;
 }
@@ -253,13 +248,13 @@ int run_set_vnc_password(void *config, const char *value, struct err *e)
 int run_set_publish(void *config, const char *value, struct err *e)
 {
 	struct run_config *cfg = config;
-	struct run_publish *p = &cfg->publish[cfg->n_publish];
+	struct machine_publish *p = &cfg->m.publish[cfg->m.n_publish];
 	autofree char *copy = xstrdup(value);
 	char *slash = strrchr(copy, '/'), *guest, *host;
 	struct in6_addr addr;
 
-	if (cfg->n_publish == ARRAY_SIZE(cfg->publish))
-		return err_msg(e, -EINVAL, "more than %zu ports", ARRAY_SIZE(cfg->publish));
+	if (cfg->m.n_publish == ARRAY_SIZE(cfg->m.publish))
+		return err_msg(e, -EINVAL, "more than %zu ports", ARRAY_SIZE(cfg->m.publish));
 	if (slash) {
 		*slash++ = '\0';
 		p->udp = strcmp(slash, "udp") == 0;
@@ -279,7 +274,7 @@ int run_set_publish(void *config, const char *value, struct err *e)
 	if (host && inet_pton(AF_INET, copy, &addr) != 1 && inet_pton(AF_INET6, copy, &addr) != 1)
 		return err_msg(e, -EINVAL, "'%s' is not an address", copy);
 	p->address = xstrdup(host ? copy : "127.0.0.1");
-	cfg->n_publish++;
+	cfg->m.n_publish++;
 	return 0;
 }
 
@@ -287,13 +282,13 @@ int run_set_publish(void *config, const char *value, struct err *e)
 int run_set_share(void *config, const char *value, struct err *e)
 {
 	struct run_config *cfg = config;
-	struct run_share *s = &cfg->shares[cfg->n_shares];
+	struct machine_share *s = &cfg->m.shares[cfg->m.n_shares];
 	autofree char *copy = xstrdup(value), *host = NULL;
 	char *guest = strchr(copy, ':'), *mode = guest ? strchr(guest + 1, ':') : NULL;
 	struct stat st;
 
-	if (cfg->n_shares == RUN_MAX_DEVS)
-		return err_msg(e, -EINVAL, "more than %d shares", RUN_MAX_DEVS);
+	if (cfg->m.n_shares == MACHINE_MAX_DEVS)
+		return err_msg(e, -EINVAL, "more than %d shares", MACHINE_MAX_DEVS);
 	if (mode) {
 		*mode++ = '\0';
 		s->read_only = strcmp(mode, "ro") == 0;
@@ -312,7 +307,7 @@ int run_set_share(void *config, const char *value, struct err *e)
 		return err_set(e, -errno, "%s", copy);
 	s->host = steal_ptr(&host);
 	s->guest = xstrdup(guest);
-	cfg->n_shares++;
+	cfg->m.n_shares++;
 	return 0;
 }
 
@@ -334,4 +329,75 @@ int run_set_env(void *config, const char *value, struct err *e)
 	if (ours)
 		cfg->env[cfg->n_env++] = xasprintf("%s=%s", value, ours);
 	return 0;
+}
+
+static int set_choice(char **member, const char *value, const char *const *choices, struct err *e)
+{
+	autostrbuf struct strbuf list = {0};
+
+	for (size_t i = 0; choices[i]; i++) {
+		if (strcmp(value, choices[i]) == 0) {
+			free(*member);
+			*member = xstrdup(value);
+			return 0;
+		}
+		strbuf_printf(&list, "%s%s", i ? ", " : "", choices[i]);
+	}
+	return err_msg(e, -EINVAL, "'%s' is not one of %s", value, list.data);
+}
+
+int run_set_engine(void *config, const char *value, struct err *e)
+{
+	static const char *const choices[] = {"auto", "kvm", "soft", "jit", "interp", NULL};
+
+	return set_choice(&((struct run_config *)config)->m.engine, value, choices, e);
+}
+
+int run_set_machine(void *config, const char *value, struct err *e)
+{
+	static const char *const choices[] = {"q35", "micro", NULL};
+
+	return set_choice(&((struct run_config *)config)->m.board, value, choices, e);
+}
+
+int run_set_net(void *config, const char *value, struct err *e)
+{
+	static const char *const choices[] = {"user", "none", "user,model=virtio",
+					      "user,model=e1000", NULL};
+	struct run_config *cfg = config;
+	autofree char *net = NULL;
+	int r = set_choice(&net, value, choices, e);
+
+	if (r < 0)
+		return r;
+	cfg->m.net = strcmp(net, "none") != 0;
+	cfg->m.net_model = strcmp(net, "user,model=e1000") == 0 ? "e1000" : "virtio";
+	return 0;
+}
+
+static int set_text(char **member, const char *value)
+{
+	free(*member);
+	*member = xstrdup(value);
+	return 0;
+}
+
+int run_set_kernel(void *config, const char *value, struct err *e)
+{
+	return set_text(&((struct run_config *)config)->m.kernel, value);
+}
+
+int run_set_initrd(void *config, const char *value, struct err *e)
+{
+	return set_text(&((struct run_config *)config)->m.initrd, value);
+}
+
+int run_set_append(void *config, const char *value, struct err *e)
+{
+	return set_text(&((struct run_config *)config)->m.append, value);
+}
+
+int run_set_vnc_tls(void *config, const char *value, struct err *e)
+{
+	return set_text(&((struct run_config *)config)->m.vnc_tls, value);
 }

@@ -3,9 +3,9 @@
  * cli/run_vm.c - describes a machine and runs it in a process insula-vmm
  */
 #include "base/clock.h"
-#include "base/fd.h"
+#include "base/dirs.h"
 #include "cli/run.h"
-#include "codec/cpio.h"
+#include "image/image.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,209 +16,10 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #define CHILD_READY   3 /* descriptors that insula-vmm finds open */
 #define CHILD_PARENT  4
 #define STOP_PATIENCE (3 * NSEC_PER_SEC)
-
-static json_t *optional(const char *s)
-{
-	return s ? json_string(s) : NULL;
-}
-
-static void set_optional(json_t *o, const char *key, const char *value)
-{
-	if (value)
-		json_object_set_new(o, key, optional(value));
-}
-
-/* Images are raw; a named machine goes on in overlays of its disk after a snapshot. */
-static const char *root_format(const char *path)
-{
-	size_t n = strlen(path);
-
-	return n > 6 && strcmp(path + n - 6, ".qcow2") == 0 ? "qcow2" : "raw";
-}
-
-static json_t *describe_disks(const struct run_config *cfg, const struct vm_boot *boot)
-{
-	json_t *disks = json_array();
-
-	if (boot->root)
-		json_array_append_new(disks,
-				      json_pack("{s:s, s:s, s:b, s:b, s:s}", "path", boot->root,
-						"format", root_format(boot->root), "readonly", 0,
-						"overlay", !boot->root_private, "serial", "root"));
-	for (size_t i = 0; i < cfg->n_disks; i++) {
-		const struct run_disk *d = &cfg->disks[i];
-		autofree char *serial = xasprintf("disk%zu", i);
-		json_t *o =
-		    json_pack("{s:s, s:s, s:b, s:b, s:s}", "format", d->format, "bus", d->bus,
-			      "readonly", d->read_only, "cdrom", d->cdrom, "serial", serial);
-
-		set_optional(o, "path", d->path);
-		json_array_append_new(disks, o);
-	}
-	return disks;
-}
-
-static json_t *describe_nets(const struct run_config *cfg)
-{
-	json_t *nets = json_array(), *publish = json_array(), *net;
-
-	for (size_t i = 0; i < cfg->n_publish; i++) {
-		const struct run_publish *p = &cfg->publish[i];
-
-		json_array_append_new(publish, json_pack("{s:s, s:s, s:i, s:i}", "proto",
-							 p->udp ? "udp" : "tcp", "host_addr",
-							 p->address, "host_port", (int)p->host,
-							 "guest_port", (int)p->guest));
-	}
-	net = json_pack("{s:s, s:o}", "type", "user", "publish", publish);
-	set_optional(net, "model", cfg->net_model);
-	set_optional(net, "hostname", cfg->name);
-	json_array_append_new(nets, net);
-	return nets;
-}
-
-static json_t *describe_shares(const struct run_config *cfg)
-{
-	json_t *shares = json_array();
-
-	for (size_t i = 0; i < cfg->n_shares; i++) {
-		autofree char *tag = xasprintf("share%zu", i);
-
-		json_array_append_new(shares,
-				      json_pack("{s:s, s:s, s:b}", "path", cfg->shares[i].host,
-						"tag", tag, "readonly", cfg->shares[i].read_only));
-	}
-	return shares;
-}
-
-static void describe_boot(json_t *d, const struct run_config *cfg)
-{
-	autofree char *copy = xstrdup(cfg->boot);
-	json_t *order = json_array();
-	char *save = NULL;
-
-	for (char *o = strtok_r(copy, ",", &save); o; o = strtok_r(NULL, ",", &save)) {
-		if (strcmp(o, "menu") == 0)
-			json_object_set_new(d, "boot_menu", json_true());
-		else
-			json_array_append_new(order, json_string(o));
-	}
-	if (json_array_size(order))
-		json_object_set_new(d, "boot", order);
-	else
-		json_decref(order);
-}
-
-static void describe_display(json_t *d, const struct run_config *cfg)
-{
-	json_t *o;
-
-	if (!cfg->vnc && !cfg->text_screen)
-		return;
-	o = json_pack("{s:b, s:b}", "vga", 1, "text", cfg->text_screen);
-	set_optional(o, "vnc", cfg->vnc);
-	set_optional(o, "password", cfg->vnc_password);
-	set_optional(o, "tls", cfg->vnc_tls);
-	json_object_set_new(d, "display", o);
-	/* The terminal is the screen's then. */
-	if (cfg->text_screen)
-		json_object_set_new(d, "serial", json_pack("{s:s}", "type", "none"));
-}
-
-static json_t *describe(const struct run_config *cfg, const struct vm_boot *boot,
-			const struct vm *vm, const char *initrd)
-{
-	bool agent = boot->kernel_initrd != NULL;
-	autofree char *append =
-	    agent ? xasprintf("console=ttyS0 panic=-1 random.trust_cpu=on%s%s%s",
-			      cfg->verbose ? "" : " quiet", cfg->append ? " " : "",
-			      cfg->append ? cfg->append : "")
-		  : xstrdup(cfg->append ? cfg->append : "console=ttyS0 panic=-1");
-	json_t *d =
-	    json_pack("{s:i, s:s, s:s, s:s, s:i, s:I, s:o, s:o, s:{s:s}, s:s, s:b, s:b, s:s}",
-		      "version", 1, "name", cfg->name ? cfg->name : "insula", "machine",
-		      cfg->machine, "engine", cfg->engine, "cpus", (int)cfg->cpus, "memory",
-		      (json_int_t)cfg->memory, "disks", describe_disks(cfg, boot), "shares",
-		      describe_shares(cfg), "serial", "type", "stdio", "control", vm->control_path,
-		      "rng", 1, "balloon", 1, "on_reboot", boot->restart ? "restart" : "exit");
-
-	if (cfg->firmware) {
-		json_object_set_new(d, "firmware", json_string(cfg->firmware));
-		set_optional(d, "nvram", boot->nvram);
-	} else {
-		json_object_set_new(d, "kernel", json_string(boot->kernel));
-		json_object_set_new(d, "append", json_string(append));
-		set_optional(d, "initrd", initrd);
-	}
-	if (cfg->boot)
-		describe_boot(d, cfg);
-	describe_display(d, cfg);
-	if (cfg->net)
-		json_object_set_new(d, "nets", describe_nets(cfg));
-	if (agent)
-		json_object_set_new(d, "vsock",
-				    json_pack("{s:i, s:s}", "cid", 3, "socket", vm->vsock));
-	return d;
-}
-
-/* What the agent reads: docs/agent.md. */
-static char *agent_config(const struct run_config *cfg)
-{
-	json_t *shares = json_array(), *o;
-	char *text;
-
-	for (size_t i = 0; i < cfg->n_shares; i++) {
-		autofree char *tag = xasprintf("share%zu", i);
-
-		json_array_append_new(shares, json_pack("{s:s, s:s, s:b}", "tag", tag, "path",
-							cfg->shares[i].guest, "readonly",
-							cfg->shares[i].read_only));
-	}
-	o = json_pack("{s:i, s:s, s:I, s:o}", "version", 1, "hostname",
-		      cfg->name ? cfg->name : "insula", "time", (json_int_t)time(NULL), "shares",
-		      shares);
-	if (cfg->net)
-		json_object_set_new(o, "net",
-				    json_pack("{s:s, s:i, s:s, s:[s]}", "address", "10.0.2.15",
-					      "prefix", 24, "gateway", "10.0.2.2", "dns",
-					      "10.0.2.3"));
-	text = json_dumps(o, JSON_COMPACT);
-	json_decref(o);
-	return text;
-}
-
-/* The kernel's modules, then an archive of ours with the agent and its configuration. */
-static int compose_initrd(const struct run_config *cfg, const char *modules, const char *path,
-			  struct err *e)
-{
-	autostrbuf struct strbuf out = {0}, agent = {0}, ours = {0};
-	autofree char *program = NULL, *config = agent_config(cfg);
-	struct cpio c = {.out = &ours, .inode = 100000};
-	autoclose int fd = -1;
-	int r = run_find_program("insula-agent", &program, e);
-
-	if (r < 0)
-		return r;
-	r = read_file(modules, 256u << 20, &out);
-	if (r < 0)
-		return err_set(e, r, "read %s", modules);
-	r = read_file(program, 64u << 20, &agent);
-	if (r < 0)
-		return err_set(e, r, "read %s", program);
-	cpio_file(&c, "init", 0755, agent.data, (uint32_t)agent.len);
-	cpio_dir(&c, "insula", 0755);
-	cpio_file(&c, "insula/config.json", 0600, config, (uint32_t)strlen(config));
-	cpio_end(&c);
-	strbuf_add(&out, ours.data, ours.len);
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	r = fd < 0 ? -errno : write_full(fd, out.data, out.len);
-	return r < 0 ? err_set(e, r, "write %s", path) : 0;
-}
 
 static void child_exec(const char *program, const char *description, const char *restore,
 		       bool verbose, const int ends[4]) __attribute__((noreturn));
@@ -309,7 +110,7 @@ static int start(json_t *d, const char *restore, bool verbose, const struct run_
 		 struct vm *vm, struct vm *ret, struct err *e)
 {
 	autofree char *program = NULL, *description = run_dir_file(dir, "description.json");
-	int r = run_find_program("insula-vmm", &program, e);
+	int r = dirs_program("insula-vmm", &program, e);
 
 	if (r == 0 && (!d || json_dump_file(d, description, JSON_INDENT(1)) < 0))
 		r = err_msg(e, -EIO, "cannot write %s", description);
@@ -330,20 +131,35 @@ static void prepare(struct vm *vm, const struct run_dir *dir)
 	vm->control_path = run_dir_file(dir, "control");
 }
 
-int vm_start(const struct run_config *cfg, const struct vm_boot *boot, const struct run_dir *dir,
+int vm_start(const struct run_config *cfg, const struct run_boot *boot, const struct run_dir *dir,
 	     struct vm *ret, struct err *e)
 {
 	autofree char *composed = run_dir_file(dir, "initrd");
-	const char *initrd = boot->kernel_initrd ? composed : boot->initrd;
+	struct machine_place place = {
+	    .name = cfg->name,
+	    .root = boot->root,
+	    .root_private = boot->root_private,
+	    .kernel = boot->kernel,
+	    .initrd = boot->kernel_initrd ? composed : cfg->m.initrd,
+	    .nvram = boot->nvram,
+	    .agent = boot->kernel_initrd != NULL,
+	    .restart = boot->restart,
+	    .verbose = cfg->verbose,
+	};
 	struct vm vm;
 	int r = 0;
 
-	if (boot->kernel_initrd)
-		r = compose_initrd(cfg, boot->kernel_initrd, composed, e);
+	if (boot->kernel_initrd) {
+		autofree char *agent = machine_agent_config(&cfg->m, cfg->name);
+
+		r = initrd_add_agent(boot->kernel_initrd, agent, composed, e);
+	}
 	if (r < 0)
 		return r;
 	prepare(&vm, dir);
-	return start(describe(cfg, boot, &vm, initrd), NULL, cfg->verbose, dir, &vm, ret, e);
+	place.vsock = vm.vsock;
+	place.control = vm.control_path;
+	return start(machine_describe(&cfg->m, &place), NULL, cfg->verbose, dir, &vm, ret, e);
 }
 
 int vm_restore(json_t *description, const char *snapshot, bool verbose, const struct run_dir *dir,
@@ -372,6 +188,8 @@ void vm_connect(struct vm *vm)
 
 bool vm_poll(struct vm *vm)
 {
+	if (vm->remote)
+		return false;
 	if (!vm->finished && waitpid(vm->pid, &vm->status, WNOHANG) == vm->pid)
 		vm->finished = true;
 	return vm->finished;

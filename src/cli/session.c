@@ -224,6 +224,9 @@ static void dispatch(struct session *s, const struct pollfd p[N_SLOTS])
 		put_some(STDERR_FILENO, &s->stderr_text);
 	if (p[SLOT_SIGNALS].revents)
 		take_signals(s);
+	/* What else came in this round must not bring the session back to life. */
+	if (s->state == SESSION_OVER)
+		return;
 	if (p[SLOT_READY].revents)
 		take_ready(s);
 	if (p[SLOT_ERRORS].revents)
@@ -337,6 +340,10 @@ int session_run(const struct session_config *cfg, struct vm *vm)
 	struct session s = {.cfg = cfg, .vm = vm, .agent = -1, .stdin_open = true};
 	int status;
 
+	if (vm->remote) {
+		s.state = cfg->agent ? SESSION_CONNECTING : SESSION_RUNNING;
+		s.give_up_at = clock_now() + BOOT_PATIENCE;
+	}
 	watch_signals(&s);
 	terminal_raw(&s);
 	if (ui_interrupted())

@@ -22,23 +22,26 @@
 #define ANSWER_PATIENCE_MS 2000
 #define ANSWER_MAX         64 /* bytes of "OK 1073741824" */
 
-static int connect_guest(const struct vm *vm)
+static int connect_guest(const struct vm *vm, struct err *e)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	char hello[32];
 
+	if (vm->dial)
+		return vm->dial(vm, e);
 	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", vm->vsock);
 	snprintf(hello, sizeof(hello), "CONNECT %u\n", AGENT_PORT);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
 	    write_full(fd, hello, strlen(hello)) < 0)
-		return -1;
+		return -EAGAIN;
 	return steal_fd(&fd);
 }
 
 void session_agent_start(struct session *s)
 {
 	uint64_t now = clock_now();
+	struct err e = {0};
 
 	if (s->agent >= 0 || now < s->retry_at)
 		return;
@@ -46,9 +49,14 @@ void session_agent_start(struct session *s)
 	strbuf_consume(&s->in, s->in.len);
 	strbuf_consume(&s->out, s->out.len);
 	s->accepted = false;
-	s->agent = connect_guest(s->vm);
-	if (s->agent >= 0)
+	s->agent = connect_guest(s->vm, &e);
+	if (s->agent >= 0) {
 		fd_set_nonblock(s->agent, true);
+	} else if (s->agent != -EAGAIN) {
+		s->status = ui_error(e.exit_code ? e.exit_code : EXIT_FAIL, "%s", e.msg);
+		s->status_known = true;
+		s->state = SESSION_OVER;
+	}
 }
 
 static void send_exec(struct session *s)
@@ -186,6 +194,13 @@ void session_agent_lost(struct session *s)
 		s->retry_at = clock_now() + 10 * RETRY_INTERVAL;
 		return;
 	}
+	if (s->state == SESSION_RUNNING && s->vm->remote) {
+		s->status =
+		    s->goodbye ? EXIT_OK
+			       : ui_error(EXIT_CRASHED, "the machine ended before the command did");
+		s->status_known = true;
+		s->state = SESSION_OVER;
+	}
 	/* In RUNNING it is the end of the machine, or of the agent: session.c waits for which. */
 }
 
@@ -251,7 +266,7 @@ void session_agent_write(struct session *s)
 /* One frame on a connection of its own; waits a little, since standard input may be stuck. */
 static void send_request(struct session *s, enum agent_frame type, const void *p, size_t len)
 {
-	autoclose int fd = connect_guest(s->vm);
+	autoclose int fd = connect_guest(s->vm, NULL);
 	struct pollfd pfd = {.fd = fd, .events = POLLIN};
 	autostrbuf struct strbuf frame = {0};
 	char answer[64];

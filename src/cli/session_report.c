@@ -24,6 +24,11 @@ void session_take_console(struct session *s)
 	if (n <= 0) {
 		close(s->vm->console);
 		s->vm->console = -1;
+		if (s->vm->remote) {
+			s->status = EXIT_OK;
+			s->status_known = true;
+			s->state = SESSION_OVER;
+		}
 		return;
 	}
 	if (!s->cfg->agent)

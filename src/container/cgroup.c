@@ -204,7 +204,7 @@ int cgroup_check_unused(const struct cgroup *c, struct err *e)
 int cgroup_make(struct cgroup *c, bool lenient, struct err *e)
 {
 	for (size_t i = 0; i < c->n_trees; i++) {
-		int r = make_in_tree(c, &c->trees[i]);
+		int r = c->trees[i].absent ? 0 : make_in_tree(c, &c->trees[i]);
 
 		if (r < 0 && lenient && (r == -EACCES || r == -EPERM || r == -EROFS))
 			c->trees[i].absent = true;
@@ -236,6 +236,37 @@ int cgroup_open_entries(struct cgroup *c, const char *below, struct err *e)
 				       t->name[0] ? " of " : "", t->name);
 	}
 	return 0;
+}
+
+int cgroup_attach(const struct cgroup *c, pid_t pid, struct err *e)
+{
+	autofree char *text = xasprintf("%d", (int)pid);
+
+	for (size_t i = 0; c->path && i < c->n_trees; i++) {
+		const struct cgroup_tree *t = &c->trees[i];
+		int r = t->absent ? 0 : cgroup_write(c, t, "cgroup.procs", text);
+
+		if (r < 0)
+			return err_set(e, r, "move process %s to control group %s of %s", text,
+				       c->path, t->name);
+	}
+	return 0;
+}
+
+void cgroup_restrict(struct cgroup *c, const char *const *controllers)
+{
+	const struct cgroup_tree *keep[CGROUP_MAX_TREES] = {NULL};
+	size_t n = 0;
+
+	for (; controllers[n] && n < CGROUP_MAX_TREES; n++)
+		keep[n] = cgroup_find(c, controllers[n]);
+	for (size_t i = 0; i < c->n_trees; i++) {
+		bool wanted = false;
+
+		for (size_t k = 0; k < n; k++)
+			wanted = wanted || keep[k] == &c->trees[i];
+		c->trees[i].absent = c->trees[i].absent || !wanted;
+	}
 }
 
 int cgroup_enter(const struct cgroup *c, struct err *e)
@@ -518,7 +549,7 @@ int cgroup_remove(const struct cgroup *c, struct err *e)
 	int result = 0;
 
 	for (size_t i = 0; c->path && i < c->n_trees; i++) {
-		int r = remove_in_tree(c, &c->trees[i]);
+		int r = c->trees[i].absent ? 0 : remove_in_tree(c, &c->trees[i]);
 
 		/* The others all the same. */
 		if (r < 0 && !(geteuid() != 0 && (r == -EACCES || r == -EPERM || r == -EROFS)))

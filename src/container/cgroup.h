@@ -51,6 +51,10 @@ must_check int cgroup_make(struct cgroup *c, bool lenient, struct err *e);
  */
 must_check int cgroup_open_entries(struct cgroup *c, const char *below, struct err *e);
 must_check int cgroup_enter(const struct cgroup *c, struct err *e);
+/* Another process, with all its threads. */
+must_check int cgroup_attach(const struct cgroup *c, pid_t pid, struct err *e);
+/* Of the host's trees only those that control one of @controllers (ends with NULL) are used. */
+void cgroup_restrict(struct cgroup *c, const char *const *controllers);
 /* Version 2 has a better way, clone3 with CLONE_INTO_CGROUP: the directory for it, else -1. */
 int cgroup_clone_fd(const struct cgroup *c);
 /* Where @pid is, in systemd's tree or the one of version 2; to be freed, NULL when it is gone. */

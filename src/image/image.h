@@ -80,9 +80,17 @@ must_check int image_each(struct image_cache *c, void (*fn)(void *opaque, const 
 void image_fini(struct image *i);
 const char *image_kind_name(enum image_kind k);
 
+/* What a machine of its own needs of @i: disk.raw, kernel and modules, into @dir; synced. */
+must_check int image_install(const struct image *i, const char *dir, struct err *e);
+/* A file's copy that appears whole or not at all, sharing blocks where the file system can. */
+must_check int image_copy(const char *from, const char *to, struct err *e);
+
 /* A kernel of Debian's @suite (NULL: the host's own suite), downloaded first if missing. */
 must_check int kernel_get(struct image_cache *c, const char *suite, enum kernel_flavour flavour,
 			  bool refresh, struct progress *p, struct kernel *ret, struct err *e);
 void kernel_fini(struct kernel *k);
 /* Does the kernel's initrd bring module @name? */
 bool initrd_has_module(const char *path, const char *name);
+/* Writes the initramfs of a machine to @path: @modules, then the agent with @config (JSON). */
+must_check int initrd_add_agent(const char *modules, const char *config, const char *path,
+				struct err *e);

@@ -14,12 +14,12 @@
 #define REPLY_MAX (64u << 20)
 #define FDS_MAX   64
 
-void client_init(struct client *c, int fd)
+void vmm_client_init(struct vmm_client *c, int fd)
 {
-	*c = (struct client){.fd = fd};
+	*c = (struct vmm_client){.fd = fd};
 }
 
-int client_open(const char *path, struct client *ret, struct err *e)
+int vmm_client_open(const char *path, struct vmm_client *ret, struct err *e)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -31,15 +31,15 @@ int client_open(const char *path, struct client *ret, struct err *e)
 	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
 	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
 		return err_set(e, -errno, "connect to %s", path);
-	client_init(ret, steal_fd(&fd));
+	vmm_client_init(ret, steal_fd(&fd));
 	return 0;
 }
 
-void client_fini(struct client *c)
+void vmm_client_fini(struct vmm_client *c)
 {
 	close_p(&c->fd);
 	free(c->text);
-	*c = (struct client){.fd = -1};
+	*c = (struct vmm_client){.fd = -1};
 }
 
 /* The descriptors go with the first byte. */
@@ -65,7 +65,7 @@ static int send_line(int fd, const char *line, const int *fds, unsigned int n)
 }
 
 /* One line, without its end; the caller's. */
-static int read_line(struct client *c, char **ret)
+static int read_line(struct vmm_client *c, char **ret)
 {
 	for (;;) {
 		char *nl = c->len ? memchr(c->text, '\n', c->len) : NULL, *more;
@@ -94,7 +94,7 @@ static int read_line(struct client *c, char **ret)
 	}
 }
 
-static int read_answer(struct client *c, json_t **ret, struct err *e)
+static int read_answer(struct vmm_client *c, json_t **ret, struct err *e)
 {
 	for (;;) {
 		autofree char *line = NULL;
@@ -134,8 +134,8 @@ static int errno_of(const char *code)
 	return -EIO;
 }
 
-int client_call(struct client *c, const char *command, json_t *args, const int *fds,
-		unsigned int n_fds, json_t **ret, struct err *e)
+int vmm_client_call(struct vmm_client *c, const char *command, json_t *args, const int *fds,
+		    unsigned int n_fds, json_t **ret, struct err *e)
 {
 	json_t *request = json_pack("{s:i, s:s, s:o}", "id", 1, "command", command, "arguments",
 				    args ? args : json_object());

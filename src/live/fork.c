@@ -58,7 +58,7 @@ static int give(struct live_session *s, struct parcel *p, int child, struct err 
 
 	if (child >= 0)
 		json_object_set_new(args, "child", json_integer(child));
-	return client_call(&s->client, "give", args, p->fds, p->n, NULL, e);
+	return vmm_client_call(&s->client, "give", args, p->fds, p->n, NULL, e);
 }
 
 static int listen_at(const char *path)
@@ -263,7 +263,7 @@ int live_fork(const struct live_machine *m, struct live_child *children, unsigne
 	if (r == 0)
 		r = live_overlays(&s, args, fds, &n_fds, e);
 	if (r == 0)
-		r = client_call(&s.client, "fork", json_incref(args), fds, n_fds, &answer, e);
+		r = vmm_client_call(&s.client, "fork", json_incref(args), fds, n_fds, &answer, e);
 	while (n_fds)
 		close(fds[--n_fds]);
 	live_end(&s, answer ? 0 : r);

@@ -10,7 +10,7 @@
 /* A machine that was asked what it is. */
 struct live_session {
 	const struct live_machine *m;
-	struct client client;
+	struct vmm_client client;
 	json_t *described; /* {description, disk_sizes} */
 	json_t *description;
 	struct live_disks disks;

@@ -26,17 +26,17 @@ bool live_is_written(const struct live_session *s, unsigned int disk)
 int live_begin(const struct live_machine *m, struct live_session *ret, struct err *e)
 {
 	struct live_session s = {.m = m};
-	int r = client_open(m->control, &s.client, e);
+	int r = vmm_client_open(m->control, &s.client, e);
 
 	if (r < 0)
 		return r;
-	r = client_call(&s.client, "describe", NULL, NULL, 0, &s.described, e);
+	r = vmm_client_call(&s.client, "describe", NULL, NULL, 0, &s.described, e);
 	s.description = json_object_get(s.described, "description");
 	if (r == 0 && !json_is_object(s.description))
 		r = err_msg(e, -EPROTO, "the machine does not say what it is");
 	if (r < 0) {
 		json_decref(s.described);
-		client_fini(&s.client);
+		vmm_client_fini(&s.client);
 		return r;
 	}
 	*ret = s;
@@ -51,7 +51,7 @@ static void undo_overlays(struct live_session *s)
 	json_t *now = NULL, *disks;
 	struct err e = {0};
 
-	if (client_call(&s->client, "describe", NULL, NULL, 0, &now, &e) < 0)
+	if (vmm_client_call(&s->client, "describe", NULL, NULL, 0, &now, &e) < 0)
 		return;
 	disks = json_object_get(json_object_get(now, "description"), "disks");
 	for (unsigned int i = 0; i < s->disks.n; i++) {
@@ -78,7 +78,7 @@ void live_end(struct live_session *s, int r)
 		free(s->disks.disk[i].path);
 	}
 	json_decref(s->described);
-	client_fini(&s->client);
+	vmm_client_fini(&s->client);
 }
 
 int live_overlay(const struct live_session *s, unsigned int disk, const char *dir, char **ret,

@@ -29,7 +29,7 @@ int live_save(const struct live_machine *m, const char *file, json_t **ret, stru
 	if (r == 0)
 		r = live_overlays(&s, args, fds, &n, e);
 	if (r == 0)
-		r = client_call(&s.client, "save", json_incref(args), fds, n, &answer, e);
+		r = vmm_client_call(&s.client, "save", json_incref(args), fds, n, &answer, e);
 	/* What is on stable storage first is the content, then its name. */
 	if (r == 0 && (fsync(fds[0]) < 0 || rename(part, file) < 0))
 		r = err_set(e, -errno, "%s", file);

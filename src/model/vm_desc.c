@@ -34,8 +34,11 @@ void vm_desc_fini(struct vm_desc *d)
 	free(d->display.tls);
 	free(d->vsock_socket);
 	free(d->serial.path);
+	free(d->serial.log);
 	free(d->console.path);
+	free(d->console.log);
 	free(d->firmware_log.path);
+	free(d->firmware_log.log);
 	free(d->control);
 	for (i = 0; i < VM_DESC_MAX_DEVS; i++) {
 		free(d->disks[i].path);
@@ -166,6 +169,7 @@ static json_t *format_chardev(const struct vm_chardev_desc *c)
 
 	put_string(o, "type", vm_chardev_names[c->type]);
 	put_string(o, "path", c->path);
+	put_string(o, "log", c->log);
 	return o;
 }
 

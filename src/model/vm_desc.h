@@ -74,6 +74,7 @@ struct vm_share {
 struct vm_chardev_desc {
 	enum vm_chardev type;
 	char *path; /* file, socket */
+	char *log;  /* of a socket: a file that keeps the end of what was written; or NULL */
 };
 
 struct vm_display {

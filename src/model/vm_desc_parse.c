@@ -314,6 +314,9 @@ static void read_chardev(struct reader *r, const char *key, struct vm_chardev_de
 			      c->type == VM_CHARDEV_FILE || c->type == VM_CHARDEV_SOCKET, false);
 	if (c->path && c->type == VM_CHARDEV_SOCKET && strlen(c->path) > 107)
 		fail(&sub, "path", "'%s' is too long for a socket", c->path);
+	c->log = read_string(&sub, "log", MAX_PATH, false, false);
+	if (c->log && c->type != VM_CHARDEV_SOCKET)
+		fail(&sub, "log", "is for sockets");
 	close_object(r, &sub);
 }
 

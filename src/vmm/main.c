@@ -24,13 +24,23 @@ static const char usage[] =
     "      --ready-fd N        write \"ready\" there when the machine is about to run\n"
     "      --parent-fd N       stop the machine when the other end of this pipe closes\n"
     "      --restore FILE      go on from this snapshot instead of starting the guest\n"
+    "      --exit-fd N         write there how it ended: STATUS REASON WORDS\n"
     "  -v, --verbose           say which engine runs and why, and statistics at the end\n"
     "      --probe             print which engine \"auto\" is here, as JSON\n"
     "      --debug             also what the parts say to themselves\n"
     "  -h, --help              this text\n"
     "      --version           the version\n";
 
-enum { OPT_FD = 256, OPT_READY_FD, OPT_PARENT_FD, OPT_VERSION, OPT_DEBUG, OPT_PROBE, OPT_RESTORE };
+enum {
+	OPT_FD = 256,
+	OPT_READY_FD,
+	OPT_PARENT_FD,
+	OPT_EXIT_FD,
+	OPT_VERSION,
+	OPT_DEBUG,
+	OPT_PROBE,
+	OPT_RESTORE
+};
 
 static const struct option options[] = {
     {"description", required_argument, NULL, 'd'},
@@ -38,6 +48,7 @@ static const struct option options[] = {
     {"ready-fd", required_argument, NULL, OPT_READY_FD},
     {"parent-fd", required_argument, NULL, OPT_PARENT_FD},
     {"restore", required_argument, NULL, OPT_RESTORE},
+    {"exit-fd", required_argument, NULL, OPT_EXIT_FD},
     {"verbose", no_argument, NULL, 'v'},
     {"debug", no_argument, NULL, OPT_DEBUG},
     {"probe", no_argument, NULL, OPT_PROBE},
@@ -103,6 +114,10 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 		case OPT_RESTORE:
 			a->vmm.restore = optarg;
 			break;
+		case OPT_EXIT_FD:
+			if ((a->vmm.exit_fd = parse_fd("--exit-fd", optarg)) < 0)
+				return EXIT_USAGE;
+			break;
 		case 'v':
 			if (a->level < LOG_INFO)
 				a->level = LOG_INFO;
@@ -167,7 +182,7 @@ int main(int argc, char **argv)
 {
 	struct arguments a = {
 	    .fd = -1,
-	    .vmm = {.ready_fd = -1, .parent_fd = -1},
+	    .vmm = {.ready_fd = -1, .parent_fd = -1, .exit_fd = -1},
 	    .level = LOG_WARN,
 	};
 	autostrbuf struct strbuf text = {0};

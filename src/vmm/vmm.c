@@ -34,6 +34,7 @@ static void finish(struct vmm *v, int status, const char *reason)
 		return;
 	v->over = true;
 	v->status = status;
+	v->reason = reason;
 	control_event(v->control, json_pack("{ss ss}", "event", "shutdown", "reason", reason));
 	loop_stop(v->loop);
 }
@@ -59,10 +60,12 @@ static void on_machine(void *opaque, enum machine_event ev, unsigned int code, c
 		break;
 	case MACHINE_CRASHED:
 		log_error("the guest crashed: %s", text);
+		snprintf(v->words, sizeof(v->words), "the guest crashed: %s", text);
 		finish(v, EXIT_CRASHED, "crash");
 		break;
 	case MACHINE_FAILED:
 		log_error("%s", text);
+		snprintf(v->words, sizeof(v->words), "%s", text);
 		finish(v, EXIT_FAIL, "error");
 		break;
 	case MACHINE_EXITED:
@@ -507,6 +510,13 @@ static void release(struct vmm *v)
 		fputs(stats.data, stderr);
 }
 
+/* For a starter that is not our parent any more when we end. */
+static void tell_end(const struct vmm *v, int status, const char *reason, const char *words)
+{
+	if (v->options->exit_fd >= 0)
+		dprintf(v->options->exit_fd, "%d %s %s\n", status, reason, words);
+}
+
 int vmm_run(const struct vm_desc *desc, const struct vmm_options *options)
 {
 	struct vmm v = {.desc = desc, .options = options, .signal_fd = -1};
@@ -518,10 +528,13 @@ int vmm_run(const struct vm_desc *desc, const struct vmm_options *options)
 	if (r < 0) {
 		release(&v);
 		log_error("%s", e.msg);
-		return e.exit_code ? e.exit_code : EXIT_FAIL;
+		r = e.exit_code ? e.exit_code : EXIT_FAIL;
+		tell_end(&v, r, "error", e.msg);
+		return r;
 	}
 	if (!v.over)
 		loop_run(v.loop);
 	release(&v);
+	tell_end(&v, v.status, v.reason, v.words);
 	return v.status;
 }

@@ -21,6 +21,7 @@ struct vmm_parent {
 
 struct vmm_options {
 	int ready_fd, parent_fd; /* -1 = none */
+	int exit_fd;             /* gets "STATUS REASON WORDS" at the end; -1 = none */
 	bool verbose;
 	const char *restore; /* snapshot to go on from; NULL = none */
 	/* In a child that fork made of a running machine: what it takes over; NULL = no child. */

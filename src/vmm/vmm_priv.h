@@ -34,6 +34,8 @@ struct vmm {
 	struct timer patience;
 	int signals; /* how many asked us to end */
 	int status;  /* exit status when the loop ends */
+	const char *reason;
+	char words[200]; /* of a crash or failure */
 	bool over;
 	uint64_t start;
 };

@@ -136,6 +136,10 @@ check("leftovers", not os.path.isdir(temp.name + "/insula/run") or
 man = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../docs/man")
 for command, page in (("run", "insula-run"), ("image build", "insula-image"),
                       ("image list", "insula-image"), ("doctor", "insula-doctor"),
+                      *((c, "insula-machine") for c in
+                        ("create", "define", "list", "show", "edit", "rename", "delete", "start", "stop",
+                         "shutdown", "reboot", "reset", "pause", "resume", "wait", "autostart",
+                         "exec", "console", "cp", "logs", "stats", "top", "events")),
                       *(("disk " + c, "insula-disk") for c in
                         ("create", "info", "check", "convert", "resize", "snapshot"))):
     text = open(f"{man}/{page}.1.scd").read()

@@ -132,12 +132,12 @@ static void publish(const char *text, const char *address, unsigned int host, un
 	struct run_config c = {0};
 
 	CHECK_EQ(run_set_publish(&c, text, NULL), 0);
-	CHECK_EQ(c.n_publish, 1);
-	CHECK_STR(c.publish[0].address, address);
-	CHECK_EQ(c.publish[0].host, host);
-	CHECK_EQ(c.publish[0].guest, guest);
-	CHECK_EQ(c.publish[0].udp, udp);
-	free(c.publish[0].address);
+	CHECK_EQ(c.m.n_publish, 1);
+	CHECK_STR(c.m.publish[0].address, address);
+	CHECK_EQ(c.m.publish[0].host, host);
+	CHECK_EQ(c.m.publish[0].guest, guest);
+	CHECK_EQ(c.m.publish[0].udp, udp);
+	free(c.m.publish[0].address);
 }
 
 static void run_values(void)
@@ -152,7 +152,7 @@ static void run_values(void)
 	publish("::1:80:81/tcp", "::1", 80, 81, false);
 	for (size_t i = 0; i < ARRAY_SIZE(bad_ports); i++) {
 		CHECK(run_set_publish(&c, bad_ports[i], NULL) < 0);
-		CHECK_EQ(c.n_publish, 0);
+		CHECK_EQ(c.m.n_publish, 0);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(bad_names); i++)
 		CHECK(run_set_name(&c, bad_names[i], NULL) < 0);
@@ -165,10 +165,10 @@ static void run_values(void)
 	CHECK(run_set_share(&c, "/dev/null:/x", NULL) < 0);
 	CHECK(run_set_share(&c, "/tmp:/x:rx", NULL) < 0);
 	CHECK_EQ(run_set_share(&c, "/:/x:ro", NULL), 0);
-	CHECK_STR(c.shares[0].host, "/");
-	CHECK(c.shares[0].read_only);
-	free(c.shares[0].host);
-	free(c.shares[0].guest);
+	CHECK_STR(c.m.shares[0].host, "/");
+	CHECK(c.m.shares[0].read_only);
+	free(c.m.shares[0].host);
+	free(c.m.shares[0].guest);
 	CHECK(run_set_env(&c, "=x", NULL) < 0);
 	CHECK_EQ(run_set_env(&c, "A=b=c", NULL), 0);
 	CHECK_STR(c.env[0], "A=b=c");

@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * daemon/op_machine.c - machines made, changed, shown and deleted
+ *
+ * A machine exists from the commit of its row to the commit of the row's removal; its files are
+ * made before and removed after, so that what is cut off leaves at most files that are swept.
+ */
+#include "daemon/daemon_priv.h"
+
+#include "base/dirs.h"
+#include "base/fd.h"
+#include "image/image.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <time.h>
+
+static int set_restart(const char *word, enum machine_restart *ret, struct err *e)
+{
+	for (int i = 0; machine_restart_names[i]; i++) {
+		if (strcmp(word, machine_restart_names[i]) == 0) {
+			*ret = (enum machine_restart)i;
+			return 0;
+		}
+	}
+	return err_msg(e, -EINVAL, "restart: '%.32s' is not no, on-failure or always", word);
+}
+
+/* What create and edit have in common. */
+static int take_policies(struct op_call *c, struct machine_record *m, struct err *e)
+{
+	const char *restart = op_string(c, "restart");
+
+	if (restart && set_restart(restart, &m->restart, e) < 0)
+		return -EINVAL;
+	if (json_object_get(c->args, "autostart"))
+		m->autostart = op_bool(c, "autostart");
+	m->autostart_order = op_int(c, "autostart_order", m->autostart_order);
+	m->watchdog = op_int(c, "watchdog", m->watchdog);
+	if (m->watchdog < 0 || m->watchdog > 86400)
+		return err_msg(e, -EINVAL, "watchdog: %lld is not between 0 and 86400 seconds",
+			       (long long)m->watchdog);
+	return machine_labels_check(m->labels, e);
+}
+
+/* --- create --- */
+
+static int check_name_free(struct daemon *d, const char *name, struct err *e)
+{
+	autofree char *link = path_link(d, name);
+	struct stat st;
+	int r = store_machine_check_name(d->store, name, e);
+
+	if (r == 0 && lstat(link, &st) == 0 && S_ISDIR(st.st_mode))
+		r = err_msg(e, -EEXIST,
+			    "'%s' is a machine of `insula run --name` with its disk in %s; take "
+			    "another name, or delete that directory",
+			    name, link);
+	return r;
+}
+
+static int make_record(struct op_call *c, const char *uuid, struct machine_config *config,
+		       struct machine_record *m, struct err *e)
+{
+	const char *name = op_string(c, "name");
+	json_t *o, *labels = json_object_get(c->args, "labels");
+	int r = machine_config_parse(json_object_get(c->args, "config"), config, e);
+
+	if (r < 0)
+		return r;
+	if (uuid[0])
+		snprintf(m->uuid, sizeof(m->uuid), "%s", uuid);
+	else
+		machine_uuid_make(m->uuid);
+	m->name = name ? xstrdup(name) : xasprintf("m-%.8s", m->uuid);
+	m->labels = labels ? json_incref(labels) : json_object();
+	m->created = (int64_t)time(NULL);
+	o = machine_config_format(config);
+	m->config = json_dumps(o, JSON_COMPACT);
+	json_decref(o);
+	if (!m->config)
+		return err_msg(e, -EINVAL, "config: is not UTF-8");
+	r = machine_name_check(m->name, e);
+	return r < 0 ? r : take_policies(c, m, e);
+}
+
+/* Disk, kernel and modules of the image; the machine does not need the image afterwards. */
+static int install_image(struct op_call *c, const struct machine_config *config, const char *dir,
+			 struct err *e)
+{
+	struct image_cache cache = {0};
+	struct image image = {.lock = -1};
+	struct progress p = {0};
+	int r = image_cache_open(&cache, e);
+
+	if (r < 0)
+		return r;
+	if (c->job)
+		job_progress(c->job, &p);
+	r = image_get(&cache, config->image, false, &p, &image, e);
+	if (r == 0)
+		r = image_install(&image, dir, e);
+	image_fini(&image);
+	image_cache_fini(&cache);
+	return r;
+}
+
+static int make_files(struct op_call *c, const struct machine_config *config,
+		      const struct machine_record *m, struct err *e)
+{
+	autofree char *dir = path_guest(c->d, m->uuid, NULL);
+	autofree char *parent = xasprintf("%s/guests", c->d->data_dir);
+	int r = make_dir(dir, MACHINE_FILES_MODE, e);
+
+	if (r == 0 && config->image)
+		r = install_image(c, config, dir, e);
+	if (r == 0)
+		r = path_sync(dir, e);
+	if (r == 0)
+		r = path_sync(parent, e);
+	if (r < 0)
+		dirs_remove(dir);
+	return r;
+}
+
+static int create_claimed(struct op_call *c, const struct machine_config *config,
+			  const struct machine_record *m, struct err *e)
+{
+	int r = check_name_free(c->d, m->name, e);
+
+	if (r == 0)
+		r = make_files(c, config, m, e);
+	if (r < 0)
+		return r;
+	r = store_machine_add(c->d->store, m, e);
+	if (r < 0) {
+		autofree char *dir = path_guest(c->d, m->uuid, NULL);
+
+		dirs_remove(dir);
+		return r;
+	}
+	path_link_make(c->d, m->name, m->uuid);
+	event_emit(c->d, "machine.created", m->uuid, m->name, NULL);
+	c->result = op_format_machine(c->d, m, true);
+	return 0;
+}
+
+int op_machine_create(struct op_call *c, struct err *e)
+{
+	return create_machine(c, "", e);
+}
+
+int create_machine(struct op_call *c, const char *uuid, struct err *e)
+{
+	struct machine_config config = {0};
+	struct machine_record m = {0};
+	int r = make_record(c, uuid, &config, &m, e);
+
+	if (r == 0) {
+		autofree char *key = xasprintf("name/%s", m.name);
+
+		r = daemon_claim(c->d, key, m.name, e);
+		if (r == 0) {
+			r = create_claimed(c, &config, &m, e);
+			daemon_release(c->d, key);
+		}
+	}
+	machine_record_fini(&m);
+	machine_config_fini(&config);
+	return r;
+}
+
+/* --- delete --- */
+
+static int delete_claimed(struct op_call *c, const struct machine_record *m, struct err *e)
+{
+	autofree char *dir = path_guest(c->d, m->uuid, NULL);
+	int r = 0;
+
+	if (guest_get(c->d, m->uuid, NULL)) {
+		if (!op_bool(c, "force"))
+			return err_msg(e, -EBUSY,
+				       "'%s' is running: stop it first, or delete it with --force",
+				       m->name);
+		r = power_stop(c->d, m->uuid, e);
+	}
+	if (r == 0)
+		r = store_machine_remove(c->d->store, m->uuid, e);
+	if (r < 0)
+		return r;
+	path_link_remove(c->d, m->name, m->uuid);
+	dirs_remove(dir);
+	event_emit(c->d, "machine.deleted", m->uuid, m->name, NULL);
+	return 0;
+}
+
+int op_machine_delete(struct op_call *c, struct err *e)
+{
+	struct machine_record m;
+	int r = op_claim(c, &m, e);
+
+	if (r < 0)
+		return r;
+	r = delete_claimed(c, &m, e);
+	op_unclaim(c, &m);
+	return r;
+}
+
+/* --- edit --- */
+
+/* RFC 7396 */
+static void merge(json_t *target, const json_t *patch)
+{
+	const char *key;
+	json_t *v;
+
+	json_object_foreach((json_t *)patch, key, v)
+	{
+		json_t *old = json_object_get(target, key);
+
+		if (json_is_null(v)) {
+			json_object_del(target, key);
+		} else if (json_is_object(v)) {
+			json_t *o = json_is_object(old) ? json_deep_copy(old) : json_object();
+
+			merge(o, v);
+			json_object_set_new(target, key, o);
+		} else {
+			json_object_set(target, key, v);
+		}
+	}
+}
+
+static int edit_config(struct machine_record *m, const json_t *patch, struct err *e)
+{
+	struct machine_config config = {0};
+	json_t *o = json_loads(m->config, 0, NULL), *image;
+	char *text;
+	int r;
+
+	image = json_incref(json_object_get(o, "image"));
+	merge(o, patch);
+	r = machine_config_parse(o, &config, e);
+	if (r == 0 && !json_equal(image, json_object_get(o, "image")) &&
+	    (image || json_object_get(o, "image")))
+		r = err_msg(e, -EINVAL,
+			    "config.image: a machine's disk was made from it: create another "
+			    "machine instead");
+	json_decref(image);
+	json_decref(o);
+	if (r < 0) {
+		machine_config_fini(&config);
+		return r;
+	}
+	o = machine_config_format(&config);
+	text = json_dumps(o, JSON_COMPACT);
+	json_decref(o);
+	machine_config_fini(&config);
+	if (!text)
+		return err_msg(e, -EINVAL, "config: is not UTF-8");
+	free(m->config);
+	m->config = text;
+	return 0;
+}
+
+/* Limits count at once. */
+static int change_limits(struct op_call *c, const struct machine_record *m, struct err *e)
+{
+	struct machine_config config;
+	struct guest_info g;
+	json_t *o;
+	int r;
+
+	if (!guest_get(c->d, m->uuid, &g) || !g.pid)
+		return 0;
+	o = json_loads(m->config, 0, NULL);
+	r = machine_config_parse(o, &config, e);
+	json_decref(o);
+	if (r < 0)
+		return r;
+	r = limits_apply(m->uuid, &config.limits, g.pid, true, e);
+	machine_config_fini(&config);
+	return r;
+}
+
+static void renamed(struct op_call *c, const struct machine_record *m, const char *old)
+{
+	struct guest *g;
+
+	path_link_remove(c->d, old, m->uuid);
+	path_link_make(c->d, m->name, m->uuid);
+	pthread_mutex_lock(&c->d->lock);
+	g = guest_find(c->d, m->uuid);
+	if (g) {
+		free(g->name);
+		g->name = xstrdup(m->name);
+	}
+	pthread_mutex_unlock(&c->d->lock);
+	event_emit(c->d, "machine.renamed", m->uuid, m->name, json_pack("{s:s}", "old", old));
+}
+
+static int edit_claimed(struct op_call *c, struct machine_record *m, struct err *e)
+{
+	const char *name = op_string(c, "name");
+	const json_t *config = json_object_get(c->args, "config");
+	const json_t *labels = json_object_get(c->args, "labels");
+	autofree char *old = xstrdup(m->name);
+	int r = 0;
+
+	if (name && strcmp(name, old) != 0) {
+		r = machine_name_check(name, e);
+		if (r == 0)
+			r = check_name_free(c->d, name, e);
+		free(m->name);
+		m->name = xstrdup(name);
+	}
+	if (r == 0 && config)
+		r = edit_config(m, config, e);
+	if (r == 0 && labels)
+		merge(m->labels, labels);
+	if (r == 0)
+		r = take_policies(c, m, e);
+	if (r == 0 && config && json_object_get(config, "limits"))
+		r = change_limits(c, m, e);
+	if (r == 0)
+		r = store_machine_update(c->d->store, m, e);
+	if (r < 0)
+		return r;
+	if (strcmp(m->name, old) != 0)
+		renamed(c, m, old);
+	else
+		event_emit(c->d, "machine.changed", m->uuid, m->name, NULL);
+	c->result = op_format_machine(c->d, m, true);
+	return 0;
+}
+
+int op_machine_edit(struct op_call *c, struct err *e)
+{
+	struct machine_record m;
+	int r = op_claim(c, &m, e);
+
+	if (r < 0)
+		return r;
+	r = edit_claimed(c, &m, e);
+	op_unclaim(c, &m);
+	return r;
+}
+
+/* --- show, list --- */
+
+int op_machine_show(struct op_call *c, struct err *e)
+{
+	struct machine_record m;
+	int r = op_machine(c, &m, e);
+
+	if (r < 0)
+		return r;
+	c->result = op_format_machine(c->d, &m, true);
+	machine_record_fini(&m);
+	return 0;
+}
+
+/* "KEY" or "KEY=VALUE" */
+static bool has_label(const struct machine_record *m, const char *filter)
+{
+	autofree char *key = xstrdup(filter);
+	char *value = strchr(key, '=');
+	const char *have;
+
+	if (value)
+		*value++ = '\0';
+	have = json_string_value(json_object_get(m->labels, key));
+	return have && (!value || strcmp(have, value) == 0);
+}
+
+int op_machine_list(struct op_call *c, struct err *e)
+{
+	const char *label = op_string(c, "label");
+	struct machine_record *rows = NULL;
+	json_t *list = json_array();
+	size_t n = 0;
+	int r = store_machine_list(c->d->store, &rows, &n, e);
+
+	for (size_t i = 0; i < n; i++) {
+		bool wanted = op_bool(c, "all") || guest_get(c->d, rows[i].uuid, NULL);
+
+		if (wanted && (!label || has_label(&rows[i], label)))
+			json_array_append_new(list, op_format_machine(c->d, &rows[i], false));
+		machine_record_fini(&rows[i]);
+	}
+	free(rows);
+	c->result = json_pack("{s:o}", "machines", list);
+	return r;
+}
+
+int op_system_info(struct op_call *c, struct err *e)
+{
+	struct machine_record *rows = NULL;
+	size_t n = 0, running = 0;
+	struct list *at;
+	int r = store_machine_list(c->d->store, &rows, &n, e);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n; i++)
+		machine_record_fini(&rows[i]);
+	free(rows);
+	pthread_mutex_lock(&c->d->lock);
+	list_for_each(at, &c->d->guests) running++;
+	pthread_mutex_unlock(&c->d->lock);
+	c->result =
+	    json_pack("{s:s, s:s, s:i, s:I, s:I, s:s, s:s}", "version", INSULA_VERSION, "api", "v1",
+		      "pid", (int)getpid(), "machines", (json_int_t)n, "running",
+		      (json_int_t)running, "data", c->d->data_dir, "run", c->d->run_dir);
+	return 0;
+}

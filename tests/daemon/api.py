@@ -1,0 +1,352 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""tests/daemon/api.py INSULA - insulad's REST API over its real socket: every operation, every
+refusal, requests in pieces and in a row, events, roles"""
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+from box import Box, PATIENCE, check, wait_for
+
+
+def raw(box, data, end=True):
+    """What comes back for bytes of ours."""
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(PATIENCE)
+    s.connect(box.sock)
+    s.sendall(data)
+    if end:
+        s.shutdown(socket.SHUT_WR)
+    got = b""
+    try:
+        while chunk := s.recv(65536):
+            got += chunk
+    except ConnectionResetError:
+        pass
+    s.close()
+    return got
+
+
+def config(box, kind="idle"):
+    return {"kernel": box.kernel(kind), "engine": "soft", "board": "micro", "memory": 32 << 20,
+            "net": "none"}
+
+
+def create(box, name, **more):
+    body = {"name": name, "config": config(box), **more}
+    job = box.wait_job(box.request("POST", "/v1/machines", body, 202))
+    check(job["state"] == "done", job)
+    return job["result"]
+
+
+def test_document(box):
+    """The document is the one in docs/, and each of its operations is answered."""
+    doc = box.request("GET", "/v1/openapi.json")
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/openapi.json")
+    check(doc == json.load(open(path)), "docs/openapi.json is not what insulad says: "
+          "build/bin/insulad --openapi >docs/openapi.json")
+    for path, methods in doc["paths"].items():
+        check("patch" not in methods or "get" in methods, path)
+        url = path.replace("{machine}", "nosuch").replace("{job}", "999999")
+        for method, op in methods.items():
+            names = {p["name"] for p in op["parameters"] if p["in"] == "path"}
+            check(all("{%s}" % n in path for n in names) and path.count("{") == len(names), path)
+            check(op["summary"] and op["operationId"] and op["x-role"] in
+                  ("viewer", "operator", "admin"), op)
+            if op["operationId"] == "event.stream":
+                continue
+            status = 404 if names else 200
+            schema = op.get("requestBody", {}).get("content", {}).get("application/json", {})
+            if schema.get("schema", {}).get("required"):
+                status = 400
+            if "101" in op["responses"]:
+                status = 426
+            body = {} if method in ("patch", "post") else None
+            box.request(method.upper(), url, body, status)
+        other = {"get", "post", "patch", "delete", "put"} - set(methods)
+        for method in other:
+            box.request(method.upper(), url, None, 405)
+            check(set(box.headers["Allow"].lower().split(", ")) == set(methods), path)
+
+
+def test_life(box):
+    m = create(box, "a", labels={"x": "y"}, restart="on-failure", autostart_order=3)
+    check(m["state"] == "stopped" and m["labels"] == {"x": "y"} and m["restart"] == "on-failure"
+          and m["autostart_order"] == 3, m)
+    check(box.request("GET", "/v1/machines") == {"machines": []}, "none runs")
+    check(len(box.request("GET", "/v1/machines?all")["machines"]) == 1, "one is there")
+    check(len(box.request("GET", "/v1/machines?all=true&label=x%3Dz")["machines"]) == 0, "label")
+    check(len(box.request("GET", "/v1/machines?all=true&label=x")["machines"]) == 1, "label")
+    m = box.request("POST", "/v1/machines/a/start")
+    check(m["state"] == "running" and m["pid"] > 1, m)
+    box.request("POST", "/v1/machines/a/start", None, 409)
+    box.request("POST", "/v1/machines/a/pause")
+    check(box.request("GET", "/v1/machines/a")["state"] == "paused", "paused")
+    box.request("POST", "/v1/machines/a/pause")  # is so already
+    r = box.request("GET", "/v1/machines/a/wait?for=running&timeout=50")
+    check(r["reached"] is False, r)
+    box.request("POST", "/v1/machines/a/resume")
+    check(box.request("GET", "/v1/machines/a/wait?for=running&timeout=5000")["reached"], "runs")
+    stats = box.request("GET", f"/v1/machines/{m['uuid']}/stats")
+    check(stats["cpu_ns"] >= 0 and stats["resident"] > 0 and stats["engine"], stats)
+    wait_for(lambda: box.request("GET", "/v1/machines/a/logs") == b"up\n", "the console's log")
+    check(box.request("GET", "/v1/machines/a/logs?offset=1") == b"p\n", "offset")
+    check(box.headers["Insula-Next-Offset"] == "3", box.headers)
+    check(box.request("GET", "/v1/machines/a/logs?bytes=1") == b"\n", "bytes")
+    box.request("POST", "/v1/machines/a/reset")
+    wait_for(lambda: box.request("GET", "/v1/machines/a/logs") == b"up\nup\n", "the second start")
+    box.request("POST", "/v1/machines/a/reboot", None, 501)
+    # It hears no power button.
+    box.request("POST", "/v1/machines/a/shutdown?timeout=100", None, 504)
+    box.request("DELETE", "/v1/machines/a", None, 409)
+    m = box.request("PATCH", "/v1/machines/a", {"name": "b", "config": {"cpus": 2, "append": "x"},
+                                                "labels": {"x": None, "k": "v"}})
+    check(m["name"] == "b" and m["config"]["cpus"] == 2 and m["labels"] == {"k": "v"}, m)
+    m = box.request("PATCH", "/v1/machines/b", {"config": {"append": None}})
+    check("append" not in m["config"] and m["config"]["cpus"] == 2, m)
+    check(os.path.islink(f"{box.data}/machines/b") and not os.path.lexists(f"{box.data}/machines/a"),
+          "links")
+    box.request("POST", "/v1/machines/b/stop")
+    m = box.request("GET", "/v1/machines/b")
+    check(m["state"] == "stopped" and m["end"]["reason"] == "stop" and m["end"]["status"] == 0, m)
+    box.request("POST", "/v1/machines/b/stop", None, 409)
+    box.request("POST", "/v1/machines/b/start")
+    box.request("DELETE", "/v1/machines/b?force=true")
+    box.request("GET", "/v1/machines/b", None, 404)
+    check(os.listdir(f"{box.data}/guests") == [], "files are gone")
+
+
+def test_refusals(box):
+    create(box, "taken")
+    good = config(box)
+    for body, words in [
+            ({"config": {}}, "nothing to start"),
+            ({"config": {**good, "cpus": 65}}, "cpus: 65"),
+            ({"config": {**good, "memory": 1}}, "memory: 1 is not"),
+            ({"config": {**good, "kernel": "relative"}}, "absolute"),
+            ({"config": {**good, "nosuch": 1}}, "nosuch: unknown key"),
+            ({"config": {**good, "disks": [{"format": "raw"}]}}, "disks[0].path: is missing"),
+            ({"config": {**good, "disks": [{"path": "/x", "bus": "scsi"}]}}, "disks[0].bus"),
+            ({"config": {**good, "disks": [{"path": "/x"}] * 8}}, "at most 7"),
+            ({"config": {**good, "publish": [{"host": 1, "guest": 1}]}}, "net is none"),
+            ({"config": {**good, "shares": [{"host": "/", "guest": "/x"}]}}, "need an image"),
+            ({"config": {**good, "firmware": "bios"}}, "firmware"),
+            ({"config": {"firmware": "coreboot"}}, "firmware"),
+            ({"config": good, "name": "taken"}, "already"),
+            ({"config": good, "name": "-x"}, "is no name"),
+            ({"config": good, "name": "../x"}, "is no name"),
+            ({"config": good, "name": "x" * 64}, "is no name"),
+            ({"config": good, "labels": {"a b": "c"}}, "is no key"),
+            ({"config": good, "labels": {"a": 1}}, "labels.a"),
+            ({"config": good, "restart": "sometimes"}, "restart"),
+            ({"config": good, "watchdog": -1}, "watchdog")]:
+        job = box.wait_job(box.request("POST", "/v1/machines", body, 202))
+        check(job["state"] == "failed" and words in job["error"]["message"], words, "not in", job)
+    for body, words in [({"name": "x"}, "config: is missing"), ([], "not a JSON object"),
+                        ("{", "not a JSON object"), ({"config": 1}, "config: must be of type"),
+                        ({"config": {}, "x": 1}, "x: unknown argument"),
+                        ({"config": {}, "name": "a\0b"}, "NUL"),
+                        ('{"config":{},"config":{}}', "duplicate")]:
+        e = box.request("POST", "/v1/machines", body, 400)["error"]
+        check(words in e["message"] and e["status"] == 400, words, "not in", e)
+    for path in ("/v1/machines?al=1", "/v1/machines?all=maybe", "/v1/machines?label=%zz",
+                 "/v1/machines/taken/wait?timeout=x", "/v1/machines/taken/wait?timeout=99999999",
+                 "/v1/machines/taken/wait?for=ever", "/v1/machines/taken/logs?bytes=-1"):
+        box.request("GET", path, None, 400)
+    for path in ("/", "/v1", "/v1/machines/", "/v1/machines/a/b/c", "/v2/machines", "*",
+                 "/v1/machines/%00", "/v1/machines/%2e%2e%2fx", "/v1/jobs/1x"):
+        box.request("GET", path, None, 404)
+    create(box, "taken2")
+    e = box.request("GET", "/v1/machines/take", None, 400)["error"]
+    check("taken, taken2" in e["message"], e)
+    box.request("PATCH", "/v1/machines/taken", {"name": "taken2"}, 409)
+    box.request("PATCH", "/v1/machines/taken", {"config": {"cpus": 0}}, 400)
+    box.request("PATCH", "/v1/machines/taken", {"config": {"image": "deb:bookworm"}}, 400)
+    check(box.request("GET", "/v1/machines/taken")["config"]["cpus"] == 1, "nothing was changed")
+    for name in ("taken", "taken2"):
+        box.request("DELETE", f"/v1/machines/{name}")
+
+
+def test_xml(box):
+    """libvirt's domain XML, in and out."""
+    uuid = "0d4f4c3b-1111-4222-8333-444455556666"
+    xml = (f"<domain type='kvm'><name>x</name><uuid>{uuid}</uuid><memory unit='MiB'>64</memory>"
+           f"<os><type>hvm</type><kernel>{box.kernel('idle')}</kernel></os>"
+           "<devices><sound model='ac97'/></devices></domain>")
+    job = box.wait_job(box.request("POST", "/v1/define", {"xml": xml}, 202))
+    m = job["result"]
+    check(m["uuid"] == uuid and m["config"]["memory"] == 64 << 20 and m["config"]["net"] == "none"
+          and "sound" in m["warnings"][0] and len(m["warnings"]) == 1, m)
+    out = box.request("GET", "/v1/machines/x/xml").decode()
+    check(f"<uuid>{uuid}</uuid>" in out and "<memory unit='KiB'>65536</memory>" in out, out)
+    job = box.wait_job(box.request("POST", "/v1/define", {"xml": xml.replace(">x<", ">y<")}, 202))
+    check("'x' has it already" in job["error"]["message"], job)
+    job = box.wait_job(box.request("POST", "/v1/define", {"xml": "<domain>"}, 202))
+    check("not XML" in job["error"]["message"], job)
+    open(box.top + "/x.xml", "w").write(box.cli("show", "--xml", "x"))
+    box.cli("delete", "x")
+    check(box.cli("define", box.top + "/x.xml") == "x\n", "define")
+    check(box.request("GET", "/v1/machines/x/xml").decode() == out, "the same again")
+    box.cli("delete", "x")
+    os.unlink(box.top + "/x.xml")
+
+
+def test_http(box):
+    ask = b"GET /v1/jobs HTTP/1.1\r\nHost: x\r\n"
+    check(raw(box, (ask + b"\r\n") * 3).count(b"200 OK") == 3, "three in a row")
+    check(b"Connection: close" in raw(box, ask + b"Connection: close\r\n\r\n", False), "close")
+    for data, status in [(b"hello\r\n\r\n", b"400"), (b"GET / HTTP/1.1\r\nA b\r\n\r\n", b"400"),
+                         (b"x" * 70000, b"431"),
+                         (ask + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n", b"400"),
+                         (ask + b"Content-Length: 99999999\r\n\r\n", b"413"),
+                         (ask + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", b"400"),
+                         (ask + b"Transfer-Encoding: chunked\r\n\r\nfffffff\r\n", b"413")]:
+        got = raw(box, data, False)
+        check(got.startswith(b"HTTP/1.1 " + status), data[:60], got[:200])
+    body = json.dumps({"config": {}}).encode()
+    post = b"POST /v1/machines HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    chunked = b"".join(b"1\r\n" + bytes([c]) + b"\r\n" for c in body) + b"0\r\n\r\n"
+    check(raw(box, post + b"Transfer-Encoding: chunked\r\n\r\n" + chunked, False)
+          .startswith(b"HTTP/1.1 202"), "a chunked body")
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(PATIENCE)
+    s.connect(box.sock)
+    s.sendall(post + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body))
+    check(s.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n", "100")
+    for c in body:
+        s.sendall(bytes([c]))
+    check(s.recv(12) == b"HTTP/1.1 202", "202 after it")
+    s.close()
+    # Clients that leave in the middle, also while their operation runs.
+    for data in (b"GET", ask, post + b"Content-Length: 10\r\n\r\n{"):
+        raw(box, data)
+    create(box, "left")
+    for _ in range(20):
+        s = socket.socket(socket.AF_UNIX)
+        s.connect(box.sock)
+        s.sendall(b"GET /v1/machines/left/wait?for=running&timeout=300 HTTP/1.1\r\n\r\n")
+        s.close()
+    time.sleep(0.5)
+    box.request("DELETE", "/v1/machines/left")
+
+
+def test_streams(box):
+    create(box, "s")
+    for path in ("console", "agent"):
+        ask = (f"GET /v1/machines/s/{path} HTTP/1.1\r\nConnection: Upgrade\r\n"
+               "Upgrade: insula-stream\r\n\r\n").encode()
+        check(raw(box, ask).startswith(b"HTTP/1.1 409"), "does not run")
+    box.request("POST", "/v1/machines/s/start")
+    check(b"501" in raw(box, ask)[:20], "it has no agent")
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(PATIENCE)
+    s.connect(box.sock)
+    s.sendall(ask.replace(b"agent", b"console"))
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += s.recv(1)
+    check(head.startswith(b"HTTP/1.1 101"), head)
+    time.sleep(0.1)  # until insula-vmm took us
+    box.request("POST", "/v1/machines/s/reset")
+    got = b""
+    while b"up\n" not in got:
+        got += s.recv(100)
+    box.request("POST", "/v1/machines/s/stop")
+    while s.recv(100):
+        pass
+    box.request("DELETE", "/v1/machines/s")
+
+
+def read_events(s, buffer, want):
+    """The events up to one of type @want."""
+    events = []
+    while True:
+        while b"\n\n" in buffer[0]:
+            part, buffer[0] = buffer[0].split(b"\n\n", 1)
+            data = [line[6:] for line in part.split(b"\n") if line.startswith(b"data: ")]
+            if data:
+                events.append(json.loads(data[0]))
+                if events[-1]["type"] == want:
+                    return events
+        chunk = s.recv(65536)
+        check(chunk, "the stream ended")
+        buffer[0] += chunk
+
+
+def listen(box, query="", headers=""):
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(PATIENCE)
+    s.connect(box.sock)
+    s.sendall(f"GET /v1/events{query} HTTP/1.1\r\n{headers}\r\n".encode())
+    head = b""
+    while b"\r\n\r\n" not in head:
+        head += s.recv(1)
+    check(b"text/event-stream" in head, head)
+    return s
+
+
+def test_events(box):
+    s, buffer = listen(box), [b""]
+    create(box, "e")
+    box.request("POST", "/v1/machines/e/start")
+    box.request("POST", "/v1/machines/e/pause")
+    box.request("POST", "/v1/machines/e/stop")
+    box.request("DELETE", "/v1/machines/e")
+    events = read_events(s, buffer, "machine.deleted")
+    types = [e["type"] for e in events if e["type"].startswith("machine")]
+    check(types == ["machine.created", "machine.started", "machine.paused", "machine.stopped",
+                    "machine.deleted"], types)
+    ids = [e["id"] for e in events]
+    check(ids == list(range(ids[0], ids[0] + len(ids))), ids)
+    stopped = [e for e in events if e["type"] == "machine.stopped"][0]
+    check(stopped["reason"] == "stop" and stopped["machine"]["name"] == "e", stopped)
+    # Again from the middle, as a browser does when it lost the connection.
+    again = listen(box, "", f"Last-Event-ID: {ids[2]}\r\n")
+    check([e["id"] for e in read_events(again, [b""], "machine.deleted")] == ids[3:], "again")
+    both = listen(box, "?after=0")
+    check(read_events(both, [b""], "machine.deleted"), "from the oldest")
+    for x in (s, again, both):
+        x.close()
+
+
+def test_roles(box):
+    """Another user of the socket's group is an operator; one outside cannot connect."""
+    if os.geteuid() != 0:
+        return
+    box.kill_daemon(15)
+    for d in (box.top, box.run_dir):
+        os.chmod(d, 0o755)
+    p = subprocess.Popen([box.bin + "/insulad", "--group", "nogroup"], env=box.env)
+    wait_for(box.daemon_pid, "insulad")
+    code = ("import os, socket, sys\n"
+            "os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(65534)\n"
+            "s = socket.socket(socket.AF_UNIX)\n"
+            "s.connect(sys.argv[1])\n"
+            "s.sendall(b'GET /v1/info HTTP/1.1\\r\\nConnection: close\\r\\n\\r\\n')\n"
+            "print(s.recv(100).split()[1].decode())\n")
+    r = subprocess.run([sys.executable, "-c", code, box.sock, "65534"], capture_output=True,
+                       text=True)
+    check(r.stdout.strip() == "200", r)
+    r = subprocess.run([sys.executable, "-c", code, box.sock, "65533"], capture_output=True,
+                       text=True)
+    check("PermissionError" in r.stderr, r)
+    p.terminate()
+    check(p.wait() == 0, "insulad's end")
+    check(not os.path.exists(box.sock), "its socket")
+
+
+def main():
+    with Box(sys.argv[1]) as box:
+        box.cli("list")
+        for name, test in list(globals().items()):
+            if name.startswith("test_") and (len(sys.argv) < 3 or sys.argv[2] in name):
+                print(name, flush=True)
+                test(box)
+        box.kill_daemon(15)
+        box.check_nothing_left()
+
+
+main()

@@ -1,0 +1,220 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""tests/daemon/crash.py INSULA [N [SEED]] - kill -9 of insulad, of a VMM, of the command, at random
+points of N random operations
+
+For each machine the test keeps the set of states that it may be in: after an operation that was
+acknowledged the one that it promised, after one that was not either that or the one before.  What
+`insula list` tells afterwards must be in the set, and files, links, sockets, processes, control
+groups and mounts must be those of the machines that there are.
+"""
+import collections
+import json
+import os
+import random
+import signal
+import sys
+import time
+
+from box import Box, Failed, alive, check, wait_for
+
+State = collections.namedtuple("State", "there name cpus runs")
+GONE = State(False, None, None, False)
+CAN_LIMIT = os.geteuid() == 0 and os.access("/sys/fs/cgroup/cpu", os.W_OK)
+SETTLE = 2.0  # seconds until what a killed command asked for is surely through
+
+
+class Machine:
+    def __init__(self, key):
+        self.key = key
+        self.states = {GONE}
+        self.settled = 0.0
+
+
+class Test:
+    def __init__(self, box, n, seed):
+        self.box, self.n = box, n
+        self.random = random.Random(seed)
+        self.machines, self.names, self.counts = [], 0, collections.Counter()
+        self.log = []
+        self.seen = set()  # UUIDs
+
+    # --- operations: arguments and what they promise ---
+
+    def new_name(self):
+        self.names += 1
+        return f"m{self.names}"
+
+    def pick(self, want):
+        good = [m for m in self.machines if m.settled < time.monotonic() and len(m.states) == 1
+                and want(next(iter(m.states)))]
+        return self.random.choice(good) if good else None
+
+    def choose(self):
+        """(machine, arguments, change)"""
+        ops = ["create"] * 3 + ["start"] * 4 + ["stop"] * 3 + ["delete", "delete --force", "rename",
+                                                             "edit", "pause"]
+        tries = 0
+        while True:
+            tries += 1
+            if tries % 100 == 0:  # all are unsettled
+                time.sleep(SETTLE)
+                self.verify("a pause")
+            op = self.random.choice(ops)
+            if op == "create":
+                if sum(GONE not in m.states for m in self.machines) >= 8:
+                    continue
+                m = Machine(f"k{len(self.machines)}")
+                self.machines.append(m)
+                name = self.new_name()
+                args = ["create", "--name", name, "--engine", "soft", "--machine", "micro",
+                        "--memory", "32M", "--net", "none", "--label", f"key={m.key}", "--kernel",
+                        self.box.kernel("idle")]
+                if CAN_LIMIT and self.random.random() < 0.5:
+                    args += ["--cpu-cap", "150", "--memory-limit", "1G"]
+                return m, args, lambda s: State(True, name, 1, False)
+            running = op in ("stop", "pause") or (op == "delete --force")
+            m = self.pick(lambda s: s.there and (op in ("rename", "edit") or s.runs == running))
+            if not m:
+                continue
+            name = next(iter(m.states)).name
+            if op == "start":
+                return m, ["start", name], lambda s: s._replace(runs=True)
+            if op == "stop":
+                return m, ["stop", name], lambda s: s._replace(runs=False)
+            if op == "pause":
+                return m, ["pause", name], lambda s: s
+            if op.startswith("delete"):
+                return m, [*op.split(), name], lambda s: GONE
+            if op == "rename":
+                new = self.new_name()
+                return m, ["rename", name, new], lambda s: s._replace(name=new)
+            cpus = self.random.randint(1, 64)
+            return m, ["edit", name, "--cpus", str(cpus)], lambda s: s._replace(cpus=cpus)
+
+    def kill_something(self, what, command):
+        self.victim = ""
+        time.sleep(self.random.choice([0, self.random.uniform(0, 0.01),
+                                       self.random.uniform(0, 0.12)]))
+        if what == "insulad":
+            pid = self.box.daemon_pid()
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+        elif what == "command":
+            command.kill()
+        elif what == "vmm":
+            vmms = self.box.processes("insula-vmm")
+            if vmms:
+                pid = self.random.choice(sorted(vmms))
+                self.victim = vmms[pid]
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+                wait_for(lambda: not alive(pid), "the VMM's end")
+            for m in self.machines:  # whichever it was
+                m.states |= {s._replace(runs=False) for s in m.states if s.there}
+
+    def step(self):
+        m, args, change = self.choose()
+        what = self.random.choice(["nothing", "nothing", "insulad", "insulad", "vmm", "command"])
+        after = {change(s) for s in m.states}
+        command = self.box.popen(*args, stdin=-3, stdout=-1, stderr=-1)
+        if what == "vmm":
+            # It may hit the machine before or after the operation.
+            after |= {s._replace(runs=False) for s in after if s.there}
+        self.kill_something(what, command)
+        out, err = command.communicate(timeout=120)
+        self.log.append(f"{time.time():.2f} {args} with a killed {what} {self.victim}: "
+                        f"{command.returncode}\n")
+        self.counts[f"{args[0]} with a killed {what}" if what != "nothing" else args[0]] += 1
+        if command.returncode == 0:
+            m.states = after | ({s._replace(runs=False) for s in after if s.there}
+                                if what == "vmm" else set())
+        else:
+            check(what != "nothing", args, "failed:", err.decode())
+            check(what == "command" or err, args, "failed without a word")
+            m.states |= after
+            if args[0] == "delete":  # forced, it stops first
+                m.states |= {s._replace(runs=False) for s in m.states}
+        if what == "command":
+            m.settled = time.monotonic() + SETTLE
+        self.verify(f"{args} with a killed {what}: {command.returncode} {err.decode().strip()}")
+
+    # --- what is there ---
+
+    def listed(self):
+        found = {}
+        for m in json.loads(self.box.cli("list", "--all", "--json")):
+            check(m["labels"]["key"] not in found, "twice:", m)
+            found[m["labels"]["key"]] = m
+        return found
+
+    def verify(self, what):
+        # A killed process is seen as gone within moments, not at once.
+        wait_for(lambda: self.settled_processes(), "the right processes after " + what, 30)
+        found = self.listed()
+        for m in self.machines:
+            got = found.pop(m.key, None)
+            state = State(True, got["name"], got["cpus"], got["state"] != "stopped") if got else GONE
+            check(state in m.states, what, "- machine", m.key, "is", state, "and may be", m.states,
+                  got and got.get("end"))
+            if m.settled < time.monotonic():
+                m.states = {state}
+        check(not found, what, "- nobody made", found)
+
+    def settled_processes(self):
+        """Files and processes are those of the machines that there are."""
+        listed = self.listed().values()
+        if not all(alive(m["pid"]) for m in listed if "pid" in m):
+            return False  # its end is not seen yet
+        if any(m.settled > time.monotonic() for m in self.machines):
+            return True  # something may still be going on
+        if any(m["state"] == "starting" for m in listed):
+            return False
+        everything = {m["uuid"] for m in listed}
+        self.seen |= everything
+        running = {m["uuid"] for m in listed if m["state"] != "stopped"}
+        links = {n: os.readlink(f"{self.box.data}/machines/{n}")
+                 for n in os.listdir(f"{self.box.data}/machines")}
+        vmms = self.box.processes("insula-vmm")
+        return (set(os.listdir(f"{self.box.data}/guests")) == everything and
+                set(os.listdir(f"{self.box.run_dir}/vm")) == running and
+                links == {m["name"]: "../guests/" + m["uuid"] for m in listed} and
+                len(vmms) == len(running) and self.box.groups() & self.seen <= running and
+                all(any(u in line for u in running) for line in vmms.values()))
+
+    def run(self):
+        for i in range(self.n):
+            self.step()
+            if self.n >= 100 and i % 50 == 49:
+                print(f"{i + 1} operations", flush=True)
+        for m in self.machines:
+            m.settled = 0.0
+        time.sleep(SETTLE)
+        self.verify("the end")
+        for m in self.listed().values():
+            self.box.cli("delete", "--force", m["uuid"])
+        self.box.kill_daemon(signal.SIGTERM)
+        self.box.check_nothing_left()
+        check(not self.box.groups() & self.seen, "control groups left")
+
+
+def main():
+    n = int(sys.argv[2]) if len(sys.argv) > 2 else 30
+    seed = int(sys.argv[3]) if len(sys.argv) > 3 else random.randrange(1 << 32)
+    print("seed", seed, flush=True)
+    with Box(sys.argv[1]) as box:
+        box.kernel("idle")
+        t = Test(box, n, seed)
+        try:
+            t.run()
+        except Failed as e:
+            print(open(f"{box.run_dir}/insulad.log").read())
+            print("".join(t.log[-12:]))
+            sys.exit(f"seed {seed}: {e}")
+        for what, count in sorted(t.counts.items()):
+            print(f"{count:5} {what}")
+
+
+main()

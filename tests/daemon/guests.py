@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""tests/daemon/guests.py INSULA CASE... - real guests under insulad, by the commands that people use"""
+import json
+import os
+import pty
+import re
+import select
+import signal
+import sys
+import time
+
+from box import Box, Failed, check, wait_for
+
+IMAGE = "deb:bookworm"
+
+
+def up(box, name, *options):
+    box.cli("create", "--name", name, *options, IMAGE)
+    box.cli("start", name)
+    box.cli("wait", "--for", "agent", name)
+
+
+def case_exec(box):
+    """A guest that boots is waited for; streams, status and signals are as of `insula run`."""
+    box.cli("create", "--name", "e", "--start", IMAGE)
+    check(box.cli("exec", "e", "--", "uname", "-n") == "e\n", "its name")
+    check(box.cli("exec", "e", "--", "sh", "-c", "exit 7", status=7) == "", "its status")
+    data = os.urandom(1 << 20)
+    check(box.cli("exec", "e", "--", "md5sum", stdin=data).split()[1] == "-", "standard input")
+    box.cli("exec", "--env", "A=b", "--workdir", "/usr", "e", "--", "sh", "-c",
+            '[ "$A" = b ] && [ "$PWD" = /usr ]')
+    box.cli("exec", "e", "--", "nosuchcommand", status=127)
+    p = box.popen("exec", "e", "--", "sh", "-c", "echo on; sleep 100", stdin=-3, stdout=-1)
+    check(p.stdout.readline() == b"on\n", "it runs")
+    p.terminate()
+    check(p.wait(60) == 143, "ended by the signal")
+    # insulad ends beside a command that runs: the machine goes on.
+    p = box.popen("exec", "e", "--", "sh", "-c", "echo on; sleep 100", stdin=-3, stdout=-1,
+                  stderr=-1)
+    check(p.stdout.readline() == b"on\n", "it runs")
+    box.kill_daemon()
+    check(p.wait(60) == 118, "the connection is lost", p.stderr.read())
+    check(box.cli("exec", "e", "--", "cat", "/proc/uptime"), "it goes on")
+    box.cli("exec", "e", "--", "sh", "-c", "echo kept > /root/file; sync")
+    box.cli("shutdown", "e")
+    check(json.loads(box.cli("show", "--json", "e"))["end"]["reason"] == "poweroff", "clean")
+    box.cli("start", "e")
+    check(box.cli("exec", "e", "--", "cat", "/root/file") == "kept\n", "its disk is kept")
+
+
+def case_copy(box):
+    up(box, "c")
+    tree = box.top + "/tree"
+    os.makedirs(tree + "/a")
+    open(tree + "/a/b", "wb").write(os.urandom(3 << 20))
+    os.symlink("/etc/passwd", tree + "/link")
+    box.cli("cp", tree, "c:/root/new")
+    box.cli("cp", tree + "/a/b", "c:/root/")
+    box.cli("exec", "c", "--", "cmp", "/root/b", "/root/new/a/b")
+    box.cli("cp", "c:/root/new", box.top)
+    check(open(box.top + "/new/a/b", "rb").read() == open(tree + "/a/b", "rb").read(), "bytes")
+    check(os.readlink(box.top + "/new/link") == "/etc/passwd", "a link in it stays one")
+    box.cli("cp", "c:/etc/os-release", box.top + "/named")  # a link that is named is followed
+    check("Debian" in open(box.top + "/named").read(), "a file under another name")
+    check(box.cli("cp", "c:/nosuch", box.top, status=None) == "", "nothing")
+    check(not [f for f in os.listdir(box.top) if f.startswith(".insula-cp")], "leftovers")
+    box.cli("cp", "a", "b", status=110)
+    # A guest whose tar lies: nothing is written outside of the target.
+    evil = ("import tarfile,io,sys\nt=tarfile.open(fileobj=sys.stdout.buffer,mode='w|')\n"
+            "def add(n,**k):\n i=tarfile.TarInfo(n)\n for a,b in k.items(): setattr(i,a,b)\n"
+            " t.addfile(i,io.BytesIO(b'x'*i.size))\n"
+            "add('../escaped',size=1)\nadd('/tmp/insula-escaped',size=1)\n"
+            "add('l',type=tarfile.SYMTYPE,linkname='..')\nadd('l/escaped',size=1)\nadd('x',size=1)\n"
+            "t.close()\n")
+    import subprocess
+    data = subprocess.run([sys.executable, "-c", evil], capture_output=True).stdout
+    box.cli("exec", "c", "--", "sh", "-c", "cat > /root/evil.tar; printf '#!/bin/sh\\nexec cat "
+            "/root/evil.tar\\n' > /usr/local/bin/tar; chmod +x /usr/local/bin/tar", stdin=data)
+    os.mkdir(box.top + "/in")
+    box.cli("cp", "c:/root/x", box.top + "/in", status=None)
+    check(not os.path.exists(box.top + "/escaped") and not os.path.exists("/tmp/insula-escaped")
+          and not os.path.exists(box.top + "/in/escaped"), "escaped")
+
+
+def talk(fd, want, seconds=60):
+    got, end = b"", time.monotonic() + seconds
+    while want not in got:
+        if not select.select([fd], [], [], max(0, end - time.monotonic()))[0]:
+            raise Failed(f"no {want} in {got}")
+        got += os.read(fd, 4096)
+    return got
+
+
+def case_console(box):
+    up(box, "k", "--append", "console=ttyS0")
+    box.cli("exec", "k", "--", "sh", "-c", "setsid sh -c 'exec sh -i </dev/ttyS0 >/dev/ttyS0 2>&1' "
+            ">/dev/null 2>&1 </dev/null & sleep 1")
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.execve(box.insula_path, ["insula", "console", "k"], box.env)
+    talk(fd, b"leaves it")
+    time.sleep(0.3)
+    os.write(fd, b"echo $((6*7))x\r")
+    talk(fd, b"42x")
+    os.write(fd, b"\x1d")
+    check(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, "Ctrl-] leaves it")
+    check("42x" in box.cli("logs", "k"), "the log has it too")
+    check(json.loads(box.cli("show", "--json", "k"))["state"] == "running", "it goes on")
+
+
+def case_reboot(box):
+    up(box, "r")
+    boot = box.cli("exec", "r", "--", "cat", "/proc/sys/kernel/random/boot_id")
+    pid = box.machines()["r"]["pid"]
+    box.cli("reboot", "r")
+    again = wait_for(lambda: (b := box.cli("exec", "r", "--", "cat",
+                              "/proc/sys/kernel/random/boot_id", status=None)) not in ("", boot)
+                     and b, "another boot")
+    check(again != boot and box.machines()["r"]["pid"] == pid, "the same process")
+    box.cli("reset", "r")
+    time.sleep(1)
+    box.cli("wait", "--for", "agent", "r")
+
+
+def case_detach(box):
+    check(box.cli("run", "--detach", "--name", "d", IMAGE) == "d\n", "its name")
+    box.cli("exec", "d", "--", "sh", "-c", "echo 1 > /root/kept; sync")
+    box.cli("run", "--detach", "--name", "d", IMAGE, status=121)
+    box.cli("shutdown", "d")
+    box.cli("run", "--detach", "--name", "d", IMAGE)
+    check(box.cli("exec", "d", "--", "cat", "/root/kept") == "1\n", "the same machine")
+    box.cli("shutdown", "d")
+    # And without --detach, with the same disk.
+    check(box.cli("run", "--name", "d", IMAGE, "--", "cat", "/root/kept") == "1\n", "run")
+
+
+def case_shares(box):
+    os.mkdir(box.top + "/shared")
+    open(box.top + "/shared/f", "w").write("shared\n")
+    up(box, "s", "--share", box.top + "/shared:/mnt/x:ro", "--publish", "18099:80")
+    check(box.cli("exec", "s", "--", "cat", "/mnt/x/f") == "shared\n", "the share")
+    s = json.loads(box.cli("show", "--json", "s"))
+    check(s["config"]["shares"][0]["readonly"] and s["config"]["publish"][0]["host"] == 18099, s)
+
+
+def case_watchdog(box):
+    """A guest whose agent is stopped is reset, and comes back."""
+    up(box, "w", "--watchdog", "4")
+    boot = box.cli("exec", "w", "--", "cat", "/proc/sys/kernel/random/boot_id")
+    # The kernel hangs: its one CPU stays in a loop with interrupts off.
+    box.cli("exec", "w", "--", "sh", "-c",
+            "echo 1 > /proc/sys/kernel/sysrq; (sleep 1; echo c > /proc/sysrq-trigger) "
+            "> /dev/null 2>&1 < /dev/null & echo 0 > /proc/sys/kernel/panic")
+    p = box.popen("events", "--json", "--after", "0", stdout=-1)
+    types = []
+    for line in p.stdout:
+        types.append(json.loads(line)["type"])
+        if types[-1] in ("machine.hung", "machine.stopped"):
+            break
+    p.kill()
+    check(types[-1] == "machine.hung", types)
+    check(box.cli("exec", "w", "--", "cat", "/proc/sys/kernel/random/boot_id") != boot, "again")
+
+
+def case_interrupted_create(box):
+    """Ctrl-C while an image is made: neither machine nor files stay."""
+    box.cli("list")
+    tree = box.top + "/rootfs"
+    os.makedirs(tree)
+    for i in range(2000):
+        open(f"{tree}/{i}", "wb").write(os.urandom(65536))
+    box.env["XDG_CACHE_HOME"] = box.top + "/cache"
+    box.kill_daemon(signal.SIGTERM)
+    p = box.popen("create", "--name", "i", tree, stdin=-3, stderr=-1)
+    time.sleep(1)
+    p.send_signal(signal.SIGINT)
+    p.wait(60)
+    check(p.returncode == 130, p.returncode, p.stderr.read())
+    wait_for(lambda: os.listdir(box.data + "/guests") == [], "the sweep")
+    check(box.machines() == {}, "machines")
+
+
+def main():
+    for name in sys.argv[2:]:
+        with Box(sys.argv[1]) as box:
+            print(name, flush=True)
+            globals()["case_" + name](box)
+            for m in box.machines():
+                box.cli("delete", "--force", m)
+            box.kill_daemon(signal.SIGTERM)
+            check(os.listdir(box.data + "/guests") == [] and not box.processes("insula-vmm"),
+                  "leftovers")
+
+
+main()
