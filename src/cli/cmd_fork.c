@@ -260,15 +260,14 @@ static int clone_run(void *config, int argc, char **argv, char **command)
 		return ui_error(EXIT_USAGE, "insula clone SOURCE NEW");
 	r = snapshot_check_name(argv[0], &e);
 	if (r == 0)
+		r = machine_must_exist(argv[0], &e);
+	if (r == 0)
 		r = machine_claim(argv[0], &source, &e);
 	if (r == 0)
 		r = claim_new(argv[1], &lock, &e);
 	if (r < 0)
 		return ui_fail(&e, EXIT_FAIL);
 	disk = machine_current_disk(argv[0]);
-	if (access(disk, R_OK) < 0)
-		return ui_error(EXIT_FAIL, "there is no machine named '%s' that keeps a disk",
-				argv[0]);
 	r = cfg->full ? clone_full(disk, argv[1], &e) : clone_linked(argv[0], disk, argv[1], &e);
 	return r < 0 ? ui_fail(&e, EXIT_FAIL) : EXIT_OK;
 }

@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -19,9 +20,20 @@
 
 char *machine_dir(const char *name)
 {
-	autofree char *data = dirs_data();
+	autofree char *data = dirs_data(), *path = xasprintf("%s/machines/%s", data, name);
+	char real[PATH_MAX];
 
-	return xasprintf("%s/machines/%s", data, name);
+	/* insulad's have their files elsewhere, and a link here. */
+	return xstrdup(realpath(path, real) ? real : path);
+}
+
+int machine_must_exist(const char *name, struct err *e)
+{
+	autofree char *disk = machine_current_disk(name);
+
+	return access(disk, R_OK) < 0
+		   ? err_msg(e, -ENOENT, "there is no machine named '%s' that keeps a disk", name)
+		   : 0;
 }
 
 int machine_claim(const char *name, int *lock, struct err *e)

@@ -74,6 +74,8 @@ must_check int machine_claim(const char *name, int *lock, struct err *e);
 must_check int machine_disk(const char *name, const char *base, char **ret, struct err *e);
 /* Where the files of machine @name are. */
 char *machine_dir(const char *name);
+/* -ENOENT with words if it has no disk. */
+must_check int machine_must_exist(const char *name, struct err *e);
 /* The file that it writes to (which may not be there yet), and to change it: another in its
  * directory. */
 char *machine_current_disk(const char *name);

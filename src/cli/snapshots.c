@@ -232,9 +232,6 @@ static int make_stopped(const char *machine, json_t *o, struct err *e)
 	autofree char *disk = machine_current_disk(machine), *overlay = NULL;
 	int r;
 
-	if (access(disk, R_OK) < 0)
-		return err_msg(e, -ENOENT, "there is no machine named '%s' that keeps a disk",
-			       machine);
 	r = snapshot_overlay(machine, disk, &overlay, e);
 	if (r == 0)
 		r = machine_set_disk(machine, overlay, e);
@@ -253,6 +250,8 @@ int snapshot_make(const char *machine, const char *snapshot, bool compress, doub
 	json_t *o;
 	int r = snapshot_check_name(snapshot, e);
 
+	if (r == 0)
+		r = machine_must_exist(machine, e);
 	if (r == 0 && access(record, F_OK) == 0)
 		r = err_msg(e, -EEXIST, "machine '%s' has a snapshot '%s' already", machine,
 			    snapshot);
