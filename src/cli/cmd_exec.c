@@ -7,6 +7,7 @@
 #include "base/fd.h"
 #include "cli/cli.h"
 #include "cli/client.h"
+#include "cli/loose.h"
 #include "cli/machine.h"
 #include "cli/run.h"
 #include "cli/ui.h"
@@ -36,8 +37,14 @@ static int run_session(struct run_config *run, const char *name, char **command,
 			.dial = dial,
 			.agent_path = path,
 			.remote = true};
+	int status;
 
-	return session_run(&session, &vm);
+	vm.vsock = loose_vsock(name); /* one that insulad does not keep */
+	if (vm.vsock)
+		vm.dial = NULL;
+	status = session_run(&session, &vm);
+	free(vm.vsock);
+	return status;
 }
 
 /* --- exec --- */

@@ -7,6 +7,7 @@
 #include "base/strbuf.h"
 #include "cli/cli.h"
 #include "cli/client.h"
+#include "cli/loose.h"
 #include "cli/machine.h"
 #include "cli/ui.h"
 #include "codec/http.h"
@@ -98,6 +99,8 @@ static int list_run(void *config, int argc, char **argv, char **command)
 	if (client_call("GET", path.data, NULL, &answer, &e) < 0)
 		return ui_fail(&e, EXIT_FAIL);
 	list = json_object_get(answer, "machines");
+	if (!o->label)
+		loose_list(list);
 	if (o->json)
 		machine_print_json(json_incref(list));
 	else if (o->names)
