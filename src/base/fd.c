@@ -129,3 +129,40 @@ int fd_set_nonblock(int fd, bool on)
 	flags = on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
 	return fcntl(fd, F_SETFL, flags) < 0 ? -errno : 0;
 }
+
+/* Between file systems that the kernel does not copy between. */
+static ssize_t copy_piece(int from, int to, off_t at, size_t size)
+{
+	char buf[128 << 10];
+	ssize_t n = pread(from, buf, MIN(size, sizeof(buf)), at), done = 0;
+
+	while (done < n) {
+		ssize_t w = pwrite(to, buf + done, (size_t)(n - done), at + done);
+
+		if (w < 0)
+			return -1;
+		done += w;
+	}
+	return n;
+}
+
+int fd_copy_range(int from, int to, off_t at, off_t end)
+{
+	bool by_kernel = true;
+
+	while (at < end) {
+		size_t size = (size_t)(end - at);
+		loff_t in = at, out = at;
+		ssize_t n = by_kernel ? copy_file_range(from, &in, to, &out, size, 0)
+				      : copy_piece(from, to, at, size);
+
+		if (n < 0 && by_kernel && (errno == EXDEV || errno == EOPNOTSUPP)) {
+			by_kernel = false;
+			continue;
+		}
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		at += n;
+	}
+	return 0;
+}

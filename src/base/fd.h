@@ -24,3 +24,7 @@ must_check int write_text_at(int dir, const char *path, const char *text);
 /* A directory of this mode, its parents (0755) too; one that is there is fine. */
 must_check int make_dir(const char *path, mode_t mode, struct err *e);
 int fd_set_nonblock(int fd, bool on);
+
+/* Copies bytes [@at, @end) from one file to the same place in another, on any file systems; the
+ * kernel does it where it can.  -EIO if @from is shorter. */
+must_check int fd_copy_range(int from, int to, off_t at, off_t end);

@@ -4,6 +4,8 @@
  */
 #include "image/image.h"
 
+#include "base/fd.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -16,6 +18,7 @@ static int copy_sparse(int from, int to)
 {
 	struct stat st;
 	off_t at = 0;
+	int r;
 
 	if (ioctl(to, FICLONE, from) == 0)
 		return 0;
@@ -29,14 +32,9 @@ static int copy_sparse(int from, int to)
 		hole = lseek(from, data, SEEK_HOLE);
 		if (hole < 0)
 			return -errno;
-		for (loff_t in = data, out = data; in < hole;) {
-			ssize_t n = copy_file_range(from, &in, to, &out, (size_t)(hole - in), 0);
-
-			if (n < 0)
-				return -errno;
-			if (n == 0)
-				return -EIO;
-		}
+		r = fd_copy_range(from, to, data, hole);
+		if (r < 0)
+			return r;
 		at = hole;
 	}
 	return 0;

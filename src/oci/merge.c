@@ -4,6 +4,8 @@
  */
 #include "oci/unpack.h"
 
+#include "base/fd.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -119,16 +121,7 @@ static int copy_bytes(int in, int out, uint64_t size)
 {
 	if (ioctl(out, FICLONE, in) == 0)
 		return 0;
-	while (size) {
-		ssize_t n = copy_file_range(in, NULL, out, NULL, MIN(size, UINT64_C(1) << 30), 0);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		size -= (uint64_t)n;
-	}
-	return 0;
+	return fd_copy_range(in, out, 0, (off_t)size);
 }
 
 /* A second name of what was copied before; false when it is the first. */
