@@ -46,6 +46,15 @@ void *huge_table(size_t size)
 	return p;
 }
 
+void *huge_table_late(size_t size)
+{
+	void *p = huge_table(size);
+
+	if (p)
+		(void)madvise(p, HUGE_PAGE, MADV_NOHUGEPAGE);
+	return p;
+}
+
 /* shmem's own switch (shmem_enabled) is off on most hosts and does not concern this call. */
 void huge_now(void *p, size_t size)
 {

@@ -19,6 +19,9 @@ void *huge_reserve(size_t size);
  * likewise. */
 void *huge_table(size_t size);
 
+/* The same for what often stays short: small pages for the first HUGE_PAGE bytes. */
+void *huge_table_late(size_t size);
+
 /* Gives [@p, @p + @size) of any readable mapping, shared ones too, huge pages now: zeroed ones
  * where there were none.  Best effort: hosts before Linux 6.1 do nothing. */
 void huge_now(void *p, size_t size);

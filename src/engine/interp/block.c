@@ -43,7 +43,7 @@ int blocks_new(struct block_cache **ret, struct err *e)
 
 	if (!bc)
 		return err_set(e, -ENOMEM, "block cache");
-	p = huge_table(ARENA_SIZE);
+	p = huge_table_late(ARENA_SIZE);
 	if (!p) {
 		free(bc);
 		return err_set(e, -errno, "block cache");

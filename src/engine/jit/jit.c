@@ -439,7 +439,7 @@ int jit_new(struct ivcpu *v, struct err *e)
 	r = code_memory(j, e);
 	if (r < 0)
 		return r;
-	j->meta = huge_table(META_SIZE);
+	j->meta = huge_table_late(META_SIZE);
 	j->signal_stack = mmap(NULL, JIT_SIGNAL_STACK, PROT_READ | PROT_WRITE,
 			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (!j->meta || j->signal_stack == MAP_FAILED)
@@ -450,7 +450,10 @@ int jit_new(struct ivcpu *v, struct err *e)
 	j->base = blocks_base(v->blocks);
 	constants(v);
 	jit_make_stubs(v, j);
-	j->cold_used = j->cold_backed = JIT_COLD_START;
+	j->cold_used = JIT_COLD_START;
+	/* Short guests, and forks of long ones, get along with small pages. */
+	j->backed = HUGE_PAGE;
+	j->cold_backed = JIT_COLD_START + HUGE_PAGE;
 	leave_places(v, j);
 	return 0;
 }
