@@ -127,7 +127,7 @@ def https(p):
         with open(p.top + "/hosts", "w") as f:
             f.write("127.0.0.1 registry.test other.test\n")
         script = ("mkdir -p /etc/containers/certs.d; mount --bind %s/certs.d /etc/containers/certs.d;"
-                  'mount --bind %s/hosts /etc/hosts; exec "$@"' % (p.top, p.top))
+                  'touch /etc/hosts; mount --bind %s/hosts /etc/hosts; exec "$@"' % (p.top, p.top))
         r = subprocess.run(["unshare", "-m", "sh", "-c", script, "sh", sys.executable, *sys.argv],
                            env=dict(os.environ, HTTPS="1"))
         if r.returncode == SKIP:
