@@ -22,6 +22,8 @@ struct running {
 	const struct exec *x;
 	pid_t pid;
 	bool contained;
+	bool ended; /* with @status; its streams may be somebody else's still */
+	int status;
 	int out, err; /* read ends, -1 once closed */
 	struct strbuf line[2];
 	char last[256]; /* what it complained about last */
@@ -165,6 +167,7 @@ static void take_output(struct running *r, int *fd, unsigned int stream)
 static int watch(struct running *r)
 {
 	bool cancelled = false;
+	int n;
 
 	while (r->out >= 0 || r->err >= 0) {
 		struct pollfd p[2] = {{.fd = r->out, .events = POLLIN},
@@ -175,8 +178,15 @@ static int watch(struct running *r)
 			kill(-r->pid, r->contained ? SIGKILL : SIGTERM);
 			cancelled = true;
 		}
-		if (poll(p, 2, TICK_MS) < 0)
+		n = poll(p, 2, TICK_MS);
+		if (n < 0)
 			continue;
+		/* A helper of unshare(1) that waits for ever keeps the streams of one that failed.
+		 */
+		if (n == 0 && !r->ended && waitpid(r->pid, &r->status, WNOHANG) == r->pid)
+			r->ended = true;
+		else if (n == 0 && r->ended)
+			break;
 		if (p[0].revents)
 			take_output(r, &r->out, 0);
 		if (p[1].revents)
@@ -190,13 +200,18 @@ static int watch(struct running *r)
 int exec_run(const struct exec *x, struct err *e)
 {
 	struct running run = {.x = x, .out = -1, .err = -1};
-	int status = 0, r = start(&run, e);
+	int status, r = start(&run, e);
 
 	if (r < 0)
 		return r;
 	r = watch(&run);
-	while (waitpid(run.pid, &status, 0) < 0 && errno == EINTR)
+	while (!run.ended && waitpid(run.pid, &run.status, 0) < 0 && errno == EINTR)
 		;
+	if (run.out >= 0 || run.err >= 0)
+		kill(-run.pid, SIGKILL);
+	close_p(&run.out);
+	close_p(&run.err);
+	status = run.status;
 	strbuf_fini(&run.line[0]);
 	strbuf_fini(&run.line[1]);
 	if (r < 0)
