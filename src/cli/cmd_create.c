@@ -32,19 +32,7 @@ static int set_start(void *config, const char *value, struct err *e)
 	return 0;
 }
 
-#define SET_POLICY(name)                                                                           \
-	static int set_##name(void *config, const char *value, struct err *e)                      \
-	{                                                                                          \
-		return policy_set_##name(&((struct create_config *)config)->policy, value, e);     \
-	}
-SET_POLICY(label)
-SET_POLICY(restart)
-SET_POLICY(autostart)
-SET_POLICY(autostart_order)
-SET_POLICY(watchdog)
-SET_POLICY(cpu_cap)
-SET_POLICY(cpu_weight)
-SET_POLICY(memory_limit)
+POLICY_SETTERS(create_config)
 
 static const struct cli_option create_options[] = {
     RUN_MACHINE_OPTIONS,

@@ -73,19 +73,7 @@ static int set_json(void *config, const char *value, struct err *e)
 	return 0;
 }
 
-#define SET_POLICY(name)                                                                           \
-	static int set_##name(void *config, const char *value, struct err *e)                      \
-	{                                                                                          \
-		return policy_set_##name(&((struct edit_config *)config)->policy, value, e);       \
-	}
-SET_POLICY(label)
-SET_POLICY(restart)
-SET_POLICY(autostart)
-SET_POLICY(autostart_order)
-SET_POLICY(watchdog)
-SET_POLICY(cpu_cap)
-SET_POLICY(cpu_weight)
-SET_POLICY(memory_limit)
+POLICY_SETTERS(edit_config)
 
 static const struct cli_option edit_options[] = {
     {"cpus", "N", NULL, "virtual CPUs", set_cpus},

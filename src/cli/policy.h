@@ -47,3 +47,19 @@ int policy_set_watchdog(struct policy_options *p, const char *value, struct err 
 
 /* Adds what was said to a request's @body. */
 void policy_format(const struct policy_options *p, json_t *body);
+
+/* Option setters set_label() and so on for a command whose struct @config has a member policy. */
+#define POLICY_SETTER(config, name)                                                                \
+	static int set_##name(void *c, const char *value, struct err *e)                           \
+	{                                                                                          \
+		return policy_set_##name(&((struct config *)c)->policy, value, e);                 \
+	}
+#define POLICY_SETTERS(config)                                                                     \
+	POLICY_SETTER(config, label)                                                               \
+	POLICY_SETTER(config, restart)                                                             \
+	POLICY_SETTER(config, autostart)                                                           \
+	POLICY_SETTER(config, autostart_order)                                                     \
+	POLICY_SETTER(config, watchdog)                                                            \
+	POLICY_SETTER(config, cpu_cap)                                                             \
+	POLICY_SETTER(config, cpu_weight)                                                          \
+	POLICY_SETTER(config, memory_limit)
