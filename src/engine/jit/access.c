@@ -15,7 +15,7 @@
  *
  * R11 is needed for nothing else than the address, which can be computed again from the operand's
  * registers unless they were fetched for it.  Then it is cheaper: R11 gets the addend at once,
- *whose low bits also say that the comparison is to be shifted by 12.
+ * whose low bits also say that the comparison is to be shifted by 12.
  *
  *	lea   r11, [operand]
  *	pext  rcx, r11, tlb_mask
