@@ -60,7 +60,8 @@ def test_document(box):
                 continue
             status = 404 if names else 200
             schema = op.get("requestBody", {}).get("content", {}).get("application/json", {})
-            if schema.get("schema", {}).get("required"):
+            if schema.get("schema", {}).get("required") or any(
+                    p["in"] == "query" and p.get("required") for p in op["parameters"]):
                 status = 400
             if "101" in op["responses"]:
                 status = 426
@@ -168,6 +169,89 @@ def test_refusals(box):
     check(box.request("GET", "/v1/machines/taken")["config"]["cpus"] == 1, "nothing was changed")
     for name in ("taken", "taken2"):
         box.request("DELETE", f"/v1/machines/{name}")
+
+
+def test_cards(box):
+    """Of a machine that is off only the definition changes; a guest without a driver keeps its disk."""
+    create(box, "k")
+    a, b = copy(box, "d7"), copy(box, "d8")
+    disks = lambda: box.request("GET", "/v1/machines/k")["config"].get("disks", [])
+    m = box.request("POST", "/v1/machines/k/disks", {"path": a, "readonly": True, "format": "raw",
+                                                    "rate": {"bytes": 1 << 20}})
+    check(m["config"]["disks"] == [{"path": a, "format": "raw", "bus": "virtio", "cdrom": False,
+                                    "readonly": True, "serial": "disk0",
+                                    "rate": {"bytes": 1 << 20}}], m)
+    box.request("POST", "/v1/machines/k/disks", {"path": a}, 409)
+    box.request("POST", "/v1/machines/k/disks", {"path": "relative"}, 400)
+    box.request("POST", "/v1/machines/k/disks", {"path": box.top + "/nosuch"}, 404)
+    box.request("POST", "/v1/machines/k/disks", {"path": box.top}, 400)
+    box.request("POST", "/v1/machines/k/disks", {"path": b, "rate": {"byte": 1}}, 400)
+    check(len(disks()) == 1, disks())
+    # Names stay with their disks.
+    box.request("POST", "/v1/machines/k/disks", {"path": b, "readonly": True})
+    box.request("DELETE", f"/v1/machines/k/disks?path={a}")
+    check([d["serial"] for d in disks()] == ["disk1"], disks())
+    box.request("POST", "/v1/machines/k/disks", {"path": a, "readonly": True})
+    check([d["serial"] for d in disks()] == ["disk1", "disk0"], disks())
+    box.request("DELETE", f"/v1/machines/k/disks?path={box.top}/nosuch", None, 404)
+    # Its guest has neither ACPI nor disks' drivers.
+    box.request("POST", "/v1/machines/k/start")
+    box.request("DELETE", f"/v1/machines/k/disks?path={a}&timeout=-1", None, 400)
+    r = box.request("DELETE", f"/v1/machines/k/disks?path={a}&timeout=100", None, 409)
+    check("did not let go" in r["error"]["message"], r)
+    check(len(disks()) == 2, disks())
+    m = box.request("POST", "/v1/machines/k/nics", {})
+    mac = m["config"]["nics"][0]["mac"]
+    check(mac.startswith("52:54:00:"), mac)
+    box.request("POST", "/v1/machines/k/nics", {"mac": mac}, 400)
+    box.request("POST", "/v1/machines/k/nics", {"mac": "53:54:00:00:00:00"}, 400)
+    box.request("POST", "/v1/machines/k/nics", {"model": "ne2000"}, 400)
+    box.request("DELETE", f"/v1/machines/k/nics?mac={mac}&timeout=50", None, 409)
+    # Who starts again holds nothing: a reset gives what is asked for.
+    asked = subprocess.Popen([box.insula_path, "nic", "detach", "--timeout", "60", "k", mac], env=box.env)
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(f"{box.run_dir}/vm/{m['uuid']}/control")
+    while asked.poll() is None:
+        s.sendall(b'{"command":"reset"}\n')
+        time.sleep(0.1)
+    s.close()
+    check(asked.wait() == 0, "the card goes")
+    check("nics" not in box.request("GET", "/v1/machines/k")["config"], "it is gone")
+    # As many as there is room for.
+    for i in range(5):
+        box.request("POST", "/v1/machines/k/disks", {"path": copy(box, f"d{i}"),
+                                                       "readonly": True})
+    box.request("POST", "/v1/machines/k/disks", {"path": copy(box, "d9"), "readonly": True}, 400)
+    check(len(disks()) == 7, disks())
+    box.request("DELETE", "/v1/machines/k?force=true")
+    for i in (0, 1, 2, 3, 4, 7, 8, 9):
+        os.unlink(f"{box.top}/d{i}")
+
+
+def copy(box, name):
+    with open(f"{box.top}/{name}", "wb") as f:
+        f.truncate(1 << 20)
+    return f"{box.top}/{name}"
+
+
+def test_rates(box):
+    m = create(box, "r")
+    a = copy(box, "d1")
+    config = {"disks": [{"path": a}], "nics": [{"mac": "52:54:00:00:00:01"}]}
+    box.request("PATCH", "/v1/machines/r", {"config": config})
+    box.request("POST", "/v1/machines/r/start")
+    config = {"disks": [{"path": a, "rate": {"ops": 5, "ops_burst": 9}}],
+              "nics": [{"mac": "52:54:00:00:00:01", "rate": {"in": 1000}}], "memory": 40 << 20}
+    m = box.request("PATCH", "/v1/machines/r", {"config": config})["config"]
+    check(m["disks"][0]["rate"] == {"ops": 5, "ops_burst": 9} and m["memory"] == 40 << 20 and
+          m["nics"][0]["rate"] == {"in": 1000}, m)
+    s = box.request("GET", "/v1/machines/r/stats")
+    check(s["memory"] == 32 << 20 and s["memory_target"] == 32 << 20, s)
+    for bad in ({"disks": [{"path": a, "rate": {"ops_burst": 9}}]}, {"net_rate": {"x": 1}},
+                {"root_rate": {"ops": 1}}, {"nics": [{"mac": "x"}]}):
+        box.request("PATCH", "/v1/machines/r", {"config": bad}, 400)
+    box.request("DELETE", "/v1/machines/r?force=true")
+    os.unlink(a)
 
 
 def test_xml(box):

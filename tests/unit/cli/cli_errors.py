@@ -139,9 +139,11 @@ for command, page in (("run", "insula-run"), ("image build", "insula-image"),
                       *((c, "insula-machine") for c in
                         ("create", "define", "list", "show", "edit", "rename", "delete", "start", "stop",
                          "shutdown", "reboot", "reset", "pause", "resume", "wait", "autostart",
-                         "exec", "console", "cp", "logs", "stats", "top", "events")),
+                         "exec", "console", "cp", "logs", "stats", "top", "events",
+                         "nic attach", "nic detach")),
                       *(("disk " + c, "insula-disk") for c in
-                        ("create", "info", "check", "convert", "resize", "snapshot"))):
+                        ("create", "info", "check", "convert", "resize", "snapshot",
+                         "attach", "detach"))):
     text = open(f"{man}/{page}.1.scd").read()
     for option in re.findall(r"^  (--[a-z-]+)", run(*command.split(), "--help").stdout, re.M):
         check(page, option == "--help" or option in text, f"{option} of {command} is not there")
