@@ -6,6 +6,7 @@
 #include "base/strbuf.h"
 #include "cli/cli.h"
 #include "cli/client.h"
+#include "cli/client_remote.h"
 #include "cli/machine.h"
 #include "cli/ui.h"
 #include "codec/http.h"
@@ -139,7 +140,7 @@ static int disk_attach_run(void *config, int argc, char **argv, char **command)
 
 	if (status != EXIT_OK)
 		return status;
-	path = realpath(argv[1], NULL);
+	path = client_is_remote() ? xstrdup(argv[1]) : realpath(argv[1], NULL);
 	if (!path) {
 		err_set(&e, -errno, "%s", argv[1]);
 		return ui_fail(&e, EXIT_BAD_DISK);
@@ -181,7 +182,7 @@ static int disk_detach_run(void *config, int argc, char **argv, char **command)
 	if (status != EXIT_OK)
 		return status;
 	/* The file may be gone. */
-	path = realpath(argv[1], NULL);
+	path = client_is_remote() ? NULL : realpath(argv[1], NULL);
 	return detach(config, argv[0], "/disks?path=", path ? path : argv[1]);
 }
 

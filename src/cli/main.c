@@ -55,6 +55,9 @@ const struct cli_command *const cli_commands[] = {
     &cmd_disk_detach,
     &cmd_nic_attach,
     &cmd_nic_detach,
+    &cmd_token_create,
+    &cmd_token_list,
+    &cmd_token_revoke,
     &cmd_snapshot_create,
     &cmd_snapshot_list,
     &cmd_snapshot_restore,
@@ -193,6 +196,12 @@ int main(int argc, char **argv)
 	ui_init(false, false);
 	argc--;
 	argv++;
+	/* Before the command: which insulad is asked. */
+	if (argc >= 2 && strcmp(argv[0], "--host") == 0) {
+		setenv("INSULA_HOST", argv[1], 1);
+		argc -= 2;
+		argv += 2;
+	}
 	if (argc == 0 || strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0) {
 		cli_print_overview();
 		return argc == 0 ? EXIT_USAGE : EXIT_OK;

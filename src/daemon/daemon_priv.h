@@ -28,6 +28,9 @@ struct daemon {
 	struct list restarts; /* struct restart of policy.c */
 	struct timer watchdog;
 
+	struct token_record *tokens; /* of token.c; lock */
+	size_t n_tokens;
+
 	struct list listeners;
 	json_t *events[1024]; /* ring by id */
 	uint64_t last_event, last_job;
@@ -69,6 +72,11 @@ void run_dir_remove(struct daemon *d, const char *uuid);
 must_check int change_running(struct daemon *d, const struct machine_record *m,
 			      const struct machine_config *old, const struct machine_config *new,
 			      struct err *e);
+
+/* --- token.c --- */
+
+must_check int tokens_load(struct daemon *d, struct err *e);
+void tokens_free(struct daemon *d);
 
 /* --- event.c --- */
 
@@ -224,6 +232,9 @@ must_check int machine_config_text(const struct machine_config *c, char **ret, s
 /* The operations, by file. */
 int op_disk_attach(struct op_call *c, struct err *e);
 int op_disk_detach(struct op_call *c, struct err *e);
+int op_token_create(struct op_call *c, struct err *e);
+int op_token_list(struct op_call *c, struct err *e);
+int op_token_revoke(struct op_call *c, struct err *e);
 int op_nic_attach(struct op_call *c, struct err *e);
 int op_nic_detach(struct op_call *c, struct err *e);
 int op_machine_create(struct op_call *c, struct err *e);

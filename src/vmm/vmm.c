@@ -12,7 +12,7 @@
 #include "display/input.h"
 #include "display/rfb_server.h"
 #include "display/screen.h"
-#include "display/tls.h"
+#include "tls/tls.h"
 #include "vmm/chardev.h"
 #include "vmm/listen.h"
 #include "vmm/sandbox.h"

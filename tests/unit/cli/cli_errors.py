@@ -136,6 +136,7 @@ check("leftovers", not os.path.isdir(temp.name + "/insula/run") or
 man = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../docs/man")
 for command, page in (("run", "insula-run"), ("image build", "insula-image"),
                       ("image list", "insula-image"), ("doctor", "insula-doctor"),
+                      *(("token " + c, "insula") for c in ("create", "list", "revoke")),
                       *((c, "insula-machine") for c in
                         ("create", "define", "list", "show", "edit", "rename", "delete", "start", "stop",
                          "shutdown", "reboot", "reset", "pause", "resume", "wait", "autostart",
