@@ -8,6 +8,7 @@
 #include "cli/client.h"
 #include "cli/client_remote.h"
 #include "cli/machine.h"
+#include "cli/pool.h"
 #include "cli/ui.h"
 #include "codec/http.h"
 
@@ -16,7 +17,7 @@
 
 struct cards_config {
 	struct machine_options common; /* first: its setters set it */
-	char *format, *mac, *model;
+	char *format, *mac, *model, *pool;
 	bool read_only;
 	json_t *rate;
 };
@@ -41,6 +42,11 @@ static int set_mac(void *config, const char *value, struct err *e)
 static int set_model(void *config, const char *value, struct err *e)
 {
 	return set_text(&((struct cards_config *)config)->model, value);
+}
+
+static int set_pool(void *config, const char *value, struct err *e)
+{
+	return set_text(&((struct cards_config *)config)->pool, value);
 }
 
 static int set_readonly(void *config, const char *value, struct err *e)
@@ -79,6 +85,7 @@ static void cards_fini(void *config)
 	free(c->format);
 	free(c->mac);
 	free(c->model);
+	free(c->pool);
 	json_decref(c->rate);
 }
 
@@ -130,6 +137,21 @@ static int detach(const struct cards_config *c, const char *name, const char *re
 
 /* --- disks --- */
 
+/* What insulad knows it as: it may be elsewhere, or the file be gone. */
+static int disk_path(const struct cards_config *c, const char *name, bool must, char **ret,
+		     struct err *e)
+{
+	if (c->pool)
+		return pool_disk_path(c->pool, name, ret, e);
+	*ret = client_is_remote() ? xstrdup(name) : realpath(name, NULL);
+	if (*ret)
+		return 0;
+	if (must)
+		return err_exit(e, err_set(e, -errno, "%s", name), EXIT_BAD_DISK);
+	*ret = xstrdup(name);
+	return 0;
+}
+
 static int disk_attach_run(void *config, int argc, char **argv, char **command)
 {
 	struct cards_config *c = config;
@@ -140,11 +162,8 @@ static int disk_attach_run(void *config, int argc, char **argv, char **command)
 
 	if (status != EXIT_OK)
 		return status;
-	path = client_is_remote() ? xstrdup(argv[1]) : realpath(argv[1], NULL);
-	if (!path) {
-		err_set(&e, -errno, "%s", argv[1]);
-		return ui_fail(&e, EXIT_BAD_DISK);
-	}
+	if (disk_path(c, argv[1], true, &path, &e) < 0)
+		return ui_fail(&e, EXIT_FAIL);
 	body = json_pack("{s:s, s:b}", "path", path, "readonly", c->read_only);
 	put_text(body, "format", c->format);
 	if (c->rate)
@@ -155,6 +174,7 @@ static int disk_attach_run(void *config, int argc, char **argv, char **command)
 static const struct cli_option disk_attach_options[] = {
     {"format", "FORMAT", "raw qcow2", "what the file is (default: by its name)", set_format},
     {"readonly", NULL, NULL, "the guest cannot write to it", set_readonly},
+    {"pool", "POOL", NULL, "FILE is a name in this storage pool", set_pool},
     {"bytes-per-second", "SIZE", NULL, "no more than so many bytes a second", set_bytes},
     {"ops-per-second", "N", NULL, "no more than so many requests a second", set_ops},
     {"json", NULL, NULL, "print the machine as JSON", machine_set_json},
@@ -178,15 +198,17 @@ static int disk_detach_run(void *config, int argc, char **argv, char **command)
 {
 	int status = machine_need_words("disk detach", argc, 2, "NAME FILE");
 	autofree char *path = NULL;
+	struct err e = {0};
 
 	if (status != EXIT_OK)
 		return status;
-	/* The file may be gone. */
-	path = client_is_remote() ? NULL : realpath(argv[1], NULL);
-	return detach(config, argv[0], "/disks?path=", path ? path : argv[1]);
+	if (disk_path(config, argv[1], false, &path, &e) < 0)
+		return ui_fail(&e, EXIT_FAIL);
+	return detach(config, argv[0], "/disks?path=", path);
 }
 
-static const struct cli_option detach_options[] = {
+static const struct cli_option disk_detach_options[] = {
+    {"pool", "POOL", NULL, "FILE is a name in this storage pool", set_pool},
     {"timeout", "SECONDS", NULL, DETACH_HELP, machine_set_timeout},
     {"json", NULL, NULL, "print the machine as JSON", machine_set_json},
 };
@@ -198,8 +220,8 @@ const struct cli_command cmd_disk_detach = {
     .more = "The guest of a machine that runs is asked to let go of it: unmount it there first. If "
 	    "it does not, the disk stays.",
     .words = MACHINE_WORDS,
-    .options = detach_options,
-    .n_options = ARRAY_SIZE(detach_options),
+    .options = disk_detach_options,
+    .n_options = ARRAY_SIZE(disk_detach_options),
     .config_size = sizeof(struct cards_config),
     .init = machine_options_init,
     .fini = cards_fini,
@@ -249,14 +271,19 @@ static int nic_detach_run(void *config, int argc, char **argv, char **command)
 	return status != EXIT_OK ? status : detach(config, argv[0], "/nics?mac=", argv[1]);
 }
 
+static const struct cli_option nic_detach_options[] = {
+    {"timeout", "SECONDS", NULL, DETACH_HELP, machine_set_timeout},
+    {"json", NULL, NULL, "print the machine as JSON", machine_set_json},
+};
+
 const struct cli_command cmd_nic_detach = {
     .name = "nic detach",
     .usage = "NAME ADDRESS",
     .summary = "Take a network card away from a machine.",
     .more = "ADDRESS is its MAC, as `insula show` tells it; the first card of a machine stays.",
     .words = MACHINE_WORDS,
-    .options = detach_options,
-    .n_options = ARRAY_SIZE(detach_options),
+    .options = nic_detach_options,
+    .n_options = ARRAY_SIZE(nic_detach_options),
     .config_size = sizeof(struct cards_config),
     .init = machine_options_init,
     .fini = cards_fini,

@@ -232,6 +232,12 @@ must_check int machine_config_text(const struct machine_config *c, char **ret, s
 /* The operations, by file. */
 int op_disk_attach(struct op_call *c, struct err *e);
 int op_disk_detach(struct op_call *c, struct err *e);
+int op_pool_create(struct op_call *c, struct err *e);
+int op_pool_list(struct op_call *c, struct err *e);
+int op_pool_show(struct op_call *c, struct err *e);
+int op_pool_delete(struct op_call *c, struct err *e);
+int op_pool_disk_create(struct op_call *c, struct err *e);
+int op_pool_disk_delete(struct op_call *c, struct err *e);
 int op_token_create(struct op_call *c, struct err *e);
 int op_token_list(struct op_call *c, struct err *e);
 int op_token_revoke(struct op_call *c, struct err *e);

@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """tests/daemon/api.py INSULA - insulad's REST API over its real socket: every operation, every
 refusal, requests in pieces and in a row, events, roles"""
+import fcntl
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -51,6 +53,7 @@ def test_document(box):
     for path, methods in doc["paths"].items():
         check("patch" not in methods or "get" in methods, path)
         url = path.replace("{machine}", "nosuch").replace("{job}", "999999")
+        url = url.replace("{pool}", "nosuch").replace("{disk}", "nosuch").replace("{token}", "nosuch")
         for method, op in methods.items():
             names = {p["name"] for p in op["parameters"] if p["in"] == "path"}
             check(all("{%s}" % n in path for n in names) and path.count("{") == len(names), path)
@@ -252,6 +255,85 @@ def test_rates(box):
         box.request("PATCH", "/v1/machines/r", {"config": bad}, 400)
     box.request("DELETE", "/v1/machines/r?force=true")
     os.unlink(a)
+
+
+def test_pools(box):
+    """Pools are what they are said to be when they are used; disks in them are made whole, and go only
+    when nobody has them."""
+    d = box.top + "/pool"
+    p = box.request("POST", "/v1/pools", {"name": "p", "path": d})
+    check(p["kind"] == "dir" and p["size"] > p["available"] > 0 and os.path.isdir(d), p)
+    box.request("POST", "/v1/pools", {"name": "p", "path": d + "2"}, 409)
+    box.request("POST", "/v1/pools", {"name": "q", "path": d}, 409)
+    box.request("POST", "/v1/pools", {"name": "q", "path": "relative"}, 400)
+    box.request("POST", "/v1/pools", {"name": "q", "path": d, "kind": "zfs"}, 400)
+    r = box.request("POST", "/v1/pools", {"name": "q", "path": d, "kind": "mount"}, 409)
+    check("nothing is mounted" in r["error"]["message"], r)
+    box.request("POST", "/v1/pools", {"name": "q", "path": d + "/nosuch", "kind": "mount"}, 404)
+    check(not os.path.exists(d + "/nosuch"), "made where a mount is missing")
+    if os.stat(box.top).st_dev != os.stat("/dev/shm").st_dev:
+        box.request("POST", "/v1/pools", {"name": "q", "path": d, "kind": "tmpfs"}, 400)
+    shm = f"/dev/shm/insula-test-{os.getpid()}"
+    p = box.request("POST", "/v1/pools", {"name": "t", "path": shm, "kind": "tmpfs"})
+    box.request("POST", "/v1/pools", {"name": "m", "path": "/dev/shm", "kind": "mount"})
+    check([x["name"] for x in box.request("GET", "/v1/pools")["pools"]] == ["m", "p", "t"], "list")
+    for pool in ("p", "t"):
+        make = lambda status="done", **body: (j := box.wait_job(box.request(
+            "POST", f"/v1/pools/{pool}/disks", body, 202)))["state"] == status and j or check(False, j)
+        a = make(name="a.qcow2", size=8 << 20)["result"]["path"]
+        check(open(a, "rb").read(4) == b"QFI\xfb", a)
+        b = make(name="b", size=1 << 20)["result"]["path"]
+        with open(b, "r+b") as f:
+            f.write(b"content")
+        c = make(name="c", **{"from": b})["result"]["path"]
+        check(open(c, "rb").read() == open(b, "rb").read(), "a copy")
+        q = make(name="q.qcow2", **{"from": b})["result"]["path"]
+        over = make(name="over.qcow2", backing=q)["result"]["path"]
+        flat = make(name="flat", **{"from": over})["result"]["path"]
+        check(open(flat, "rb").read() == open(b, "rb").read(), "through two formats and a backing file")
+        for bad in ({"name": "a.qcow2", "size": 1 << 20}, {"name": "../x", "size": 512}, {"name": ".x"},
+                    {"name": "x.part", "size": 512}, {"name": "x"}, {"name": "x", "size": -512},
+                    {"name": "x", "size": 100}, {"name": "x", "from": "relative"},
+                    {"name": "x", "from": b, "size": 512}, {"name": "x", "from": box.top + "/nosuch"}):
+            make("failed", **bad)
+        s = box.request("GET", f"/v1/pools/{pool}")
+        check(sorted(x["name"] for x in s["disks"]) == ["a.qcow2", "b", "c", "flat", "over.qcow2",
+                                                        "q.qcow2"], s)
+        check(s["reflinks"] in (True, False), s)
+        # One that a machine has, or uses, stays.
+        create(box, "z")
+        box.request("POST", "/v1/machines/z/disks", {"path": b})
+        box.request("DELETE", f"/v1/pools/{pool}/disks/b", None, 409)
+        box.request("DELETE", "/v1/machines/z")
+        with open(c) as f:
+            fcntl.fcntl(f, 37, struct.pack("hhqqi4x", fcntl.F_RDLCK, 0, 0, 0, 0))  # F_OFD_SETLK
+            box.request("DELETE", f"/v1/pools/{pool}/disks/c", None, 409)
+        for x in s["disks"]:
+            box.request("DELETE", f"/v1/pools/{pool}/disks/{x['name']}")
+        box.request("DELETE", f"/v1/pools/{pool}/disks/c", None, 404)
+        check(os.listdir(box.request("GET", f"/v1/pools/{pool}")["path"]) == [], "leftovers")
+    # What is gone is told, and nothing is made in its place.
+    os.rmdir(shm)
+    check("problem" in box.request("GET", "/v1/pools/t"), "it is gone")
+    box.wait_job(box.request("POST", "/v1/pools/t/disks", {"name": "x", "size": 512}, 202))
+    check(not os.path.exists(shm), "made again")
+    for pool in ("m", "p", "t"):
+        box.request("DELETE", f"/v1/pools/{pool}")
+    check(os.path.isdir(d), "its directory stays")
+    os.rmdir(d)
+    # As people type it.
+    box.cli("pool", "create", "--kind", "tmpfs", "t", shm)
+    path = box.cli("disk", "create", "--pool", "t", "d.qcow2", "4M").strip()
+    check(path == shm + "/d.qcow2" and "d.qcow2" in box.cli("pool", "show", "t"), path)
+    create(box, "z")
+    box.cli("disk", "attach", "--pool", "t", "z", "d.qcow2")
+    box.cli("disk", "remove", "--pool", "t", "d.qcow2", status=121)
+    box.cli("disk", "detach", "--pool", "t", "z", "d.qcow2")
+    box.cli("disk", "remove", "--pool", "t", "d.qcow2")
+    check(box.cli("pool", "list", "--names") == "t\n", "names")
+    box.cli("pool", "delete", "t")
+    box.cli("delete", "z")
+    os.rmdir(shm)
 
 
 def test_xml(box):

@@ -144,7 +144,8 @@ for command, page in (("run", "insula-run"), ("image build", "insula-image"),
                          "nic attach", "nic detach")),
                       *(("disk " + c, "insula-disk") for c in
                         ("create", "info", "check", "convert", "resize", "snapshot",
-                         "attach", "detach"))):
+                         "attach", "detach", "remove")),
+                      *(("pool " + c, "insula-disk") for c in ("create", "list", "show", "delete"))):
     text = open(f"{man}/{page}.1.scd").read()
     for option in re.findall(r"^  (--[a-z-]+)", run(*command.split(), "--help").stdout, re.M):
         check(page, option == "--help" or option in text, f"{option} of {command} is not there")
