@@ -33,12 +33,21 @@ def free_port():
         return s.getsockname()[1]
 
 
+def answers(box):
+    try:
+        socket.create_connection(("127.0.0.1", box.port)).close()
+        return True
+    except ConnectionRefusedError:
+        return False
+
+
 def listen(box):
     box.port = free_port()
     box.url = f"https://127.0.0.1:{box.port}"
     p = subprocess.Popen([box.bin + "/insulad", "--listen", f"127.0.0.1:{box.port}", "--tls",
                           box.top + "/tls.pem"], env=box.env)
     wait_for(box.daemon_pid, "insulad")
+    wait_for(lambda: answers(box), "its port")
     return p
 
 
