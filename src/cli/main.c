@@ -57,6 +57,7 @@ const struct cli_command *const cli_commands[] = {
     &cmd_snapshot_delete,
     &cmd_fork,
     &cmd_clone,
+    &cmd_template,
     &cmd_screenshot,
     &cmd_type,
     &cmd_keys,

@@ -51,6 +51,18 @@ void vm_desc_fini(struct vm_desc *d)
 	*d = (struct vm_desc){0};
 }
 
+void vm_mac_derive(const char *name, size_t index, uint8_t mac[6])
+{
+	uint32_t hash = 2166136261u;
+
+	for (const char *s = name; *s; s++)
+		hash = (hash ^ (uint8_t)*s) * 16777619u;
+	memcpy(mac, "\x52\x54\x00", 3);
+	mac[3] = (uint8_t)(hash >> 16);
+	mac[4] = (uint8_t)(hash >> 8);
+	mac[5] = (uint8_t)(hash + index);
+}
+
 void vm_mac_format(const uint8_t mac[6], char out[18])
 {
 	snprintf(out, 18, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4],

@@ -258,6 +258,7 @@ static const struct command {
     {"screenshot", run_screenshot, false},
     {"status", run_status, false},
     {"stop", run_stop, false},
+    {"switch-disks", vmm_run_switch_disks, true},
     {"type", run_type, true},
 };
 
