@@ -11,6 +11,7 @@
 #include "cli/client.h"
 #include "cli/loose.h"
 #include "cli/machine.h"
+#include "cli/policy.h"
 #include "cli/run.h"
 #include "cli/ui.h"
 #include "live/identity.h"
@@ -28,11 +29,32 @@
 struct fork_config {
 	unsigned int count;
 	bool json, full, off;
+	struct policy_options policy; /* its labels alone */
 };
+
+POLICY_SETTER(fork_config, label)
 
 static void fork_init(void *config)
 {
-	((struct fork_config *)config)->count = 1;
+	struct fork_config *cfg = config;
+
+	policy_init(&cfg->policy);
+	cfg->count = 1;
+}
+
+static void fork_fini(void *config)
+{
+	policy_fini(&((struct fork_config *)config)->policy);
+}
+
+/* A request about NEW. */
+static json_t *copy_request(const struct fork_config *cfg, const char *name)
+{
+	json_t *o = json_pack("{s:s}", "name", name);
+
+	if (cfg->policy.labels)
+		json_object_set(o, "labels", cfg->policy.labels);
+	return o;
 }
 
 static int set_count(void *config, const char *value, struct err *e)
@@ -209,13 +231,12 @@ static int fork_loose(const struct fork_config *cfg, char **argv)
 static int fork_kept(const struct fork_config *cfg, char **argv)
 {
 	autofree char *path = client_machine_path(argv[0], "/fork");
-	json_t *answer = NULL, *m;
+	json_t *answer = NULL, *m, *body = copy_request(cfg, argv[1]);
 	struct err e = {0};
 	size_t i;
 
-	if (client_job("POST", path,
-		       json_pack("{s:s, s:i}", "name", argv[1], "count", (int)cfg->count), &answer,
-		       &e) < 0)
+	json_object_set_new(body, "count", json_integer(cfg->count));
+	if (client_job("POST", path, body, &answer, &e) < 0)
 		return ui_fail(&e, EXIT_FAIL);
 	json_array_foreach(json_object_get(answer, "machines"), i, m)
 	{
@@ -289,11 +310,11 @@ static int clone_loose(const struct fork_config *cfg, char **argv)
 static int clone_kept(const struct fork_config *cfg, char **argv)
 {
 	autofree char *path = client_machine_path(argv[0], "/clone");
-	json_t *m = NULL;
+	json_t *m = NULL, *body = copy_request(cfg, argv[1]);
 	struct err e = {0};
 
-	if (client_job("POST", path, json_pack("{s:s, s:b}", "name", argv[1], "full", cfg->full),
-		       &m, &e) < 0)
+	json_object_set_new(body, "full", json_boolean(cfg->full));
+	if (client_job("POST", path, body, &m, &e) < 0)
 		return ui_fail(&e, EXIT_FAIL);
 	puts(machine_text(m, "name"));
 	json_decref(m);
@@ -335,7 +356,10 @@ static int template_run(void *config, int argc, char **argv, char **command)
 	return EXIT_OK;
 }
 
+#define LABEL_HELP "labels of yours instead of the source's; repeatable"
+
 static const struct cli_option fork_options[] = {
+    {"label", "KEY=VALUE", NULL, LABEL_HELP, set_label},
     {"count", "N", NULL, "so many, named NEW-1, NEW-2..., all of the same instant", set_count},
     {"json", NULL, NULL,
      "print a JSON line for each: name, pid, milliseconds until it ran, and how "
@@ -344,6 +368,7 @@ static const struct cli_option fork_options[] = {
 };
 
 static const struct cli_option clone_options[] = {
+    {"label", "KEY=VALUE", NULL, LABEL_HELP, set_label},
     {"linked", NULL, NULL, "share with the source what neither has written since (default)",
      set_linked},
     {"full", NULL, NULL, "copy the disk", set_full},
@@ -364,6 +389,7 @@ const struct cli_command cmd_template = {
     .n_options = ARRAY_SIZE(template_options),
     .config_size = sizeof(struct fork_config),
     .init = fork_init,
+    .fini = fork_fini,
     .run = template_run,
 };
 
@@ -379,6 +405,7 @@ const struct cli_command cmd_fork = {
     .n_options = ARRAY_SIZE(fork_options),
     .config_size = sizeof(struct fork_config),
     .init = fork_init,
+    .fini = fork_fini,
     .run = fork_run,
 };
 
@@ -392,5 +419,6 @@ const struct cli_command cmd_clone = {
     .n_options = ARRAY_SIZE(clone_options),
     .config_size = sizeof(struct fork_config),
     .init = fork_init,
+    .fini = fork_fini,
     .run = clone_run,
 };

@@ -25,6 +25,7 @@
 
 #define FORKS_MAX   250
 #define IDENTITY_MS 60000
+#define AGENT_MS    2000
 
 static const char *base_name(const char *path)
 {
@@ -61,12 +62,16 @@ static int copy_config(const struct machine_record *from, char **ret, struct err
 	return r;
 }
 
-static int copy_record(const struct machine_record *from, const char *name, bool runs,
-		       struct machine_record *ret, struct err *e)
+static int copy_record(const struct op_call *c, const struct machine_record *from, const char *name,
+		       bool runs, struct machine_record *ret, struct err *e)
 {
+	json_t *labels = json_object_get(c->args, "labels");
+
 	machine_uuid_make(ret->uuid);
 	ret->name = xstrdup(name);
-	ret->labels = json_deep_copy(from->labels);
+	ret->labels = labels ? json_deep_copy(labels) : json_deep_copy(from->labels);
+	if (machine_labels_check(ret->labels, e) < 0)
+		return -EINVAL;
 	ret->created = (int64_t)time(NULL);
 	ret->restart = from->restart;
 	ret->watchdog = from->watchdog;
@@ -170,10 +175,11 @@ static int child_lock(struct fork_child *f, struct err *e)
 	return 0;
 }
 
-static int child_prepare(struct daemon *d, const struct machine_record *from, const char *name,
+static int child_prepare(struct op_call *c, const struct machine_record *from, const char *name,
 			 struct fork_child *f, struct live_child *ret, struct err *e)
 {
-	int r = copy_record(from, name, true, &f->m, e);
+	struct daemon *d = c->d;
+	int r = copy_record(c, from, name, true, &f->m, e);
 
 	if (r == 0)
 		r = claim_name(d, name, e);
@@ -302,6 +308,8 @@ static int fork_now(struct op_call *c, const struct machine_record *from, struct
 				 .switching = snapshot_switching,
 				 .not_switched = snapshot_not_switched,
 				 .opaque = dir};
+	/* A guest whose agent does not answer gets its names later, or never. */
+	bool named = agent_ping(c->d, from->uuid, AGENT_MS);
 	json_t *answer = NULL;
 	double stall_ms;
 	int r = op_cancelled(c, e);
@@ -330,7 +338,7 @@ static int fork_now(struct op_call *c, const struct machine_record *from, struct
 	}
 	op_note(c, "names and keys of their own");
 	for (unsigned int i = 0; i < n; i++)
-		if (children[i].has_agent)
+		if (named)
 			(void)identity_wait(c->d, f[i].m.uuid, IDENTITY_MS);
 	c->result = format_children(c->d, f, children, n, stall_ms);
 	return 0;
@@ -349,7 +357,7 @@ static int fork_claimed(struct op_call *c, const struct machine_record *from, un
 	for (unsigned int i = 0; i < n && r == 0; i++) {
 		autofree char *own = n == 1 ? xstrdup(name) : xasprintf("%s-%u", name, i + 1);
 
-		r = child_prepare(c->d, from, own, &f[i], &children[i], e);
+		r = child_prepare(c, from, own, &f[i], &children[i], e);
 		if (r < 0)
 			end_children(c->d, f, children, i + 1);
 	}
@@ -482,7 +490,7 @@ int op_machine_clone(struct op_call *c, struct err *e)
 
 	if (r < 0)
 		return r;
-	r = copy_record(&from, op_string(c, "name"), false, &m, e);
+	r = copy_record(c, &from, op_string(c, "name"), false, &m, e);
 	if (r == 0)
 		r = claim_name(c->d, m.name, e);
 	if (r == 0) {
