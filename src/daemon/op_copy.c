@@ -198,6 +198,7 @@ static int child_prepare(struct op_call *c, const struct machine_record *from, c
 	if (r == 0)
 		r = child_lock(f, e);
 	*ret = (struct live_child){.name = f->m.name,
+				   .uuid = f->m.uuid,
 				   .dir = f->dir,
 				   .sockets = f->sockets,
 				   .console = f->console,

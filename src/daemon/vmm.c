@@ -179,6 +179,7 @@ static json_t *describe(struct daemon *d, const struct machine_record *m,
 	bool image = c->image != NULL;
 	struct machine_place p = {
 	    .name = m->name,
+	    .uuid = m->uuid,
 	    .root = image ? root : NULL,
 	    .root_private = true,
 	    .kernel = image && !c->kernel ? kernel : c->kernel,

@@ -205,6 +205,9 @@ static int describe_child(struct live_session *s, struct live_child *c, json_t *
 
 	json_object_set_new(desc, "name", json_string(c->name));
 	json_object_set_new(desc, "control", json_string(control));
+	json_object_del(desc, "uuid");
+	if (c->uuid)
+		json_object_set_new(desc, "uuid", json_string(c->uuid));
 	json_object_del(json_object_get(desc, "display"), "vnc");
 	json_object_del(json_object_get(desc, "display"), "text");
 	if (r == 0)

@@ -52,6 +52,7 @@ must_check int live_save(const struct live_machine *m, const char *file, json_t 
 /* One that is to be. */
 struct live_child {
 	const char *name;
+	const char *uuid;    /* NULL = none */
 	const char *dir;     /* for its overlays */
 	const char *sockets; /* directory for "control" and "vsock" */
 	/* A socket for its serial console, and what keeps the end of that; NULL: it goes to the

@@ -24,6 +24,7 @@ void vm_desc_fini(struct vm_desc *d)
 	size_t i;
 
 	free(d->name);
+	free(d->uuid);
 	free(d->kernel);
 	free(d->initrd);
 	free(d->append);
@@ -192,6 +193,7 @@ void vm_desc_format(const struct vm_desc *d, struct strbuf *out)
 
 	json_object_set_new(o, "version", json_integer(VM_DESC_VERSION));
 	put_string(o, "name", d->name);
+	put_string(o, "uuid", d->uuid);
 	put_string(o, "machine", vm_machine_names[d->machine]);
 	put_string(o, "engine", vm_engine_names[d->engine]);
 	json_object_set_new(o, "cpus", json_integer(d->cpus));

@@ -87,6 +87,7 @@ struct vm_display {
 
 struct vm_desc {
 	char *name;
+	char *uuid; /* what the machine says of itself (SMBIOS); NULL = none */
 	enum vm_machine machine;
 	enum vm_engine engine;
 	unsigned int cpus;
