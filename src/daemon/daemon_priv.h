@@ -245,6 +245,15 @@ void op_note(const struct op_call *c, const char *text);
 /* op_machine.c: may a machine be called so? */
 must_check int op_check_name_free(struct daemon *d, const char *name, struct err *e);
 
+/* op_copy.c.  Names of machines to be, claimed and free. */
+must_check int op_claim_name(struct daemon *d, const char *name, struct err *e);
+void op_release_name(struct daemon *d, const char *name);
+/* A machine whose files are there: its row, link and event; the call's result. */
+must_check int op_add_machine(struct op_call *c, const struct machine_record *m, struct err *e);
+/* The machine goes on above @disk, which then stays as it is. */
+must_check int op_freeze_disk(struct op_call *c, const struct machine_record *m, const char *disk,
+			      struct err *e);
+
 /* The operations, by file. */
 int op_machine_create(struct op_call *c, struct err *e);
 int op_machine_define(struct op_call *c, struct err *e);
@@ -274,6 +283,9 @@ int op_snapshot_delete(struct op_call *c, struct err *e);
 int op_machine_fork(struct op_call *c, struct err *e);
 int op_machine_clone(struct op_call *c, struct err *e);
 int op_machine_template(struct op_call *c, struct err *e);
+int op_machine_export(struct op_call *c, struct err *e);
+int op_machine_import(struct op_call *c, struct err *e);
+int op_machine_backup(struct op_call *c, struct err *e);
 int op_job_list(struct op_call *c, struct err *e);
 int op_job_show(struct op_call *c, struct err *e);
 int op_job_cancel(struct op_call *c, struct err *e);

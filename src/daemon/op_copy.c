@@ -120,7 +120,7 @@ static char *name_key(const char *name)
 	return xasprintf("name/%s", name);
 }
 
-static int claim_name(struct daemon *d, const char *name, struct err *e)
+int op_claim_name(struct daemon *d, const char *name, struct err *e)
 {
 	autofree char *key = name_key(name);
 	int r = machine_name_check(name, e);
@@ -135,11 +135,26 @@ static int claim_name(struct daemon *d, const char *name, struct err *e)
 	return r;
 }
 
-static void release_name(struct daemon *d, const char *name)
+void op_release_name(struct daemon *d, const char *name)
 {
 	autofree char *key = name_key(name);
 
 	daemon_release(d, key);
+}
+
+int op_add_machine(struct op_call *c, const struct machine_record *m, struct err *e)
+{
+	autofree char *guests = xasprintf("%s/guests", c->d->data_dir);
+	int r = path_sync(guests, e);
+
+	if (r == 0)
+		r = store_machine_add(c->d->store, m, 1, e);
+	if (r < 0)
+		return r;
+	path_link_make(c->d, m->name, m->uuid);
+	event_emit(c->d, "machine.created", m->uuid, m->name, NULL);
+	c->result = op_format_machine(c->d, m, true);
+	return 0;
 }
 
 /* --- fork --- */
@@ -154,7 +169,7 @@ struct fork_child {
 static void child_fini(struct daemon *d, struct fork_child *f)
 {
 	if (f->named)
-		release_name(d, f->m.name);
+		op_release_name(d, f->m.name);
 	machine_record_fini(&f->m);
 	free(f->dir);
 	free(f->sockets);
@@ -182,7 +197,7 @@ static int child_prepare(struct op_call *c, const struct machine_record *from, c
 	int r = copy_record(c, from, name, true, &f->m, e);
 
 	if (r == 0)
-		r = claim_name(d, name, e);
+		r = op_claim_name(d, name, e);
 	if (r < 0)
 		return r;
 	f->named = true;
@@ -416,9 +431,8 @@ static int copy_disk(struct op_call *c, const char *base, const char *dir, struc
 	return r == -EINTR ? op_cancelled(c, e) : r;
 }
 
-/* The source goes on above its disk, which then stays as it is. */
-static int freeze_disk(struct op_call *c, const struct machine_record *from, const char *disk,
-		       struct err *e)
+int op_freeze_disk(struct op_call *c, const struct machine_record *from, const char *disk,
+		   struct err *e)
 {
 	autofree char *dir = path_guest(c->d, from->uuid, NULL), *overlay = NULL;
 	autofree char *control = path_run(c->d, from->uuid, "control");
@@ -451,7 +465,7 @@ static int clone_disk(struct op_call *c, const struct machine_record *from,
 	if (access(disk, F_OK) < 0)
 		return 0; /* it has none of its own */
 	if (!full || runs)
-		r = freeze_disk(c, from, disk, e);
+		r = op_freeze_disk(c, from, disk, e);
 	if (r == 0 && full)
 		return copy_disk(c, disk, dir, e);
 	if (r == 0)
@@ -473,15 +487,10 @@ static int clone_named(struct op_call *c, const struct machine_record *from,
 	if (r == 0)
 		r = op_cancelled(c, e);
 	if (r == 0)
-		r = store_machine_add(c->d->store, m, 1, e);
-	if (r < 0) {
+		r = op_add_machine(c, m, e);
+	if (r < 0)
 		remove_copy_dirs(c->d, m);
-		return r;
-	}
-	path_link_make(c->d, m->name, m->uuid);
-	event_emit(c->d, "machine.created", m->uuid, m->name, NULL);
-	c->result = op_format_machine(c->d, m, true);
-	return 0;
+	return r;
 }
 
 int op_machine_clone(struct op_call *c, struct err *e)
@@ -493,10 +502,10 @@ int op_machine_clone(struct op_call *c, struct err *e)
 		return r;
 	r = copy_record(c, &from, op_string(c, "name"), false, &m, e);
 	if (r == 0)
-		r = claim_name(c->d, m.name, e);
+		r = op_claim_name(c->d, m.name, e);
 	if (r == 0) {
 		r = clone_named(c, &from, &m, e);
-		release_name(c->d, m.name);
+		op_release_name(c->d, m.name);
 	}
 	machine_record_fini(&m);
 	op_unclaim(c, &from);
@@ -513,7 +522,7 @@ static int leave_template(struct op_call *c, struct machine_record *m, struct er
 	m->template = false;
 	if (!disks_have_descendants(c->d, m->uuid) || access(disk, F_OK) < 0)
 		return 0;
-	return freeze_disk(c, m, disk, e);
+	return op_freeze_disk(c, m, disk, e);
 }
 
 static int set_template(struct op_call *c, struct machine_record *m, struct err *e)

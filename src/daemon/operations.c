@@ -230,6 +230,33 @@ const struct operation operations[] = {
      OP_PLAIN,
      {MACHINE, {"template", OP_BODY, "boolean", true, "is it one?"}},
      op_machine_template},
+    {"machine.export",
+     "POST",
+     "/v1/machines/{machine}/export",
+     "The machine in one file of insulad's host, a .tar.zst; one that runs goes on.",
+     ROLE_ADMIN,
+     OP_JOB,
+     {MACHINE, {"path", OP_BODY, "string", true, "an absolute path that is not there yet"}},
+     op_machine_export},
+    {"machine.import",
+     "POST",
+     "/v1/import",
+     "A machine from a file that export or backup made, and the increments after it.",
+     ROLE_ADMIN,
+     OP_JOB,
+     {{"paths", OP_BODY, "array", true, "absolute paths: the whole one first"},
+      {"name", OP_BODY, "string", false, "instead of its own"}},
+     op_machine_import},
+    {"machine.backup",
+     "POST",
+     "/v1/machines/{machine}/backup",
+     "The same as export, to which increments can be made.",
+     ROLE_ADMIN,
+     OP_JOB,
+     {MACHINE,
+      {"path", OP_BODY, "string", true, "an absolute path that is not there yet"},
+      {"after", OP_BODY, "string", false, "an earlier backup's file: only what was written since"}},
+     op_machine_backup},
     {"snapshot.list",
      "GET",
      "/v1/machines/{machine}/snapshots",
@@ -331,6 +358,8 @@ static bool has_type(const json_t *v, const char *type)
 		return json_is_integer(v);
 	case 'b':
 		return json_is_boolean(v);
+	case 'a':
+		return json_is_array(v);
 	default: /* object, config */
 		return json_is_object(v);
 	}

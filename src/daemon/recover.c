@@ -255,9 +255,11 @@ static void sweep_disks(struct daemon *d, const char *guests, const struct machi
 	sweep_dirs(d, guests, rows, n, &needed);
 	for (size_t i = 0; i < n; i++) {
 		autofree char *dir = path_guest(d, rows[i].uuid, NULL);
+		autofree char *stage = xasprintf("%s/export", dir);
 
 		if (guest_get(d, rows[i].uuid, NULL))
 			continue;
+		dirs_remove(stage);
 		snapshot_sweep(dir);
 		lineage_sweep(&needed, dir, false);
 	}
