@@ -205,6 +205,9 @@ bool identity_wait(struct daemon *d, const char *uuid, unsigned int ms);
 
 /* --- recover.c --- */
 
+/* Is it run, by us or by `insula run --name`? */
+bool guest_is_locked(struct daemon *d, const char *uuid);
+
 must_check int recover(struct daemon *d, struct err *e);
 
 /* --- power.c: what several operations and policies do; all under a claim --- */
