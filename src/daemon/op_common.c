@@ -135,6 +135,8 @@ json_t *op_format_machine(struct daemon *d, const struct machine_record *m, bool
 		json_object_set_new(o, "pid", json_integer(g.pid));
 		json_object_set_new(o, "started", json_integer(g.started));
 	}
+	if (m->template)
+		json_object_set_new(o, "template", json_true());
 	if (m->end_reason)
 		json_object_set_new(o, "end",
 				    json_pack("{s:s, s:I, s:I}", "reason", m->end_reason, "status",

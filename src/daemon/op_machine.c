@@ -46,7 +46,7 @@ static int take_policies(struct op_call *c, struct machine_record *m, struct err
 
 /* --- create --- */
 
-static int check_name_free(struct daemon *d, const char *name, struct err *e)
+int op_check_name_free(struct daemon *d, const char *name, struct err *e)
 {
 	autofree char *link = path_link(d, name);
 	struct stat st;
@@ -109,8 +109,11 @@ static int make_files(struct op_call *c, const struct machine_config *config,
 {
 	autofree char *dir = path_guest(c->d, m->uuid, NULL);
 	autofree char *parent = xasprintf("%s/guests", c->d->data_dir);
-	int r = make_dir(dir, MACHINE_FILES_MODE, e);
+	int r = access(dir, F_OK) < 0 ? make_dir(dir, MACHINE_FILES_MODE, e) : -EEXIST;
 
+	if (r == -EEXIST)
+		return err_msg(
+		    e, r, "clones still need files of a deleted machine of this UUID: %s", m->uuid);
 	if (r == 0 && config->image)
 		r = install_image(c, config, dir, e);
 	if (r == 0)
@@ -125,13 +128,13 @@ static int make_files(struct op_call *c, const struct machine_config *config,
 static int create_claimed(struct op_call *c, const struct machine_config *config,
 			  const struct machine_record *m, struct err *e)
 {
-	int r = check_name_free(c->d, m->name, e);
+	int r = op_check_name_free(c->d, m->name, e);
 
 	if (r == 0)
 		r = make_files(c, config, m, e);
 	if (r < 0)
 		return r;
-	r = store_machine_add(c->d->store, m, e);
+	r = store_machine_add(c->d->store, m, 1, e);
 	if (r < 0) {
 		autofree char *dir = path_guest(c->d, m->uuid, NULL);
 
@@ -173,7 +176,7 @@ int create_machine(struct op_call *c, const char *uuid, struct err *e)
 
 static int delete_claimed(struct op_call *c, const struct machine_record *m, struct err *e)
 {
-	autofree char *dir = path_guest(c->d, m->uuid, NULL);
+	bool elsewhere = disks_lie_elsewhere(c->d, m->uuid);
 	int r = 0;
 
 	if (guest_get(c->d, m->uuid, NULL)) {
@@ -188,7 +191,7 @@ static int delete_claimed(struct op_call *c, const struct machine_record *m, str
 	if (r < 0)
 		return r;
 	path_link_remove(c->d, m->name, m->uuid);
-	dirs_remove(dir);
+	disks_remove(c->d, m->uuid, elsewhere);
 	event_emit(c->d, "machine.deleted", m->uuid, m->name, NULL);
 	return 0;
 }
@@ -305,7 +308,7 @@ static int edit_claimed(struct op_call *c, struct machine_record *m, struct err 
 	if (name && strcmp(name, old) != 0) {
 		r = machine_name_check(name, e);
 		if (r == 0)
-			r = check_name_free(c->d, name, e);
+			r = op_check_name_free(c->d, name, e);
 		free(m->name);
 		m->name = xstrdup(name);
 	}

@@ -32,6 +32,8 @@ struct acpi_config {
 	uint8_t acpi_enable, acpi_disable;
 	bool i8042, rtc, serial, vga;
 	uint16_t serial_port, pvpanic_port;
+	uint64_t vmgenid_base;
+	uint8_t vmgenid_gpe;
 	/* PCI slots whose cards come and go, a bit each, and the chip for it (device/acpi_pcihp.h):
 	 * three words from this port. */
 	uint32_t hotplug_slots;

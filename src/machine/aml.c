@@ -70,6 +70,13 @@ static void put_name(struct strbuf *b, const char *name)
 		strbuf_add(b, name + i * 5, 4);
 }
 
+void aml_notify(struct strbuf *b, const char *name, unsigned int value)
+{
+	put(b, OP_NOTIFY);
+	put_name(b, name);
+	aml_int(b, value);
+}
+
 /* 20.2.4: the length counts itself.  Written when the term ends, so that it takes as few bytes as
  * it can. */
 void aml_end(struct strbuf *b, size_t mark)

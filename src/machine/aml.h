@@ -27,6 +27,7 @@ void aml_eisaid(struct strbuf *b, const char *id); /* "PNP0501" */
 void aml_name_int(struct strbuf *b, const char *name, uint64_t v);
 void aml_name_eisaid(struct strbuf *b, const char *name, const char *id);
 
+void aml_notify(struct strbuf *b, const char *name, unsigned int value); /* Notify (name, value) */
 /* Registers in I/O space: an OperationRegion @region, and a Field of its 32-bit words, named in
  * their order. */
 void aml_io_dwords(struct strbuf *b, const char *region, uint16_t port, const char *const *names,

@@ -46,6 +46,8 @@ static const char *const steps[] = {
     " path TEXT NOT NULL UNIQUE,"
     " created INTEGER NOT NULL"
     ") STRICT, WITHOUT ROWID;",
+    /* 2: templates */
+    "ALTER TABLE machine ADD COLUMN template INTEGER NOT NULL DEFAULT 0;",
 };
 
 static int read_version(struct store *s, int *ret, struct err *e)
