@@ -358,10 +358,7 @@ static bool is_zero(const void *p, size_t n)
 {
 	const uint8_t *b = p;
 
-	for (size_t k = 0; k < n; k++)
-		if (b[k])
-			return false;
-	return true;
+	return b[0] == 0 && memcmp(b, b + 1, n - 1) == 0;
 }
 
 /* XINUSE: components not in their initial state. */
@@ -511,5 +508,6 @@ void vec_xrstor(struct ivcpu *v, const struct x86_insn *i)
 		memset(xs->ymmh, 0, n);
 	if (get & XSTATE_AVX)
 		memcpy(xs->ymmh, in + XS_YMM, n);
-	x87_normalize(&v->c);
+	if (get & XSTATE_X87)
+		x87_normalize(&v->c);
 }
