@@ -51,6 +51,10 @@
      "speak TLS with viewers and browsers; FILE has the certificate and its key "                  \
      "(PEM)",                                                                                      \
      run_set_vnc_tls},                                                                             \
+    {"usb", "auto|none|tablet|keyboard|both", "auto none tablet keyboard both",                    \
+     "what is plugged into USB: auto (default) is a tablet if there is a screen, so that "         \
+     "the pointer is where the viewer has it",                                                     \
+     run_set_usb},                                                                                 \
     {"kernel", "FILE", NULL,                                                                       \
      "boot this Linux bzImage or PVH vmlinux; without IMAGE, the terminal is its "                 \
      "serial console",                                                                             \

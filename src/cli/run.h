@@ -33,6 +33,7 @@ int run_set_engine(void *config, const char *value, struct err *e);
 int run_set_machine(void *config, const char *value, struct err *e);
 int run_set_vnc_tls(void *config, const char *value, struct err *e);
 int run_set_net(void *config, const char *value, struct err *e);
+int run_set_usb(void *config, const char *value, struct err *e);
 int run_set_kernel(void *config, const char *value, struct err *e);
 int run_set_initrd(void *config, const char *value, struct err *e);
 int run_set_append(void *config, const char *value, struct err *e);

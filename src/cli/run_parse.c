@@ -375,6 +375,19 @@ int run_set_net(void *config, const char *value, struct err *e)
 	return 0;
 }
 
+int run_set_usb(void *config, const char *value, struct err *e)
+{
+	static const char *const choices[] = {"auto", "none", "tablet", "keyboard", "both", NULL};
+	struct run_config *cfg = config;
+	autofree char *usb = NULL;
+	int r = set_choice(&usb, value, choices, e);
+
+	for (size_t i = 0; r == 0 && choices[i]; i++)
+		if (strcmp(usb, choices[i]) == 0)
+			cfg->m.usb = choices[i];
+	return r;
+}
+
 static int set_text(char **member, const char *value)
 {
 	free(*member);

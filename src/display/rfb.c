@@ -371,7 +371,7 @@ static int take_message(struct rfb *r, const uint8_t *p)
 		(void)input_key(r->cfg.input, get32(p + 4), p[1] != 0);
 		return 0;
 	case POINTER_EVENT:
-		input_pointer(r->cfg.input, get16(p + 2), get16(p + 4), p[1]);
+		input_pointer(r->cfg.input, get16(p + 2), get16(p + 4), r->width, r->height, p[1]);
 		return 0;
 	}
 	r->skip = get32(p + 4); /* the clipboard */

@@ -13,6 +13,8 @@
 #include "device/e1000.h"
 #include "device/nvme.h"
 #include "device/vga.h"
+#include "device/xhci.h"
+#include "display/input.h"
 #include "machine/machine_priv.h"
 #include "net/net.h"
 #include "virtio/balloon.h"
@@ -366,6 +368,57 @@ static int plug_vga(struct plugger *p, struct err *e)
 	return 0;
 }
 
+/* --- USB --- */
+
+static bool has_keyboard(void *opaque)
+{
+	return xhci_has_keyboard(opaque);
+}
+
+static bool key_to_usb(void *opaque, uint8_t usage, bool down)
+{
+	return xhci_key(opaque, usage, down);
+}
+
+static bool has_tablet(void *opaque)
+{
+	return xhci_has_tablet(opaque);
+}
+
+/* A button that finds the queue full is lost, as on a desk where nobody looks. */
+static void move_tablet(void *opaque, unsigned int x, unsigned int y, int dz, unsigned int buttons)
+{
+	(void)xhci_move(opaque, x, y, dz, buttons);
+}
+
+static int plug_usb(struct plugger *p, struct err *e)
+{
+	static const struct input_usb_ops ops = {
+	    .has_keyboard = has_keyboard,
+	    .key = key_to_usb,
+	    .has_tablet = has_tablet,
+	    .move = move_tablet,
+	};
+	struct machine *m = p->m;
+	struct xhci_config cfg = {
+	    .mem = m->mem,
+	    .timers = loop_timers(m->cfg.loop),
+	    .tablet = m->desc->usb_tablet,
+	    .keyboard = m->desc->usb_keyboard,
+	};
+	struct pci_dev *d;
+	int r;
+
+	if (!cfg.tablet && !cfg.keyboard)
+		return 0;
+	r = xhci_new(&cfg, &d, e);
+	if (r == 0)
+		r = plug_pci(p, d, e);
+	if (r == 0 && m->cfg.input)
+		input_attach_usb(m->cfg.input, &ops, d);
+	return r;
+}
+
 static const struct {
 	const char *name;
 	int (*plug)(struct plugger *p, struct err *e);
@@ -379,6 +432,7 @@ static const struct {
     {"virtio-vsock", plug_vsock},
     {"virtio-rng", plug_rng},
     {"virtio-balloon", plug_balloon},
+    {"usb", plug_usb},
 };
 
 int catalog_plug(struct machine *m, struct err *e)

@@ -323,8 +323,10 @@ void machine_free(struct machine *m)
 		return;
 	m->state = STATE_STOPPED;
 	stop_cpus(m);
-	if (m->cfg.input)
+	if (m->cfg.input) {
 		input_attach(m->cfg.input, NULL, NULL);
+		input_attach_usb(m->cfg.input, NULL, NULL);
+	}
 	loop_unpost(m->cfg.loop, &m->work);
 	if (m->pci)
 		pci_bus_free(m->pci);

@@ -26,6 +26,9 @@ const struct machine_field machine_config_fields[] = {
     {"vnc_password", "string", "of 1 to 8 bytes"},
     {"vnc_tls", "string",
      "absolute path of a certificate and its key (PEM): speak TLS with viewers"},
+    {"usb", "string",
+     "what is on USB: auto (default; a tablet if there is a screen), none, tablet, keyboard or "
+     "both"},
     {"net", "string", "user (default) or none"},
     {"net_model", "string", "the card: virtio (default) or e1000"},
     {"disks", "array", "{path, format, bus, cdrom, readonly}, at most 7"},
@@ -41,6 +44,7 @@ static const char *const nets[] = {"user", "none", NULL};
 static const char *const formats[] = {"auto", "raw", "qcow2", NULL};
 static const char *const buses[] = {"virtio", "ahci", "nvme", NULL};
 static const char *const cards[] = {"virtio", "e1000", NULL};
+static const char *const usb_words[] = {"auto", "none", "tablet", "keyboard", "both", NULL};
 static const char *const protocols[] = {"tcp", "udp", NULL};
 
 void machine_config_init(struct machine_config *c)
@@ -50,6 +54,7 @@ void machine_config_init(struct machine_config *c)
 	    .board = xstrdup(boards[0]),
 	    .cpus = 1,
 	    .memory = MACHINE_DEFAULT_MEMORY,
+	    .usb = usb_words[0],
 	    .net = true,
 	    .net_model = cards[0],
 	};
@@ -241,6 +246,7 @@ static void read_config(const struct json_reader *r, struct machine_config *c)
 {
 	const char *known[ARRAY_SIZE(machine_config_fields)] = {NULL};
 	int64_t n = 1;
+	int word;
 
 	for (size_t i = 0; machine_config_fields[i].name; i++)
 		known[i] = machine_config_fields[i].name;
@@ -261,6 +267,8 @@ static void read_config(const struct json_reader *r, struct machine_config *c)
 	c->vnc = copy_string(r, "vnc");
 	c->vnc_password = copy_string(r, "vnc_password");
 	c->vnc_tls = copy_path(r, "vnc_tls");
+	word = json_read_word(r, "usb", usb_words);
+	c->usb = usb_words[word < 0 ? 0 : word];
 	c->net = json_read_word(r, "net", nets) != 1;
 	c->net_model = cards[json_read_word(r, "net_model", cards) == 1];
 	read_disks(r, c);
@@ -327,6 +335,9 @@ int machine_config_check(const struct machine_config *c, struct err *e)
 		return -EINVAL;
 	if (strcmp(c->board, "micro") == 0 && (c->firmware || c->vnc))
 		return err_msg(e, -EINVAL, "firmware and vnc need the board q35");
+	if (strcmp(c->usb, "auto") != 0 && strcmp(c->usb, "none") != 0 && !c->firmware && !c->vnc &&
+	    !c->text_screen)
+		return err_msg(e, -EINVAL, "usb: tablet and keyboard need firmware or vnc");
 	if (c->vnc_password && (!c->vnc || strlen(c->vnc_password) > 8))
 		return err_msg(e, -EINVAL, "vnc_password: has 1 to 8 bytes, and needs vnc");
 	if (c->vnc_tls && !c->vnc)
@@ -433,6 +444,8 @@ json_t *machine_config_format(const struct machine_config *c)
 	put_text(o, "vnc", c->vnc);
 	put_text(o, "vnc_password", c->vnc_password);
 	put_text(o, "vnc_tls", c->vnc_tls);
+	if (c->usb != usb_words[0])
+		put_text(o, "usb", c->usb);
 	put_text(o, "net", nets[c->net ? 0 : 1]);
 	if (c->net_model != cards[0])
 		put_text(o, "net_model", c->net_model);

@@ -51,6 +51,7 @@ struct machine_config {
 	bool text_screen;   /* on the terminal: of `insula run` only */
 	unsigned int cpus;
 	uint64_t memory;
+	const char *usb; /* "auto", "none", "tablet", "keyboard" or "both"; not owned */
 	bool net;
 	const char *net_model; /* "virtio" or "e1000"; not owned */
 	struct machine_disk disks[MACHINE_MAX_DEVS];

@@ -111,6 +111,18 @@ static void describe_display(json_t *d, const struct machine_config *c)
 		json_object_set_new(d, "serial", json_pack("{s:s}", "type", "none"));
 }
 
+/* A tablet wherever somebody may point: it is where the viewer's pointer is. */
+static void describe_usb(json_t *d, const struct machine_config *c)
+{
+	bool screen = c->firmware || c->vnc || c->text_screen;
+	bool both = strcmp(c->usb, "both") == 0;
+
+	if (both || strcmp(c->usb, "tablet") == 0 || (strcmp(c->usb, "auto") == 0 && screen))
+		json_object_set_new(d, "usb_tablet", json_true());
+	if (both || strcmp(c->usb, "keyboard") == 0)
+		json_object_set_new(d, "usb_keyboard", json_true());
+}
+
 /* The serial console: ours to be, or a socket whose output is kept as well. */
 static json_t *describe_serial(const struct machine_place *p)
 {
@@ -151,6 +163,7 @@ json_t *machine_describe(const struct machine_config *c, const struct machine_pl
 	if (c->boot)
 		describe_boot(d, c);
 	describe_display(d, c);
+	describe_usb(d, c);
 	if (c->net)
 		json_object_set_new(d, "nets", describe_nets(c, p->name));
 	if (p->agent)

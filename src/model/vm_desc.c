@@ -206,6 +206,10 @@ void vm_desc_format(const struct vm_desc *d, struct strbuf *out)
 	json_object_set_new(o, "console", format_chardev(&d->console));
 	json_object_set_new(o, "firmware_log", format_chardev(&d->firmware_log));
 	put_string(o, "control", d->control);
+	if (d->usb_tablet)
+		json_object_set_new(o, "usb_tablet", json_true());
+	if (d->usb_keyboard)
+		json_object_set_new(o, "usb_keyboard", json_true());
 	json_object_set_new(o, "rng", json_boolean(d->rng));
 	json_object_set_new(o, "balloon", json_boolean(d->balloon));
 	json_object_set_new(o, "sandbox", json_boolean(d->sandbox));

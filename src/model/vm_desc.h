@@ -110,6 +110,7 @@ struct vm_desc {
 	struct vm_chardev_desc serial, console;
 	struct vm_chardev_desc firmware_log; /* port 402h: what firmware says to its makers */
 	char *control;                       /* socket path; NULL = none */
+	bool usb_tablet, usb_keyboard;       /* on a USB controller, there when one of them is */
 	bool rng, balloon, sandbox;
 	bool test_devices; /* isa-debug-exit, pc-testdev, fw_cfg: what kvm-unit-tests expect */
 	enum vm_on_reboot on_reboot;

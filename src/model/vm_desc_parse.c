@@ -484,6 +484,10 @@ static void read_machine(struct reader *r, struct vm_desc *d)
 	    (d->serial.type == VM_CHARDEV_STDIO || d->console.type == VM_CHARDEV_STDIO))
 		fail(r, "display", "text needs stdio, which serial or console uses");
 	d->control = read_string(r, "control", 107, false, false);
+	d->usb_tablet = read_bool(r, "usb_tablet", false);
+	d->usb_keyboard = read_bool(r, "usb_keyboard", false);
+	if ((d->usb_tablet || d->usb_keyboard) && !d->display.vga)
+		fail(r, "usb_tablet", "and usb_keyboard need a display");
 	d->rng = read_bool(r, "rng", true);
 	d->balloon = read_bool(r, "balloon", true);
 	d->sandbox = read_bool(r, "sandbox", true);

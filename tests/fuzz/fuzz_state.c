@@ -33,7 +33,8 @@ static void make(unsigned int i)
 	autofree char *json = xasprintf(
 	    "{\"firmware\":\"bios\",\"memory\":33554432,\"engine\":\"interp\",\"cpus\":2,"
 	    "\"name\":\"fuzz\",\"rng\":true,\"balloon\":true,\"test_devices\":false,"
-	    "\"display\":{\"vga\":true},\"console\":{\"type\":\"file\",\"path\":\"/dev/null\"},"
+	    "\"display\":{\"vga\":true},\"usb_tablet\":true,\"usb_keyboard\":true,\"console\":{"
+	    "\"type\":\"file\",\"path\":\"/dev/null\"},"
 	    "\"vsock\":{\"cid\":3,\"socket\":\"%s/vsock%u\"},\"nets\":[{\"type\":\"user\"}],"
 	    "\"shares\":[{\"path\":\"%s\",\"tag\":\"a\"},"
 	    "{\"path\":\"%s\",\"tag\":\"b\",\"type\":\"9p\"}],"

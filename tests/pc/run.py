@@ -681,6 +681,70 @@ def case_nvme():
         check(not any(data[:8 << 20]), "trimmed, and not zeroes")
 
 
+def small_guest(name, init, modules):
+    """Debian's kernel and an initrd of busybox, these modules (in the order of loading) and an init that
+    begins by loading them."""
+    kernel, busybox = f"{KERNELS}/generic/vmlinuz", f"{KERNELS}/root-amd64/bin/busybox"
+    need(kernel, busybox, "cpio")
+    root, initrd = os.path.join(temp, name), os.path.join(temp, f"{name}.cpio")
+    for d in "bin", "proc", "dev", "sys", "tmp":
+        os.makedirs(f"{root}/{d}")
+    shutil.copy(busybox, f"{root}/bin/busybox")
+    for m in modules:
+        found = tool("find", f"{KERNELS}/generic", "-name", f"{m}.ko").decode().split()
+        if not found:
+            raise Skipped(f"no {m}.ko")
+        shutil.copy(found[0], root)
+    open(f"{root}/init", "w").write(
+        "#!/bin/busybox sh\n/bin/busybox --install -s /bin\nmount -t proc proc /proc\n"
+        "mount -t devtmpfs dev /dev; mount -t sysfs sys /sys; mount -t tmpfs tmp /tmp\n"
+        f"for m in {' '.join(modules)}; do insmod /$m.ko || echo NO $m; done\n" + init + "poweroff -f\n")
+    os.chmod(f"{root}/init", 0o755)
+    open(initrd, "wb").write(tool("sh", "-c", f"cd {root} && find . | cpio -o -H newc --quiet"))
+    return "--kernel", kernel, "--initrd", initrd, "--net", "none"
+
+
+USB_MODULES = ["usb-common", "usbcore", "xhci-hcd", "xhci-pci", "hid", "usbhid", "hid-generic", "evdev"]
+USB_INIT = r"""
+until grep -q 'Insula USB Keyboard' /proc/bus/input/devices; do sleep 0.1; done
+for kind in Tablet Keyboard; do
+	event=$(grep -A 4 "USB $kind" /proc/bus/input/devices | sed -n 's/.*\(event[0-9]*\).*/\1/p' | head -n 1)
+	cat /dev/input/$event | hexdump -v -e '8/2 "%u " "'$kind'" 1/2 " %u" 1/2 " %u" 1/4 " %d\n"' &
+done
+sleep 1; echo READY; grep xhci /proc/interrupts
+read line
+grep xhci /proc/interrupts
+"""
+
+
+def case_usb():
+    """Linux' drivers find tablet and keyboard; the guest's pointer is where a viewer's is, and keys come by
+    USB."""
+    guest = small_guest("usb", USB_INIT, USB_MODULES)
+    path = os.path.join(temp, "vnc")
+    with Machine(*guest, "--usb", "both", memory="512M", display=("--display", f"vnc=unix:{path}")) as m:
+        m.wait_serial("READY")
+        v = vnc.Viewer(path)
+        for x, y, buttons in (0, 0, 0), (v.width - 1, v.height - 1, 1), (v.width // 2, v.height // 2, 0):
+            v.pointer(x, y, buttons)
+            want = [x * 32767 // (v.width - 1), y * 32767 // (v.height - 1)]
+            for axis in 0, 1:
+                if want[axis]:
+                    m.wait_serial(rf"Tablet 3 {axis} {want[axis]}\b")
+            m.wait_serial(rf"Tablet 1 272 {1 if buttons else 0}\b" if x else "READY")
+        v.pointer(1, 1, 8)
+        m.wait_serial(r"Tablet 2 8 1\b")  # the wheel, away
+        m.type("q")
+        m.wait_serial(r"Keyboard 1 16 1\b(?s:.*)Keyboard 1 16 0\b")
+        m.keys("ctrl-alt-f7")
+        for key in 29, 56, 65:
+            m.wait_serial(rf"Keyboard 1 {key} 1\b")
+        m.p.stdin.write(b"\n")
+        m.p.stdin.flush()
+        check(m.end() == 0, "it did not switch off")
+        check(re.search("MSI", m.serial.decode("latin-1")), "no message-signalled interrupts")
+
+
 def case_vnc_viewer():
     """A viewer that others wrote."""
     need("vncsnapshot", RESCUE)
@@ -916,7 +980,7 @@ def case_debian_uefi_ahci():
 
 QUICK = ["bios_nothing_to_boot", "bios_menu", "grub_disc", "four_cpus_4g", "disk_buses", "ipxe",
          "text_display", "vnc", "vnc_password", "vnc_tls", "vnc_viewer", "vnc_keyboard_and_resize", "uefi_shell"]
-LONG = ["nvme", "e1000", "network_boot", "vnc_tigervnc", "vnc_novnc", "memtest", "kernel_with_screen", "uefi_killed_while_writing", "rescue_disc_bios", "rescue_disc_uefi",
+LONG = ["usb", "nvme", "e1000", "network_boot", "vnc_tigervnc", "vnc_novnc", "memtest", "kernel_with_screen", "uefi_killed_while_writing", "rescue_disc_bios", "rescue_disc_uefi",
         "rescue_disc_as_disk", "debian_bios", "debian_uefi", "debian_nvme", "debian_uefi_ahci"]
 
 
