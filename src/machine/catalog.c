@@ -174,6 +174,7 @@ static int plug_nvme(struct plugger *p, const struct vm_disk *k, struct err *e)
 		blk_close(blk);
 		return err_wrap(e, r, "disk '%s'", k->path);
 	}
+	p->m->disks[k - p->m->desc->disks] = (struct machine_disk){.blk = blk, .nvme = d};
 	/* Firmware knows NVMe by the name of the first one there was. */
 	add_boot_device(p, VM_BOOT_DISK, "pci8086,5845", "namespace@1,0");
 	r = plug_pci(p, d, e);

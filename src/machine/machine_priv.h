@@ -81,7 +81,8 @@ struct machine {
 	/* By number in the description; blk NULL = none, or a drive that discs come to. */
 	struct machine_disk {
 		struct blk *blk;
-		struct virtio_dev *virtio; /* else on the SATA controller */
+		struct virtio_dev *virtio;
+		struct pci_dev *nvme; /* neither: on the SATA controller */
 		unsigned int port;
 		struct blk *overlay; /* to be put over it */
 	} disks[VM_DESC_MAX_DEVS];

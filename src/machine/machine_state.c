@@ -15,6 +15,7 @@
 #include "block/block.h"
 #include "device/ahci.h"
 #include "device/lapic.h"
+#include "device/nvme.h"
 #include "device/vga.h"
 #include "machine/firmware.h"
 #include "machine/machine_priv.h"
@@ -251,6 +252,8 @@ static int put_overlay(struct machine *m, unsigned int disk, struct err *e)
 	blk_overlay_put(d->overlay, d->blk);
 	if (d->virtio)
 		virtio_blk_exchange(d->virtio, d->overlay);
+	else if (d->nvme)
+		nvme_exchange(d->nvme, d->overlay);
 	else
 		ahci_exchange(m->ahci, d->port, d->overlay);
 	d->blk = steal_ptr(&d->overlay);

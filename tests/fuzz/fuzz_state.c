@@ -35,17 +35,19 @@ static void make(unsigned int i)
 	    "\"name\":\"fuzz\",\"rng\":true,\"balloon\":true,\"test_devices\":false,"
 	    "\"display\":{\"vga\":true},\"usb_tablet\":true,\"usb_keyboard\":true,\"console\":{"
 	    "\"type\":\"file\",\"path\":\"/dev/null\"},"
-	    "\"vsock\":{\"cid\":3,\"socket\":\"%s/vsock%u\"},\"nets\":[{\"type\":\"user\"}],"
+	    "\"vsock\":{\"cid\":3,\"socket\":\"%s/vsock%u\"},\"nets\":[{\"type\":\"user\"},"
+	    "{\"type\":\"user\",\"model\":\"e1000\"}],"
 	    "\"shares\":[{\"path\":\"%s\",\"tag\":\"a\"},"
 	    "{\"path\":\"%s\",\"tag\":\"b\",\"type\":\"9p\"}],"
 	    "\"disks\":[{\"path\":\"%s/a%u.raw\",\"format\":\"raw\"},"
 	    "{\"path\":\"%s/b%u.raw\",\"format\":\"raw\",\"bus\":\"ahci\"},"
+	    "{\"path\":\"%s/c%u.raw\",\"format\":\"raw\",\"bus\":\"nvme\"},"
 	    "{\"bus\":\"ahci\",\"cdrom\":true}]}",
-	    s.dir, i, s.dir, s.dir, s.dir, i, s.dir, i);
+	    s.dir, i, s.dir, s.dir, s.dir, i, s.dir, i, s.dir, i);
 	struct machine_config cfg = {.desc = &s.desc[i], .loop = s.loop};
 	struct err e = {0};
 
-	for (unsigned int k = 0; k < 2; k++) {
+	for (unsigned int k = 0; k < 3; k++) {
 		autofree char *path = xasprintf("%s/%c%u.raw", s.dir, 'a' + k, i);
 		autoclose int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 
