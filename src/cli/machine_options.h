@@ -51,6 +51,14 @@
      "speak TLS with viewers and browsers; FILE has the certificate and its key "                  \
      "(PEM)",                                                                                      \
      run_set_vnc_tls},                                                                             \
+    {"vnc-origin", "ORIGIN", NULL,                                                                 \
+     "let pages of this origin, such as https://HOST, connect by WebSocket, besides those "         \
+     "of the address they connect to",                                                             \
+     run_set_vnc_origin},                                                                          \
+    {"gpu", "vga|virtio", "vga virtio",                                                            \
+     "the screen's card: vga (default), or virtio's, with a cursor of the viewer's and sizes "      \
+     "as its window has; not for the BIOS",                                                        \
+     run_set_gpu},                                                                                 \
     {"usb", "auto|none|tablet|keyboard|both", "auto none tablet keyboard both",                    \
      "what is plugged into USB: auto (default) is a tablet if there is a screen, so that "         \
      "the pointer is where the viewer has it",                                                     \

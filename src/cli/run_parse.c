@@ -375,6 +375,17 @@ int run_set_net(void *config, const char *value, struct err *e)
 	return 0;
 }
 
+int run_set_gpu(void *config, const char *value, struct err *e)
+{
+	static const char *const choices[] = {"vga", "virtio", NULL};
+	autofree char *gpu = NULL;
+	int r = set_choice(&gpu, value, choices, e);
+
+	if (r == 0)
+		((struct run_config *)config)->m.gpu = choices[strcmp(gpu, "virtio") == 0];
+	return r;
+}
+
 int run_set_usb(void *config, const char *value, struct err *e)
 {
 	static const char *const choices[] = {"auto", "none", "tablet", "keyboard", "both", NULL};
@@ -408,6 +419,11 @@ int run_set_initrd(void *config, const char *value, struct err *e)
 int run_set_append(void *config, const char *value, struct err *e)
 {
 	return set_text(&((struct run_config *)config)->m.append, value);
+}
+
+int run_set_vnc_origin(void *config, const char *value, struct err *e)
+{
+	return set_text(&((struct run_config *)config)->m.vnc_origin, value);
 }
 
 int run_set_vnc_tls(void *config, const char *value, struct err *e)

@@ -21,6 +21,7 @@
 #include "virtio/blk.h"
 #include "virtio/console.h"
 #include "virtio/fs.h"
+#include "virtio/gpu.h"
 #include "virtio/net.h"
 #include "virtio/ninep.h"
 #include "virtio/pci.h"
@@ -334,6 +335,11 @@ static int plug_balloon(struct plugger *p, struct err *e)
 	return r;
 }
 
+static int plug_gpu(struct plugger *p, struct err *e)
+{
+	return plug(p, virtio_gpu_new(p->m->mem, p->m->cfg.screen), e);
+}
+
 static int plug_vga(struct plugger *p, struct err *e)
 {
 	struct machine *m = p->m;
@@ -348,6 +354,8 @@ static int plug_vga(struct plugger *p, struct err *e)
 
 	if (!m->desc->display.vga)
 		return 0;
+	if (m->desc->display.gpu)
+		return plug_gpu(p, e);
 	m->vram = mmap(NULL, VGA_VRAM_SIZE, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (m->vram == MAP_FAILED) {

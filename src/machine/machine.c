@@ -235,7 +235,7 @@ static void fill_in_board(struct machine *m)
 	a->serial_port = 0x3f8;
 	a->serial_irq = 4;
 	a->pvpanic_port = 0x505;
-	a->vga = m->desc->display.vga;
+	a->vga = m->desc->display.vga && !m->desc->display.gpu;
 }
 
 /* --- life --- */

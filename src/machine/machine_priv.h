@@ -168,6 +168,7 @@ int chips_add_hpet(struct machine *m, struct err *e);
 int chips_add_serial(struct machine *m, struct err *e);
 int chips_add_keyboard(struct machine *m, struct err *e);
 int chips_add_power(struct machine *m, struct err *e); /* PM block, reset register */
+int chips_add_tpm(struct machine *m, struct err *e);   /* swtpm's, if the description has one */
 int chips_add_debug(struct machine *m, struct err *e); /* ports that tests and panics use */
 
 /* fw_files.c: @path is copied. */

@@ -152,6 +152,10 @@ static int can_save(struct machine *m, struct err *e)
 			       "engine %s keeps the local APICs: their state cannot be "
 			       "saved yet",
 			       engine_name(m->engine));
+	if (m->desc->tpm)
+		return err_msg(e, -EBUSY,
+			       "the TPM's state is swtpm's: a machine with one cannot be "
+			       "saved yet");
 	for (unsigned int i = 0; i < 256; i++) {
 		struct pci_dev *d = pci_bus_dev(m->pci, i);
 		int r = d ? pci_dev_can_save(d, e) : 0;

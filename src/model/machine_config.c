@@ -24,6 +24,9 @@ const struct machine_field machine_config_fields[] = {
     {"boot", "string", "what firmware tries: cdrom, disk, network, menu; comma-separated"},
     {"vnc", "string", "show the screen at ADDRESS:PORT or unix:PATH"},
     {"vnc_password", "string", "of 1 to 8 bytes"},
+    {"gpu", "string", "the screen's card: vga (default) or virtio"},
+    {"vnc_origin", "string",
+     "pages of this origin, such as https://HOST, may connect by WebSocket"},
     {"vnc_tls", "string",
      "absolute path of a certificate and its key (PEM): speak TLS with viewers"},
     {"usb", "string",
@@ -45,6 +48,7 @@ static const char *const formats[] = {"auto", "raw", "qcow2", NULL};
 static const char *const buses[] = {"virtio", "ahci", "nvme", NULL};
 static const char *const cards[] = {"virtio", "e1000", NULL};
 static const char *const usb_words[] = {"auto", "none", "tablet", "keyboard", "both", NULL};
+static const char *const gpus[] = {"vga", "virtio", NULL};
 static const char *const protocols[] = {"tcp", "udp", NULL};
 
 void machine_config_init(struct machine_config *c)
@@ -55,6 +59,7 @@ void machine_config_init(struct machine_config *c)
 	    .cpus = 1,
 	    .memory = MACHINE_DEFAULT_MEMORY,
 	    .usb = usb_words[0],
+	    .gpu = gpus[0],
 	    .net = true,
 	    .net_model = cards[0],
 	};
@@ -73,6 +78,7 @@ void machine_config_fini(struct machine_config *c)
 	free(c->vnc);
 	free(c->vnc_password);
 	free(c->vnc_tls);
+	free(c->vnc_origin);
 	/* One past the count may be half read. */
 	for (size_t i = 0; i < MACHINE_MAX_DEVS; i++) {
 		free(c->disks[i].path);
@@ -267,6 +273,8 @@ static void read_config(const struct json_reader *r, struct machine_config *c)
 	c->vnc = copy_string(r, "vnc");
 	c->vnc_password = copy_string(r, "vnc_password");
 	c->vnc_tls = copy_path(r, "vnc_tls");
+	c->vnc_origin = copy_string(r, "vnc_origin");
+	c->gpu = gpus[json_read_word(r, "gpu", gpus) == 1];
 	word = json_read_word(r, "usb", usb_words);
 	c->usb = usb_words[word < 0 ? 0 : word];
 	c->net = json_read_word(r, "net", nets) != 1;
@@ -342,6 +350,12 @@ int machine_config_check(const struct machine_config *c, struct err *e)
 		return err_msg(e, -EINVAL, "vnc_password: has 1 to 8 bytes, and needs vnc");
 	if (c->vnc_tls && !c->vnc)
 		return err_msg(e, -EINVAL, "vnc_tls: needs vnc");
+	if (c->vnc_origin && !c->vnc)
+		return err_msg(e, -EINVAL, "vnc_origin: needs vnc");
+	if (strcmp(c->gpu, "virtio") == 0 && !c->vnc && !c->firmware)
+		return err_msg(e, -EINVAL, "gpu: needs firmware or vnc");
+	if (strcmp(c->gpu, "virtio") == 0 && c->firmware && strcmp(c->firmware, "bios") == 0)
+		return err_msg(e, -EINVAL, "gpu: the BIOS does not know virtio's card: use uefi");
 	if (c->image && c->initrd)
 		return err_msg(e, -EINVAL, "initrd: an image has its own");
 	if (!c->image && c->n_shares)
@@ -444,6 +458,9 @@ json_t *machine_config_format(const struct machine_config *c)
 	put_text(o, "vnc", c->vnc);
 	put_text(o, "vnc_password", c->vnc_password);
 	put_text(o, "vnc_tls", c->vnc_tls);
+	put_text(o, "vnc_origin", c->vnc_origin);
+	if (c->gpu != gpus[0])
+		put_text(o, "gpu", c->gpu);
 	if (c->usb != usb_words[0])
 		put_text(o, "usb", c->usb);
 	put_text(o, "net", nets[c->net ? 0 : 1]);

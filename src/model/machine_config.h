@@ -47,6 +47,8 @@ struct machine_config {
 	char *boot;         /* order, "cdrom,disk,menu"; NULL = the default */
 	char *vnc;          /* "unix:PATH" or "ADDRESS:PORT" */
 	char *vnc_password; /* NULL = none */
+	char *vnc_origin;   /* pages that may connect; NULL = none */
+	const char *gpu;    /* "vga" or "virtio"; not owned */
 	char *vnc_tls;      /* PEM file of certificate and key; NULL = none */
 	bool text_screen;   /* on the terminal: of `insula run` only */
 	unsigned int cpus;
@@ -90,6 +92,7 @@ struct machine_place {
 	bool root_private; /* write to @root itself */
 	const char *kernel, *initrd;
 	const char *nvram; /* with firmware uefi; NULL: variables go with the machine */
+	const char *tpm;   /* swtpm's control socket; NULL = no TPM */
 	bool agent;        /* @initrd has it: vsock and the agent's command line are for it */
 	bool restart;      /* `reboot` starts the guest again instead of ending the machine */
 	bool verbose;

@@ -99,12 +99,17 @@ static void describe_display(json_t *d, const struct machine_config *c)
 {
 	json_t *o;
 
-	if (!c->vnc && !c->text_screen)
+	bool gpu = strcmp(c->gpu, "virtio") == 0;
+
+	if (!c->vnc && !c->text_screen && !gpu)
 		return;
 	o = json_pack("{s:b, s:b}", "vga", 1, "text", c->text_screen);
 	set_optional(o, "vnc", c->vnc);
 	set_optional(o, "password", c->vnc_password);
 	set_optional(o, "tls", c->vnc_tls);
+	set_optional(o, "origin", c->vnc_origin);
+	if (gpu)
+		json_object_set_new(o, "gpu", json_true());
 	json_object_set_new(d, "display", o);
 	/* The terminal is the screen's then. */
 	if (c->text_screen)
@@ -160,6 +165,7 @@ json_t *machine_describe(const struct machine_config *c, const struct machine_pl
 		json_object_set_new(d, "append", json_string(append));
 		set_optional(d, "initrd", p->initrd);
 	}
+	set_optional(d, "tpm", p->tpm);
 	if (c->boot)
 		describe_boot(d, c);
 	describe_display(d, c);

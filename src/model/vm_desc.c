@@ -32,6 +32,7 @@ void vm_desc_fini(struct vm_desc *d)
 	free(d->display.vnc);
 	free(d->display.password);
 	free(d->display.tls);
+	free(d->display.origin);
 	free(d->vsock_socket);
 	free(d->serial.path);
 	free(d->serial.log);
@@ -40,6 +41,7 @@ void vm_desc_fini(struct vm_desc *d)
 	free(d->firmware_log.path);
 	free(d->firmware_log.log);
 	free(d->control);
+	free(d->tpm);
 	for (i = 0; i < VM_DESC_MAX_DEVS; i++) {
 		free(d->disks[i].path);
 		free(d->disks[i].format);
@@ -156,10 +158,13 @@ static json_t *format_display(const struct vm_display *d)
 	json_t *o = json_object();
 
 	json_object_set_new(o, "vga", json_boolean(d->vga));
+	if (d->gpu)
+		json_object_set_new(o, "gpu", json_true());
 	json_object_set_new(o, "text", json_boolean(d->text));
 	put_string(o, "vnc", d->vnc);
 	put_string(o, "password", d->password);
 	put_string(o, "tls", d->tls);
+	put_string(o, "origin", d->origin);
 	return o;
 }
 
@@ -206,6 +211,7 @@ void vm_desc_format(const struct vm_desc *d, struct strbuf *out)
 	json_object_set_new(o, "console", format_chardev(&d->console));
 	json_object_set_new(o, "firmware_log", format_chardev(&d->firmware_log));
 	put_string(o, "control", d->control);
+	put_string(o, "tpm", d->tpm);
 	if (d->usb_tablet)
 		json_object_set_new(o, "usb_tablet", json_true());
 	if (d->usb_keyboard)

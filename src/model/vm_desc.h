@@ -79,9 +79,11 @@ struct vm_chardev_desc {
 
 struct vm_display {
 	bool vga;       /* a screen is plugged in: always with firmware */
+	bool gpu;       /* virtio's card instead of the VGA */
 	bool text;      /* its text is shown on standard output, which is a terminal */
 	char *vnc;      /* "unix:PATH" or "ADDRESS:PORT"; NULL = nobody looks */
 	char *password; /* of at most eight bytes; NULL = none */
+	char *origin;   /* of pages that may connect, too: "https://HOST"; NULL = none */
 	char *tls;      /* PEM file of a certificate and its key; NULL = in the clear */
 };
 
@@ -111,6 +113,7 @@ struct vm_desc {
 	struct vm_chardev_desc firmware_log; /* port 402h: what firmware says to its makers */
 	char *control;                       /* socket path; NULL = none */
 	bool usb_tablet, usb_keyboard;       /* on a USB controller, there when one of them is */
+	char *tpm;                           /* swtpm's control socket; NULL = no TPM */
 	bool rng, balloon, sandbox;
 	bool test_devices; /* isa-debug-exit, pc-testdev, fw_cfg: what kvm-unit-tests expect */
 	enum vm_on_reboot on_reboot;

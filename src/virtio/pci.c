@@ -498,6 +498,8 @@ static uint32_t class_of(uint16_t id)
 	case 2: /* block: other mass storage */
 	case 9: /* 9p */
 		return 0x018000;
+	case 16: /* display */
+		return 0x038000;
 	case 3:  /* console: other communication */
 	case 19: /* vsock */
 		return 0x078000;

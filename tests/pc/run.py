@@ -7,7 +7,7 @@ Without CASE the quick ones; --all: the long ones, too, which need KERNELS (the 
 tests/kernels/fetch filled), or make a disk with mmdebstrap and keep it in CACHE. Exit status 77: what a
 case needs is not installed.
 """
-import json, os, re, shutil, signal, socket, struct, subprocess, sys, tempfile, time, zlib
+import json, os, re, select, shutil, signal, socket, struct, subprocess, sys, tempfile, time, zlib
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import vnc
 
@@ -893,6 +893,123 @@ def debian(firmware, bus, *options, form="raw", then=lambda m: None):
         tool(INSULA, "disk", "check", copy)
 
 
+# Commands as bytes: GetRandom of 16, PCR_Read of SHA-256's PCR 0 and PCR_Extend of it.
+TPM_INIT = r"""
+ls /sys/class/tpm; cat /sys/class/tpm/tpm0/tpm_version_major; cat /sys/class/misc/hw_random/rng_available
+run() { printf "$2" > /tmp/command; exec 3<>/dev/tpm0; cat /tmp/command >&3; echo "$1 $(dd bs=4096 count=1 status=none <&3 | xxd -p | tr -d '\n')"; exec 3>&-; }
+random='\x80\x01\0\0\0\x0c\0\0\x01\x7b\0\x10'
+run RANDOM "$random"; run RANDOM "$random"
+read='\x80\x01\0\0\0\x14\0\0\x01\x7e\0\0\0\x01\0\x0b\x03\x01\0\0'
+run PCR "$read"
+password='\0\0\0\x09\x40\0\0\x09\0\0\0\0\0'
+run EXTEND "\x80\x02\0\0\0\x41\0\0\x01\x82\0\0\0\0$password\0\0\0\x01\0\x0b0123456789abcdef0123456789abcdef"
+run PCR "$read"
+[ -e /sys/firmware/acpi/tables/TPM2 ] && echo TABLE
+read line
+"""
+
+
+def case_tpm():
+    """Linux' driver finds swtpm's TPM by ACPI: random numbers, a PCR that is extended."""
+    import hashlib
+    need("swtpm")
+    guest = small_guest("tpm", TPM_INIT, [])
+    name = f"pc{os.getpid()}t"
+    with Machine(*guest, "--tpm", memory="512M", name=name) as m:
+        m.wait_serial("TABLE")
+        out = m.read_serial()
+        check(re.search(r"tpm0\s+2\s", out), out[-2000:])
+        random = re.findall("RANDOM 8001([0-9a-f]*)", out)
+        check(len(random) == 2 and random[0][8:20] == "000000000010" and random[0] != random[1], random)
+        before, after = re.findall("PCR 8001[0-9a-f]*([0-9a-f]{64})\\b", out)
+        check(before == 64 * "0", "PCR 0 begins as", before)
+        check("EXTEND 80020000" in out, out[-1000:])
+        want = hashlib.sha256(bytes(32) + b"0123456789abcdef0123456789abcdef").hexdigest()
+        check(after == want, "PCR 0 is", after, "not", want)
+        m.p.stdin.write(b"off\n")
+        m.p.stdin.flush()
+        check(m.end() == 0, "it did not switch off")
+    check(os.path.exists(f"{temp}/insula/machines/{name}/tpm2-00.permall"), "nothing is kept")
+
+
+class Desktop(vnc.Viewer):
+    """A person before a screen: asks for pictures until it sees what it waits for."""
+    def __init__(self, path):
+        super().__init__(path, (vnc.RAW, vnc.DESKTOP_SIZE, vnc.EXTENDED_SIZE, vnc.CURSOR))
+
+    def see(self, what, done, patience=None):
+        end = time.time() + (patience or PATIENCE)
+        self.request(0)
+        while True:
+            if select.select([self.sock], [], [], 1)[0]:
+                self.update()
+                self.request(1)
+            if done():
+                return
+            check(time.time() < end, "never seen:", what)
+
+    def color(self, x, y):
+        return self.pixels.get((x, y), b"")[::-1].hex()
+
+    def write(self, text):
+        for c in text:
+            self.key(0xff0d if c == "\n" else ord(c), shift=c.isupper() or c in '&|"_>:*()$~#')
+            time.sleep(0.03)
+
+
+def case_desktop():
+    """X on virtio's card by UEFI: a viewer types and clicks, and sees what comes of it; its window's size
+    becomes the screen's; the card draws no cursor, the viewer does; what it saw is the screenshot."""
+    import disk
+    need("mmdebstrap", "mke2fs", "sfdisk", "grub-mkimage", "mformat", "debugfs")
+    image, copy, path = (os.path.join(CACHE, "desktop.img"), os.path.join(temp, "desktop.qcow2"),
+                         os.path.join(temp, "vnc"))
+    if not os.path.exists(image):
+        if os.geteuid():
+            raise Skipped("the disk is made by root")
+        os.makedirs(CACHE, exist_ok=True)
+        disk.make(image, desktop=True)
+    tool(INSULA, "disk", "create", "--backing", image, copy)
+    with Machine("--firmware", "uefi", "--disk", copy, "--gpu", "virtio", "--usb", "both", "--net", "none",
+                 memory="1G", display=("--display", f"vnc=unix:{path}")) as m:
+        v = Desktop(path)
+        m.wait_serial("insula-pc login: ")
+        v.see("the root window", lambda: v.color(5, 5) == "336699")
+        v.see("the terminal", lambda: v.color(300, 300) == "ffffff")
+        # The pointer focuses, which has a shape of its own; keys go where it is.
+        v.pointer(300, 300)
+        v.pointer(300, 300, 1)
+        v.pointer(300, 300)
+        v.see("a cursor", lambda: v.cursor and any(v.cursor[5]))
+        check(v.color(300, 300) == "ffffff", "the cursor is in the picture")
+        v.write("xsetroot -solid '#cc2244'\n")
+        v.see("another root window", lambda: v.color(5, 5) == "cc2244")
+        # By its title the window is moved.
+        v.pointer(200, 70)
+        v.pointer(200, 70, 1)
+        for step in range(1, 11):
+            v.pointer(200 + 20 * step, 70 + 20 * step, 1)
+            time.sleep(0.05)
+        v.pointer(400, 270)
+        v.see("the window elsewhere", lambda: v.color(100, 200) == "cc2244" and v.color(300, 500) == "ffffff")
+        # The guest's pointer is where the viewer's is.
+        v.pointer(500, 450)
+        v.set_size(800, 600)
+        v.see("an answer", lambda: (1, 4) in v.answers)
+        v.write("xrandr --output Virtual-1 --auto\n")
+        v.see("the new size", lambda: (v.width, v.height) == (800, 600))
+        v.see("all of it", lambda: len(v.pixels) == 800 * 600 and v.color(5, 5) == "cc2244")
+        time.sleep(2)
+        v.request(1)
+        while not v.quiet(1):
+            v.update()
+            v.request(1)
+        check(m.png() == v.rgb(), "the screenshot is another picture")
+        m.p.stdin.write(b"root\npoweroff\n")
+        m.p.stdin.flush()
+        check(m.end(PATIENCE) == 0, "it did not switch off")
+
+
 def case_debian_bios():
     debian("bios", "virtio")
 
@@ -980,7 +1097,7 @@ def case_debian_uefi_ahci():
 
 QUICK = ["bios_nothing_to_boot", "bios_menu", "grub_disc", "four_cpus_4g", "disk_buses", "ipxe",
          "text_display", "vnc", "vnc_password", "vnc_tls", "vnc_viewer", "vnc_keyboard_and_resize", "uefi_shell"]
-LONG = ["usb", "nvme", "e1000", "network_boot", "vnc_tigervnc", "vnc_novnc", "memtest", "kernel_with_screen", "uefi_killed_while_writing", "rescue_disc_bios", "rescue_disc_uefi",
+LONG = ["usb", "tpm", "desktop", "nvme", "e1000", "network_boot", "vnc_tigervnc", "vnc_novnc", "memtest", "kernel_with_screen", "uefi_killed_while_writing", "rescue_disc_bios", "rescue_disc_uefi",
         "rescue_disc_as_disk", "debian_bios", "debian_uefi", "debian_nvme", "debian_uefi_ahci"]
 
 
