@@ -16,6 +16,7 @@ KERNELS = os.path.abspath(os.environ.get("KERNELS", "build/kernels"))
 CACHE = os.path.abspath(os.environ.get("CACHE", "build/pc"))  # the Debian disk is kept there
 ENGINE = os.environ.get("ENGINE", "soft")
 PATIENCE = float(os.environ.get("PATIENCE", "240"))
+HOURS = float(os.environ.get("HOURS", "7200"))  # for what takes long anywhere
 RESCUE = "/usr/lib/grub-rescue/grub-rescue-cdrom.iso"
 temp = tempfile.mkdtemp(prefix="insula-pc-")
 env = dict(os.environ, XDG_DATA_HOME=temp, LC_ALL="C.UTF-8")
@@ -808,6 +809,7 @@ def case_memtest():
     with Machine("--cdrom", iso, "--net", "none", memory="64M") as m:
         m.wait_text(r"Memtest86\+ v6")
         m.wait_text(r"Pass +[1-9][0-9]*%")  # it tests
+        m.wait_text(r"Pass:\s+[1-9][0-9]*\s+Errors:\s+0\b", HOURS)
 
 
 def case_uefi_killed_while_writing():
@@ -1018,6 +1020,73 @@ def case_debian_uefi():
     debian("uefi", "virtio")
 
 
+def log_in(m, password=None):
+    m.wait_serial("insula-new login: ")
+    m.p.stdin.write(b"root\n")
+    m.p.stdin.flush()
+    if password:
+        m.wait_serial("Password: ")
+        m.p.stdin.write(password.encode() + b"\n")
+        m.p.stdin.flush()
+    m.wait_serial("root@insula-new:~# ")
+
+
+def installed(firmware, disk, name, password=None):
+    """What was installed starts by its own GRUB."""
+    with Machine("--firmware", firmware, "--disk", disk, "--net", "none", memory="1G", name=name) as m:
+        m.wait_serial("GNU GRUB")
+        log_in(m, password)
+        m.p.stdin.write(b"ls /sys/firmware; cat /proc/cmdline; poweroff\n")
+        m.p.stdin.flush()
+        check(m.end(PATIENCE) == 0, "it did not switch off")
+        check((b" efi" in m.serial or b"efi " in m.serial) == (firmware == "uefi"), "EFI or not")
+    tool(INSULA, "disk", "check", disk)
+
+
+def installer(firmware):
+    """Debian's installer on an empty disk, unattended."""
+    import install
+    need(f"{install.IMAGES}/linux", "grub-mkrescue", "xorriso", "mformat", "cpio")
+    url = install.mirror()
+    if not url:
+        raise Skipped("apt's configuration has no archive of Debian 12 by HTTP")
+    lacks = install.lacks_components(url)
+    if lacks:
+        raise Skipped(f"apt's archive has no {lacks}")
+    work, disk, name = os.path.join(temp, f"di-{firmware}"), os.path.join(temp, f"di-{firmware}.qcow2"), \
+        f"pc{os.getpid()}{firmware}"
+    os.makedirs(work)
+    install.make_disc(f"{work}/disc.iso", work, "/dev/vda")
+    with Machine("--firmware", firmware, "--disk", f"{disk},size=6G", "--cdrom", f"{work}/disc.iso", "--boot",
+                 "cdrom,disk", memory="1G", name=name) as m:
+        check(m.end(HOURS) == 0, m.serial[-2000:])
+    installed(firmware, disk, name, install.PASSWORD)
+
+
+def case_installer_bios():
+    installer("bios")
+
+
+def case_installer_uefi():
+    installer("uefi")
+
+
+def case_install():
+    """Debian installed in a guest, from the archive by the user network; the disk then starts by BIOS and by
+    UEFI."""
+    import install, urllib.parse
+    url, disk = install.mirror(), os.path.join(temp, "install.qcow2")
+    need("mmdebstrap", "mke2fs")
+    if not url:
+        raise Skipped("apt's configuration has no archive of Debian 12 by HTTP")
+    script = install.SCRIPT.replace("MIRROR", urllib.parse.urlunsplit(url))
+    r = subprocess.run([INSULA, "run", "--engine", ENGINE, "--memory", "1G", "--disk", f"{disk},size=4G",
+                        install.IMAGE, "--", "sh", "-c", script], env=env, capture_output=True, timeout=HOURS)
+    check(r.returncode == 0 and b"INSTALLED" in r.stdout, r.stdout[-1500:], r.stderr[-1500:])
+    for firmware in "bios", "uefi":
+        installed(firmware, disk, None)
+
+
 def shell(m, command, pattern):
     m.p.stdin.write(command.encode() + b"\n")
     m.p.stdin.flush()
@@ -1098,7 +1167,8 @@ def case_debian_uefi_ahci():
 QUICK = ["bios_nothing_to_boot", "bios_menu", "grub_disc", "four_cpus_4g", "disk_buses", "ipxe",
          "text_display", "vnc", "vnc_password", "vnc_tls", "vnc_viewer", "vnc_keyboard_and_resize", "uefi_shell"]
 LONG = ["usb", "tpm", "desktop", "nvme", "e1000", "network_boot", "vnc_tigervnc", "vnc_novnc", "memtest", "kernel_with_screen", "uefi_killed_while_writing", "rescue_disc_bios", "rescue_disc_uefi",
-        "rescue_disc_as_disk", "debian_bios", "debian_uefi", "debian_nvme", "debian_uefi_ahci"]
+        "rescue_disc_as_disk", "debian_bios", "debian_uefi", "debian_nvme", "debian_uefi_ahci",
+        "installer_bios", "installer_uefi", "install"]
 
 
 def main():
