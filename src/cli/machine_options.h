@@ -24,7 +24,7 @@
      "guest memory, such as 512M or 2G (default 1G; the host gives only what the "                 \
      "guest uses)",                                                                                \
      run_set_memory},                                                                              \
-    {"disk", "FILE[,size=SIZE][,format=FORMAT][,bus=ahci|nvme][,readonly]", NULL,                  \
+    {"disk", "FILE[,size=SIZE][,format=FORMAT][,bus=ahci|nvme|scsi][,readonly]", NULL,                  \
      "one more disk for the guest (/dev/vdb, /dev/vdc...), written to in place; "                  \
      "raw, or qcow2 if its name ends so; with size= a file that is not there is "                  \
      "made; on virtio unless bus= says else; repeatable",                                          \

@@ -103,12 +103,14 @@ static int set_disk_option(struct machine_disk *d, const char *o, uint64_t *size
 		d->format = o[7] == 'r' ? "raw" : "qcow2";
 	else if (strcmp(o, "bus=ahci") == 0 || strcmp(o, "bus=nvme") == 0)
 		d->bus = o[4] == 'a' ? "ahci" : "nvme";
+	else if (strcmp(o, "bus=scsi") == 0)
+		d->bus = "scsi";
 	else if (strcmp(o, "bus=virtio") == 0)
 		d->bus = "virtio";
 	else
 		return err_msg(e, -EINVAL,
 			       "'%s' is not size=SIZE, format=raw, format=qcow2, "
-			       "bus=virtio, bus=ahci, bus=nvme or readonly",
+			       "bus=virtio, bus=ahci, bus=nvme, bus=scsi or readonly",
 			       o);
 	return 0;
 }

@@ -26,6 +26,7 @@
 #include "virtio/ninep.h"
 #include "virtio/pci.h"
 #include "virtio/rng.h"
+#include "virtio/scsi.h"
 #include "virtio/vsock.h"
 
 #include <errno.h>
@@ -182,6 +183,27 @@ static int plug_nvme(struct plugger *p, const struct vm_disk *k, struct err *e)
 	return r < 0 ? err_wrap(e, r, "disk '%s'", k->path) : 0;
 }
 
+static int plug_scsi(struct plugger *p, const struct vm_disk *k, struct err *e)
+{
+	autofree char *serial = xasprintf("INSULA%u", p->slot);
+	struct virtio_dev *d;
+	struct blk *blk;
+	int r;
+
+	r = open_disk(p->m, k, &blk, e);
+	if (r < 0)
+		return r;
+	r = virtio_scsi_new(p->m->mem, blk, k->serial[0] ? k->serial : serial, &d, e);
+	if (r < 0) {
+		blk_close(blk);
+		return err_wrap(e, r, "disk '%s'", k->path);
+	}
+	p->m->disks[k - p->m->desc->disks] = (struct machine_disk){.blk = blk, .scsi = d};
+	add_boot_device(p, VM_BOOT_DISK, "scsi", "channel@0/disk@0,0");
+	r = plug(p, d, e);
+	return r < 0 ? err_wrap(e, r, "disk '%s'", k->path) : 0;
+}
+
 static int plug_disks(struct plugger *p, struct err *e)
 {
 	const struct vm_desc *desc = p->m->desc;
@@ -190,8 +212,12 @@ static int plug_disks(struct plugger *p, struct err *e)
 		const struct vm_disk *k = &desc->disks[i];
 		int r = 0;
 
-		if (k->bus != VM_DISK_AHCI)
-			r = k->bus == VM_DISK_NVME ? plug_nvme(p, k, e) : plug_disk(p, k, e);
+		if (k->bus == VM_DISK_NVME)
+			r = plug_nvme(p, k, e);
+		else if (k->bus == VM_DISK_SCSI)
+			r = plug_scsi(p, k, e);
+		else if (k->bus == VM_DISK_VIRTIO)
+			r = plug_disk(p, k, e);
 		if (r < 0)
 			return err_exit(e, r, e && e->exit_code ? e->exit_code : EXIT_BAD_DISK);
 	}

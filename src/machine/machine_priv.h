@@ -82,7 +82,8 @@ struct machine {
 	struct machine_disk {
 		struct blk *blk;
 		struct virtio_dev *virtio;
-		struct pci_dev *nvme; /* neither: on the SATA controller */
+		struct virtio_dev *scsi;
+		struct pci_dev *nvme; /* none of them: on the SATA controller */
 		unsigned int port;
 		struct blk *overlay; /* to be put over it */
 	} disks[VM_DESC_MAX_DEVS];

@@ -20,6 +20,7 @@
 #include "machine/firmware.h"
 #include "machine/machine_priv.h"
 #include "virtio/blk.h"
+#include "virtio/scsi.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -256,6 +257,8 @@ static int put_overlay(struct machine *m, unsigned int disk, struct err *e)
 	blk_overlay_put(d->overlay, d->blk);
 	if (d->virtio)
 		virtio_blk_exchange(d->virtio, d->overlay);
+	else if (d->scsi)
+		virtio_scsi_exchange(d->scsi, d->overlay);
 	else if (d->nvme)
 		nvme_exchange(d->nvme, d->overlay);
 	else

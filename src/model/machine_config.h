@@ -20,7 +20,7 @@
 struct machine_disk {
 	char *path;         /* NULL: a CD-ROM drive without a disc */
 	const char *format; /* "auto", "raw" or "qcow2"; not owned */
-	const char *bus;    /* "virtio", "ahci" or "nvme"; not owned */
+	const char *bus;    /* "virtio", "ahci", "nvme" or "scsi"; not owned */
 	bool read_only, cdrom;
 };
 

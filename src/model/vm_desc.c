@@ -14,7 +14,7 @@ const char *const vm_engine_names[] = {"auto",   "kvm",          "soft", "jit",
 				       "interp", "jit-lockstep", NULL};
 const char *const vm_chardev_names[] = {"none", "stdio", "file", "socket", NULL};
 const char *const vm_share_names[] = {"virtiofs", "9p", NULL};
-const char *const vm_disk_bus_names[] = {"virtio", "ahci", "nvme", NULL};
+const char *const vm_disk_bus_names[] = {"virtio", "ahci", "nvme", "scsi", NULL};
 const char *const vm_net_model_names[] = {"virtio", "e1000", NULL};
 const char *const vm_boot_names[] = {"disk", "cdrom", "network", NULL};
 const char *const vm_on_reboot_names[] = {"restart", "exit", NULL};

@@ -36,7 +36,7 @@ enum vm_engine {
 enum vm_chardev { VM_CHARDEV_NONE, VM_CHARDEV_STDIO, VM_CHARDEV_FILE, VM_CHARDEV_SOCKET };
 enum vm_share_type { VM_SHARE_FS, VM_SHARE_9P };
 enum vm_on_reboot { VM_REBOOT_RESTART, VM_REBOOT_EXIT };
-enum vm_disk_bus { VM_DISK_VIRTIO, VM_DISK_AHCI, VM_DISK_NVME };
+enum vm_disk_bus { VM_DISK_VIRTIO, VM_DISK_AHCI, VM_DISK_NVME, VM_DISK_SCSI };
 enum vm_net_model { VM_NET_VIRTIO, VM_NET_E1000 };
 enum vm_boot { VM_BOOT_DISK, VM_BOOT_CDROM, VM_BOOT_NETWORK, VM_BOOT_KINDS };
 

@@ -42,12 +42,13 @@ static void make(unsigned int i)
 	    "\"disks\":[{\"path\":\"%s/a%u.raw\",\"format\":\"raw\"},"
 	    "{\"path\":\"%s/b%u.raw\",\"format\":\"raw\",\"bus\":\"ahci\"},"
 	    "{\"path\":\"%s/c%u.raw\",\"format\":\"raw\",\"bus\":\"nvme\"},"
+	    "{\"path\":\"%s/d%u.raw\",\"format\":\"raw\",\"bus\":\"scsi\"},"
 	    "{\"bus\":\"ahci\",\"cdrom\":true}]}",
-	    s.dir, i, s.dir, s.dir, s.dir, i, s.dir, i, s.dir, i);
+	    s.dir, i, s.dir, s.dir, s.dir, i, s.dir, i, s.dir, i, s.dir, i);
 	struct machine_config cfg = {.desc = &s.desc[i], .loop = s.loop};
 	struct err e = {0};
 
-	for (unsigned int k = 0; k < 3; k++) {
+	for (unsigned int k = 0; k < 4; k++) {
 		autofree char *path = xasprintf("%s/%c%u.raw", s.dir, 'a' + k, i);
 		autoclose int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 

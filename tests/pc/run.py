@@ -214,7 +214,7 @@ def case_disk_buses():
     """The same hard disk image on each bus, raw and qcow2."""
     usb = "/usr/lib/grub-rescue/grub-rescue-usb.img"
     need(usb)
-    for bus in "virtio", "ahci", "nvme":
+    for bus in "virtio", "ahci", "nvme", "scsi":
         for form in "raw", "qcow2":
             copy = os.path.join(temp, f"disk.{form}")
             tool(INSULA, "disk", "convert", "--force", "--from", "raw", "--to", form, usb, copy)
@@ -1149,6 +1149,24 @@ def case_debian_nvme():
         tool(INSULA, "disk", "check", new)
 
 
+def case_debian_scsi():
+    """BIOS and UEFI start from a SCSI disk; random writes to another are read back, a file system made,
+    trimmed and checked."""
+    for firmware in "bios", "uefi":
+        new = os.path.join(temp, f"scsi-{firmware}.qcow2")
+
+        def use(m):
+            shell(m, "cat /sys/block/sdb/device/vendor", "INSULA")
+            shell(m, WRITES + "/dev/sdb; echo written-$?", r"written-0")
+            shell(m, "blkdiscard /dev/sdb && mkfs.ext4 -q /dev/sdb && mount -o discard /dev/sdb /mnt && "
+                  "cp -a /usr/bin /mnt && sync && fstrim /mnt && umount /mnt && fsck.ext4 -fn /dev/sdb && "
+                  "mount -r /dev/sdb /mnt && cmp /usr/bin/bash /mnt/bin/bash && umount /mnt; echo made-$?",
+                  "made-0")
+
+        debian(firmware, "scsi", "--disk", f"{new},size=2G,bus=scsi", then=use)
+        tool(INSULA, "disk", "check", new)
+
+
 def case_debian_uefi_ahci():
     """qcow2 on SATA: a disk to start from, one that is made; a drive behind them."""
     need(RESCUE)
@@ -1167,7 +1185,7 @@ def case_debian_uefi_ahci():
 QUICK = ["bios_nothing_to_boot", "bios_menu", "grub_disc", "four_cpus_4g", "disk_buses", "ipxe",
          "text_display", "vnc", "vnc_password", "vnc_tls", "vnc_viewer", "vnc_keyboard_and_resize", "uefi_shell"]
 LONG = ["usb", "tpm", "desktop", "nvme", "e1000", "network_boot", "vnc_tigervnc", "vnc_novnc", "memtest", "kernel_with_screen", "uefi_killed_while_writing", "rescue_disc_bios", "rescue_disc_uefi",
-        "rescue_disc_as_disk", "debian_bios", "debian_uefi", "debian_nvme", "debian_uefi_ahci",
+        "rescue_disc_as_disk", "debian_bios", "debian_uefi", "debian_nvme", "debian_scsi", "debian_uefi_ahci",
         "installer_bios", "installer_uefi", "install"]
 
 
