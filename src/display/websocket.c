@@ -58,6 +58,14 @@ static bool is_local_name(const char *host, size_t len)
 	       (len == 9 && strncasecmp(host, "localhost", 9) == 0);
 }
 
+/* The names of this host to itself are one. */
+static bool is_loopback(const char *host, size_t len)
+{
+	return (len == 9 && strncasecmp(host, "localhost", 9) == 0) ||
+	       (len == 5 && memcmp(host, "[::1]", 5) == 0) ||
+	       (len > 4 && memcmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") >= len);
+}
+
 static bool may_connect(const struct websocket *w, const char *head)
 {
 	size_t len, n;
@@ -74,8 +82,11 @@ static bool may_connect(const struct websocket *w, const char *head)
 	len -= (size_t)(at + 3 - origin);
 	at += 3;
 	n = host_len(host, n);
-	return n && is_local_name(host, n) && host_len(at, len) == n &&
-	       strncasecmp(at, host, n) == 0;
+	len = host_len(at, len);
+	if (!n || !len || !is_local_name(host, n))
+		return false;
+	return (len == n && strncasecmp(at, host, n) == 0) ||
+	       (is_loopback(host, n) && is_loopback(at, len));
 }
 
 static int answer(const struct websocket *w, const char *head, struct strbuf *reply)

@@ -108,6 +108,9 @@ debootstrap --variant=minbase \
 	bookworm /mnt MIRROR
 mkdir -p /mnt/boot/efi
 mount ${disk}2 /mnt/boot/efi
+# What udev would do, so that GRUB names the root by its UUID.
+mkdir -p /dev/disk/by-uuid
+ln -sf ${disk}3 /dev/disk/by-uuid/$(blkid -s UUID -o value ${disk}3)
 for d in dev proc sys; do mount --rbind /$d /mnt/$d; done
 echo "LABEL=root / ext4 errors=remount-ro 0 1
 LABEL=ESP /boot/efi vfat umask=0077 0 1" > /mnt/etc/fstab

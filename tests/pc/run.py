@@ -1036,10 +1036,10 @@ def installed(firmware, disk, name, password=None):
     with Machine("--firmware", firmware, "--disk", disk, "--net", "none", memory="1G", name=name) as m:
         m.wait_serial("GNU GRUB")
         log_in(m, password)
-        m.p.stdin.write(b"ls /sys/firmware; cat /proc/cmdline; poweroff\n")
+        m.p.stdin.write(b"echo BY-$([ -d /sys/firmware/efi ] && echo uefi || echo bios); poweroff\n")
         m.p.stdin.flush()
         check(m.end(PATIENCE) == 0, "it did not switch off")
-        check((b" efi" in m.serial or b"efi " in m.serial) == (firmware == "uefi"), "EFI or not")
+        check(f"BY-{firmware}".encode() in m.serial, "by the other firmware")
     tool(INSULA, "disk", "check", disk)
 
 

@@ -65,7 +65,9 @@ static void test_origin(void)
 	    {"127.0.0.1:5900", "http://127.0.0.1", NULL, true},
 	    {"localhost:5900", "https://LOCALHOST:1", NULL, true},
 	    {"[::1]:5900", "http://[::1]:80", NULL, true},
-	    {"127.0.0.1:5900", "http://127.0.0.2", NULL, false},
+	    {"localhost:5900", "http://127.0.0.1:8080", NULL, true}, /* the same host to itself */
+	    {"192.0.2.1:5900", "http://192.0.2.2", NULL, false},
+	    {"192.0.2.1:5900", "http://localhost", NULL, false},
 	    {"127.0.0.1:5900", "http://127.0.0.1.example.com", NULL, false},
 	    {"127.0.0.1:5900", "https://example.com", NULL, false},
 	    {"127.0.0.1:5900", "null", NULL, false},
