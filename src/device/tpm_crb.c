@@ -126,7 +126,7 @@ static bool take_answer(struct tpm_crb *t)
 		fail(t, "swtpm's answer has an impossible size");
 		return false;
 	}
-	if (t->have == want && want > HEADER - 1 && t->have >= HEADER) {
+	if (t->have >= HEADER && t->have == want) {
 		t->busy = false;
 		return false;
 	}
