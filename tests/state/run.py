@@ -205,6 +205,52 @@ def case_pc():
         back.stop()
 
 
+def case_boot_loader():
+    """GRUB from a SCSI disk with a USB keyboard, both by the BIOS's drivers: saved at its menu, it still
+    takes keys and reads."""
+    disk = temp + "/grub.raw"
+    shutil.copy("/usr/lib/grub-rescue/grub-rescue-usb.img", disk)
+    d = {"firmware": "bios", "memory": 128 << 20, "engine": "auto", "display": {"vga": True}, "name": "grub",
+         "usb_keyboard": True, "usb_tablet": True, "disks": [{"path": disk, "format": "raw", "bus": "scsi"}]}
+    m = Machine(VMM, d, temp + "/grub")
+    try:
+        until(lambda: "gnu grub" in screen(m))
+        m.control.call("keys", {"keys": "c"})
+        until(lambda: "grub>" in screen(m))
+        m.save(temp + "/grub.state", pause=True)
+    finally:
+        m.stop()
+    back = Machine(VMM, d, temp + "/grub-back", restore=temp + "/grub.state")
+    try:
+        back.control.call("type", {"text": "ls /boot/grub/\n"})
+        until(lambda: "i386-pc/" in screen(back))
+    finally:
+        back.stop()
+
+
+def case_graphics():
+    """What OVMF's driver put on virtio's card is seen again, and more of it can be."""
+    d = {"firmware": "uefi", "memory": 256 << 20, "engine": "auto", "display": {"vga": True, "gpu": True},
+         "name": "gpu", "usb_keyboard": True}
+    said = lambda m: open(m.dir + "/console", "rb").read()
+    picture = lambda m: m.control.call("screenshot")["png"]
+    m = Machine(VMM, d, temp + "/gpu")
+    try:
+        until(lambda: b"Shell> " in said(m), 180)
+        m.save(temp + "/gpu.state", pause=True)
+        before = picture(m)
+    finally:
+        m.stop()
+    back = Machine(VMM, d, temp + "/gpu-back", restore=temp + "/gpu.state")
+    try:
+        check(picture(back) == before, "another picture")
+        back.control.call("type", {"text": "echo hello\n"})
+        until(lambda: picture(back) != before)
+        until(lambda: b"\nhello" in said(back))
+    finally:
+        back.stop()
+
+
 # Random blocks to an NVMe disk, past the cache, and to a model of it; at the end both are the same.
 NVME_WORK = r"""cd /root; head -c 16M /dev/zero > model; head -c 1M /dev/urandom > noise
 for i in $(seq 150); do
