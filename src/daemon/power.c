@@ -53,12 +53,10 @@ static int start_guest(struct daemon *d, const struct machine_record *m,
 int power_start(struct daemon *d, const struct machine_record *m, struct err *e)
 {
 	struct machine_config config = {0};
-	json_t *o = json_loads(m->config, 0, NULL);
-	int r = machine_config_parse(o, &config, e);
+	int r = machine_record_config(m, &config, e);
 
-	json_decref(o);
 	if (r < 0)
-		return err_wrap(e, r, "'%s'", m->name);
+		return r;
 	r = start_guest(d, m, &config, e);
 	machine_config_fini(&config);
 	return r;

@@ -7,7 +7,9 @@ import pty
 import re
 import select
 import signal
+import socket
 import sys
+import threading
 import time
 
 from box import Box, Failed, check, wait_for
@@ -142,6 +144,134 @@ def case_shares(box):
     check(box.cli("exec", "s", "--", "cat", "/mnt/x/f") == "shared\n", "the share")
     s = json.loads(box.cli("show", "--json", "s"))
     check(s["config"]["shares"][0]["readonly"] and s["config"]["publish"][0]["host"] == 18099, s)
+
+
+def sh(box, name, command, **more):
+    return box.cli("exec", name, "--", "sh", "-c", command, **more)
+
+
+def disk(box, name, size=64 << 20):
+    path = f"{box.top}/{name}"
+    with open(path, "wb") as f:
+        f.truncate(size)
+    return path
+
+
+def wait_disks(box, name, want):
+    """Of virtio, by the kernel's names."""
+    wait_for(lambda: sh(box, name, "cd /sys/block; echo vd*").split() == want, f"disks {want}")
+
+
+def case_hotplug(box):
+    """Disks and cards come and go in a guest that runs; it stays so over insulad, a reset, a start."""
+    up(box, "h", "--engine", "jit")
+    a, b = disk(box, "a.raw"), box.top + "/b.qcow2"
+    box.cli("disk", "create", "--backing", disk(box, "base.raw"), b)
+    box.cli("disk", "attach", "h", a)
+    wait_disks(box, "h", ["vda", "vdb"])
+    sh(box, "h", "echo written > /dev/vdb; sync")
+    box.kill_daemon()
+    box.cli("disk", "attach", "h", b, "--bytes-per-second", "1G")  # and its backing file
+    wait_disks(box, "h", ["vda", "vdb", "vdc"])
+    check(sh(box, "h", "cat /sys/block/vd[bc]/serial") == "disk0disk1", "serial numbers")
+    sh(box, "h", "echo second > /dev/vdc; sync")
+    # One disk, one machine that writes.
+    box.cli("disk", "attach", "h", a, status=None)
+    check("already" in box.stderr, box.stderr)
+    box.create("other", "idle")
+    box.cli("start", "other")
+    box.cli("disk", "attach", "other", a, status=121)
+    check("in use by another machine" in box.stderr, box.stderr)
+    check("disks" not in json.loads(box.cli("show", "--json", "other"))["config"], "put back")
+    # It goes, the other stays; the slot is used again.
+    box.cli("disk", "detach", "h", a)
+    wait_disks(box, "h", ["vda", "vdc"])
+    check(open(a, "rb").read(8) == b"written\n", "what was written is in the file")
+    box.cli("disk", "attach", "other", a)
+    box.cli("delete", "--force", "other")
+    box.cli("nic", "attach", "h", "--mac", "52:54:00:99:88:77")
+    wait_for(lambda: "52:54:00:99:88:77" in sh(box, "h", "ip -o link"), "the card")
+    box.cli("nic", "detach", "h", "52:54:00:99:88:77")
+    check("52:54:00:99:88:77" not in sh(box, "h", "ip -o link"), "the card has gone")
+    # Over a reset, and a start: the definition has what is there.
+    box.cli("reset", "h")
+    time.sleep(1)
+    box.cli("wait", "--for", "agent", "h")
+    check(sh(box, "h", "cd /sys/block; cat vd?/serial") == "rootdisk1", "after a reset")
+    # A guest that stands still cannot let go of anything.
+    box.cli("pause", "h")
+    box.cli("disk", "detach", "h", b, status=121)
+    check("paused" in box.stderr, box.stderr)
+    box.cli("resume", "h")
+    # Nor one whose kernel listens no more.
+    sh(box, "h", "echo mask > /sys/firmware/acpi/interrupts/gpe01")
+    box.cli("disk", "detach", "h", b, "--timeout", "1", status=121)
+    check("did not let go" in box.stderr, box.stderr)
+    check(len(json.loads(box.cli("show", "--json", "h"))["config"]["disks"]) == 1, "it stays")
+    sh(box, "h", "echo unmask > /sys/firmware/acpi/interrupts/gpe01; head -c 6 /dev/vd[bc]")
+    box.cli("shutdown", "h")
+    box.cli("start", "h")
+    check(sh(box, "h", "head -c 7 /dev/vdb") == "second\n", "after a start")
+    box.cli("disk", "detach", "h", b)
+    wait_disks(box, "h", ["vda"])
+
+
+def case_hotplug_interp(box):
+    """The same, in short, on the interpreter and the small board."""
+    up(box, "i", "--engine", "interp", "--machine", "micro")
+    a = disk(box, "a.raw")
+    box.cli("disk", "attach", "i", a)
+    wait_disks(box, "i", ["vda", "vdb"])
+    sh(box, "i", "echo written > /dev/vdb; sync")
+    box.cli("disk", "detach", "i", a, "--timeout", "100")
+    wait_disks(box, "i", ["vda"])
+    check(open(a, "rb").read(8) == b"written\n", "the file")
+
+
+def took(box, name, command):
+    """Seconds by the guest's clock."""
+    return float(sh(box, name, "read a b < /proc/uptime; " + command + "; read c d < /proc/uptime; "
+                    "awk \"BEGIN { print $c - $a }\""))
+
+
+def serve(server, n):
+    peer, _ = server.accept()
+    peer.sendall(bytes(n))
+    peer.close()
+
+
+def case_limits(box):
+    """Memory, rates of disks and cards, changed while the guest runs.  It may be slower than a limit
+    says, never faster."""
+    a = disk(box, "a.raw")
+    up(box, "l", "--memory", "768M", "--disk", a + ",bytes=2M", "--net-in", "400K")
+    read = "dd if=/dev/%s of=/dev/null bs=64k count=%d iflag=direct 2>/dev/null"
+    check(took(box, "l", read % ("vdb", 128)) > 3, "8 MiB at 2 MiB a second")
+    box.cli("edit", "l", "--set", f'disks=[{{"path": "{a}", "rate": {{"ops": 20}}}}]')
+    check(took(box, "l", read % ("vdb", 50)) > 2, "50 requests at 20 a second")
+    box.cli("edit", "l", "--set", f'disks=[{{"path": "{a}"}}]', "--disk-ops", "20")
+    check(took(box, "l", read % ("vda", 50)) > 2, "the image's disk")
+    box.cli("edit", "l", "--disk-ops", "0")
+    # From a server of ours beside the guest: its bash can speak HTTP well enough.
+    server = socket.create_server(("127.0.0.1", 0))
+    threading.Thread(target=serve, args=(server, 2 << 20), daemon=True).start()
+    check(took(box, "l", "bash -c 'cat < /dev/tcp/10.0.2.2/%d' | wc -c > /n" %
+               server.getsockname()[1]) > 3, "2 MiB at 400 KiB a second")
+    check(sh(box, "l", "cat /n").strip() == str(2 << 20), "all of it came")
+    # The guest gives memory back, and gets it again.
+    box.cli("edit", "l", "--memory", "400M")
+    stats = wait_for(lambda: (s := json.loads(box.cli("stats", "--json", "l"))[0])["memory_actual"] ==
+                     400 << 20 and s, "the balloon")
+    check(stats["memory_target"] == 400 << 20 and stats["memory"] == 768 << 20, stats)
+    meminfo = lambda key: int(sh(box, "l", f"awk '/{key}/ {{print $2}}' /proc/meminfo"))
+    check(meminfo("MemAvailable") < 400 << 10, meminfo("MemAvailable"))
+    box.cli("edit", "l", "--memory", "1G")
+    wait_for(lambda: json.loads(box.cli("stats", "--json", "l"))[0]["memory_actual"] == 768 << 20,
+             "its memory again")
+    check(meminfo("MemAvailable") > 450 << 10, meminfo("MemAvailable"))
+    box.cli("shutdown", "l")
+    box.cli("start", "l")
+    check(meminfo("MemTotal") > 900 << 10, "more, from the next start on")
 
 
 def case_watchdog(box):
