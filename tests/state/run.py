@@ -326,9 +326,10 @@ def case_nvme():
     m = Machine(VMM, d, temp + "/nvme")
     try:
         m.sh(f"rm -f /root/result; bash -c '{NVME_WORK}' >/root/log 2>&1 </dev/null &")
-        until(lambda: int(m.sh("cat /root/step 2>/dev/null || echo 0")) > 20, 120)
+        step = lambda: int(m.sh("cat /root/step 2>/dev/null || true") or 0)
+        until(lambda: step() > 20, 120)
         saved, _ = save_live(m, temp + "/nvme-saved")
-        check(int(m.sh("cat /root/step")) < 150, "it had finished")
+        check(step() < 150, "it had finished")
         until(lambda: m.sh("cat /root/result 2>/dev/null || true"), 180)
         check(m.sh("cat /root/result") == "same", "the one that was saved:", m.sh("cat /root/log"))
     finally:
