@@ -284,9 +284,11 @@ static int load_common(struct pci_dev *d, const char *data, size_t len, size_t *
 	if (r < 0)
 		return r;
 	saved = load_le32(d->config + PCI_VENDOR_ID);
-	if (saved != ids)
+	if (saved != ids) {
+		store_le32(d->config + PCI_VENDOR_ID, ids); /* it is still what it is */
 		return err_msg(e, -EINVAL, "%s: saved device is %04x:%04x, not %04x:%04x", d->name,
 			       saved & 0xffff, saved >> 16, ids & 0xffff, ids >> 16);
+	}
 	r = pci_msix_load(d, data + config, len - config, &msix, e);
 	if (r == 0)
 		*used = config + msix;

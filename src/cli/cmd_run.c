@@ -32,6 +32,7 @@
 SET_TEXT(workdir, workdir)
 SET_TEXT(user, user)
 SET_FLAG(rm)
+SET_FLAG(tpm)
 SET_FLAG(json)
 SET_FLAG(verbose)
 SET_FLAG(tty)
@@ -55,6 +56,8 @@ static const struct cli_option run_options[] = {
      "for images of registries, else vm",
      set_isolation},
     RUN_MACHINE_OPTIONS,
+    {"tpm", NULL, NULL,
+     "a TPM 2.0 (Debian package swtpm); what it keeps stays with the machine's --name", set_tpm},
     {"env", "NAME[=VALUE]", NULL,
      "set a variable for the command; without VALUE pass ours on; "
      "repeatable",
@@ -210,6 +213,8 @@ static int check_firmware(const struct run_config *cfg, int argc)
 		return ui_error(EXIT_USAGE, "--firmware and --display need --machine q35");
 	if (cfg->m.vnc_password && !cfg->m.vnc)
 		return ui_error(EXIT_USAGE, "--vnc-password needs --display vnc");
+	if (cfg->m.vnc_origin && !cfg->m.vnc)
+		return ui_error(EXIT_USAGE, "--vnc-origin needs --display vnc");
 	if (cfg->m.vnc_tls && !cfg->m.vnc)
 		return ui_error(EXIT_USAGE, "--vnc-tls needs --display vnc");
 	return EXIT_OK;

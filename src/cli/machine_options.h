@@ -24,7 +24,9 @@
      "guest memory, such as 512M or 2G (default 1G; the host gives only what the "                 \
      "guest uses)",                                                                                \
      run_set_memory},                                                                              \
-    {"disk", "FILE[,size=SIZE][,format=FORMAT][,bus=ahci|nvme][,readonly][,bytes=SIZE][,ops=N]", NULL, \
+    {"disk",                                                                                       \
+     "FILE[,size=SIZE][,format=FORMAT][,bus=ahci|nvme|scsi][,readonly][,bytes=SIZE][,ops=N]",      \
+     NULL,                                                                                         \
      "one more disk for the guest (/dev/vdb, /dev/vdc...), written to in place; "                  \
      "raw, or qcow2 if its name ends so; with size= a file that is not there is "                  \
      "made; on virtio unless bus= says else; bytes= and ops= limit a second's; "                   \
@@ -52,6 +54,18 @@
      "speak TLS with viewers and browsers; FILE has the certificate and its key "                  \
      "(PEM)",                                                                                      \
      run_set_vnc_tls},                                                                             \
+    {"vnc-origin", "ORIGIN", NULL,                                                                 \
+     "let pages of this origin, such as https://HOST, connect by WebSocket, besides those "         \
+     "of the address they connect to",                                                             \
+     run_set_vnc_origin},                                                                          \
+    {"gpu", "vga|virtio", "vga virtio",                                                            \
+     "the screen's card: vga (default), or virtio's, with a cursor of the viewer's and sizes "      \
+     "as its window has; not for the BIOS",                                                        \
+     run_set_gpu},                                                                                 \
+    {"usb", "auto|none|tablet|keyboard|both", "auto none tablet keyboard both",                    \
+     "what is plugged into USB: auto (default) is a tablet if there is a screen, so that "         \
+     "the pointer is where the viewer has it",                                                     \
+     run_set_usb},                                                                                 \
     {"kernel", "FILE", NULL,                                                                       \
      "boot this Linux bzImage or PVH vmlinux; without IMAGE, the terminal is its "                 \
      "serial console",                                                                             \

@@ -24,6 +24,7 @@ struct run_config {
 	char *user;      /* NULL = the image's */
 	char *isolation; /* "vm", "container"; NULL = as the image suggests */
 	bool rm, json, verbose, tty, no_tty, detach;
+	bool tpm;       /* with swtpm, whose state lasts as long as a named disk */
 	char *env[256]; /* "NAME=value" */
 	size_t n_env;
 };
@@ -33,6 +34,9 @@ int run_set_engine(void *config, const char *value, struct err *e);
 int run_set_machine(void *config, const char *value, struct err *e);
 int run_set_vnc_tls(void *config, const char *value, struct err *e);
 int run_set_net(void *config, const char *value, struct err *e);
+int run_set_gpu(void *config, const char *value, struct err *e);
+int run_set_vnc_origin(void *config, const char *value, struct err *e);
+int run_set_usb(void *config, const char *value, struct err *e);
 int run_set_kernel(void *config, const char *value, struct err *e);
 int run_set_initrd(void *config, const char *value, struct err *e);
 int run_set_append(void *config, const char *value, struct err *e);
@@ -89,6 +93,9 @@ must_check int machine_connect(const char *name, struct err *e);
 /* cmd_create.c: `insula run --detach`: makes the machine under insulad, or takes the one of that
  * name, and starts it.  Returns the exit status. */
 int run_detached(struct run_config *cfg, const char *image);
+
+/* tpm.c: starts swtpm, which keeps its state in @dir and waits at @socket for a machine. */
+must_check int tpm_start(const char *dir, const char *socket, struct err *e);
 
 /* run_vm.c: one insula-vmm. */
 struct vm {

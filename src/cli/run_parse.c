@@ -107,12 +107,14 @@ static int set_disk_option(struct machine_disk *d, const char *o, uint64_t *size
 		d->format = o[7] == 'r' ? "raw" : "qcow2";
 	else if (strcmp(o, "bus=ahci") == 0 || strcmp(o, "bus=nvme") == 0)
 		d->bus = o[4] == 'a' ? "ahci" : "nvme";
+	else if (strcmp(o, "bus=scsi") == 0)
+		d->bus = "scsi";
 	else if (strcmp(o, "bus=virtio") == 0)
 		d->bus = "virtio";
 	else
 		return err_msg(e, -EINVAL,
 			       "'%s' is not size=SIZE, format=raw, format=qcow2, "
-			       "bus=virtio, bus=ahci, bus=nvme, readonly, "
+			       "bus=virtio, bus=ahci, bus=nvme, bus=scsi, readonly, "
 			       "bytes=SIZE or ops=N",
 			       o);
 	return 0;
@@ -380,6 +382,30 @@ int run_set_net(void *config, const char *value, struct err *e)
 	return 0;
 }
 
+int run_set_gpu(void *config, const char *value, struct err *e)
+{
+	static const char *const choices[] = {"vga", "virtio", NULL};
+	autofree char *gpu = NULL;
+	int r = set_choice(&gpu, value, choices, e);
+
+	if (r == 0)
+		((struct run_config *)config)->m.gpu = choices[strcmp(gpu, "virtio") == 0];
+	return r;
+}
+
+int run_set_usb(void *config, const char *value, struct err *e)
+{
+	static const char *const choices[] = {"auto", "none", "tablet", "keyboard", "both", NULL};
+	struct run_config *cfg = config;
+	autofree char *usb = NULL;
+	int r = set_choice(&usb, value, choices, e);
+
+	for (size_t i = 0; r == 0 && choices[i]; i++)
+		if (strcmp(usb, choices[i]) == 0)
+			cfg->m.usb = choices[i];
+	return r;
+}
+
 static int set_text(char **member, const char *value)
 {
 	free(*member);
@@ -400,6 +426,11 @@ int run_set_initrd(void *config, const char *value, struct err *e)
 int run_set_append(void *config, const char *value, struct err *e)
 {
 	return set_text(&((struct run_config *)config)->m.append, value);
+}
+
+int run_set_vnc_origin(void *config, const char *value, struct err *e)
+{
+	return set_text(&((struct run_config *)config)->m.vnc_origin, value);
 }
 
 int run_set_vnc_tls(void *config, const char *value, struct err *e)

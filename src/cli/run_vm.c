@@ -134,7 +134,7 @@ static void prepare(struct vm *vm, const struct run_dir *dir)
 int vm_start(const struct run_config *cfg, const struct run_boot *boot, const struct run_dir *dir,
 	     struct vm *ret, struct err *e)
 {
-	autofree char *composed = run_dir_file(dir, "initrd");
+	autofree char *composed = run_dir_file(dir, "initrd"), *tpm = run_dir_file(dir, "tpm");
 	struct machine_place place = {
 	    .name = cfg->name,
 	    .root = boot->root,
@@ -159,6 +159,16 @@ int vm_start(const struct run_config *cfg, const struct run_boot *boot, const st
 	prepare(&vm, dir);
 	place.vsock = vm.vsock;
 	place.control = vm.control_path;
+	if (cfg->tpm) {
+		autofree char *dir_of_name = cfg->name ? machine_dir(cfg->name) : NULL;
+
+		r = tpm_start(dir_of_name ? dir_of_name : dir->path, tpm, e);
+		if (r < 0) {
+			vm_fini(&vm);
+			return r;
+		}
+		place.tpm = tpm;
+	}
 	return start(machine_describe(&cfg->m, &place), NULL, cfg->verbose, dir, &vm, ret, e);
 }
 

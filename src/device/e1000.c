@@ -6,6 +6,8 @@
 
 #include "base/log.h"
 
+#include <errno.h>
+
 #define BAR_SIZE    0x20000u
 #define IO_BAR_SIZE 64u
 
@@ -36,6 +38,7 @@ enum {
 };
 enum { BAL = 0x00, BAH = 0x04, LEN = 0x08, HEAD = 0x10, TAIL = 0x18 };
 
+#define RING_LENGTH  0xfff80u /* bytes of a ring: 128 each */
 #define CTRL_RST     BIT(26)
 #define CTRL_PHY_RST BIT(31)
 #define STATUS_VALUE 0x83u       /* full duplex, link up, 1000 Mbit/s */
@@ -81,7 +84,7 @@ static void ring_write(struct e1000_ring *r, unsigned int off, uint32_t v)
 		r->base = (r->base & 0xffffffff) | (uint64_t)v << 32;
 		break;
 	case LEN:
-		r->len = v & 0xfff80;
+		r->len = v & RING_LENGTH;
 		break;
 	case HEAD:
 		r->head = v & 0xffff;
@@ -297,7 +300,96 @@ static void e1000_free(struct pci_dev *pci)
 	free(d);
 }
 
-static const struct pci_ops e1000_ops = {.reset = e1000_reset, .free = e1000_free};
+/* --- saved state --- */
+
+#define RING_FIELDS(ring)                                                                          \
+	STATE_FIELD(struct e1000, ring.base, 1), STATE_FIELD(struct e1000, ring.len, 1),           \
+	    STATE_FIELD(struct e1000, ring.head, 1), STATE_FIELD(struct e1000, ring.tail, 1)
+
+static const struct state_field e1000_fields[] = {
+    STATE_FIELD(struct e1000, ctrl, 1),
+    STATE_FIELD(struct e1000, eecd, 1),
+    STATE_FIELD(struct e1000, eerd, 1),
+    STATE_FIELD(struct e1000, mdic, 1),
+    STATE_FIELD(struct e1000, icr, 1),
+    STATE_FIELD(struct e1000, ims, 1),
+    STATE_FIELD(struct e1000, rctl, 1),
+    STATE_FIELD(struct e1000, tctl, 1),
+    STATE_FIELD(struct e1000, rxcsum, 1),
+    STATE_FIELD(struct e1000, itr, 1),
+    STATE_FIELD(struct e1000, pba, 1),
+    STATE_FIELD(struct e1000, io_address, 1),
+    STATE_ARRAY(struct e1000, timers, 1),
+    STATE_ARRAY(struct e1000, mta, 1),
+    STATE_ARRAY(struct e1000, vfta, 1),
+    STATE_ARRAY(struct e1000, ra, 1),
+    STATE_ARRAY(struct e1000, phy, 1),
+    STATE_FIELD(struct e1000, wire_in, 1),
+    STATE_FIELD(struct e1000, wire_out, 1),
+    STATE_FIELD(struct e1000, wire_bits, 1),
+    RING_FIELDS(rx),
+    RING_FIELDS(tx),
+    STATE_FIELD(struct e1000, context.ipcss, 1),
+    STATE_FIELD(struct e1000, context.ipcso, 1),
+    STATE_FIELD(struct e1000, context.tucss, 1),
+    STATE_FIELD(struct e1000, context.tucso, 1),
+    STATE_FIELD(struct e1000, context.hdrlen, 1),
+    STATE_FIELD(struct e1000, context.ipcse, 1),
+    STATE_FIELD(struct e1000, context.tucse, 1),
+    STATE_FIELD(struct e1000, context.mss, 1),
+    STATE_FIELD(struct e1000, context.paylen, 1),
+    STATE_FIELD(struct e1000, context.tcp, 1),
+    STATE_FIELD(struct e1000, context.ip4, 1),
+    STATE_FIELD(struct e1000, tx_segment, 1),
+    STATE_FIELD(struct e1000, tx_ip_csum, 1),
+    STATE_FIELD(struct e1000, tx_csum, 1),
+    STATE_FIELD(struct e1000, tx_len, 1),
+    STATE_ARRAY(struct e1000, tx_frame, 1),
+};
+
+/* What waits to be sent is looked at once more; what the backend held is not there any more. */
+static int e1000_loaded(void *opaque, struct err *e)
+{
+	struct e1000 *d = opaque;
+
+	if (d->tx_len > E1000_SEGMENTED || (d->rx.len & ~RING_LENGTH) ||
+	    (d->tx.len & ~RING_LENGTH)) {
+		controller_reset(d);
+		return err_msg(e, -EINVAL, "e1000: saved with impossible lengths");
+	}
+	d->rx.head &= 0xffff;
+	d->rx.tail &= 0xffff;
+	d->tx.head &= 0xffff;
+	d->tx.tail &= 0xffff;
+	d->rx_blocked = false;
+	e1000_irq(d, 0);
+	loop_post(d->loop, &d->tx_work);
+	return 0;
+}
+
+static const struct state_table e1000_table = {
+    .name = "e1000",
+    .version = 1,
+    .fields = e1000_fields,
+    .n_fields = ARRAY_SIZE(e1000_fields),
+    .loaded = e1000_loaded,
+};
+
+static void e1000_save(struct pci_dev *pci, struct strbuf *out)
+{
+	pthread_mutex_lock(&pci->lock);
+	state_save(&e1000_table, from_pci(pci), out);
+	pthread_mutex_unlock(&pci->lock);
+}
+
+static int e1000_load(struct pci_dev *pci, const void *data, size_t len, size_t *used,
+		      struct err *e)
+{
+	return state_load(&e1000_table, from_pci(pci), data, len, used, e);
+}
+
+static const struct pci_ops e1000_ops = {
+    .reset = e1000_reset, .free = e1000_free, .save = e1000_save, .load = e1000_load};
 
 struct pci_dev *e1000_new(struct gmem *mem, struct loop *loop, struct net *net,
 			  const uint8_t mac[6])

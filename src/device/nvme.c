@@ -246,7 +246,116 @@ static void nvme_free(struct pci_dev *d)
 	free(n);
 }
 
-static const struct pci_ops nvme_ops = {.reset = nvme_reset, .free = nvme_free};
+struct blk *nvme_exchange(struct pci_dev *d, struct blk *blk)
+{
+	struct nvme *n = from_pci(d);
+	struct blk *old = n->blk;
+
+	pthread_mutex_lock(&d->lock);
+	n->blk = blk;
+	pthread_mutex_unlock(&d->lock);
+	return old;
+}
+
+/* --- saved state --- */
+
+#define QUEUE_FIELD(kind, n, member)                                                               \
+	{                                                                                          \
+		.name = #kind #n "." #member, .offset = offsetof(struct nvme, kind[n].member),     \
+		.size = sizeof(((struct nvme *)0)->kind[n].member), .count = 1, .since = 1,        \
+		.is_bool = STATE_IS_BOOL(((struct nvme *)0)->kind[n].member)                       \
+	}
+#define QUEUE_FIELDS(n)                                                                            \
+	QUEUE_FIELD(sq, n, base), QUEUE_FIELD(sq, n, size), QUEUE_FIELD(sq, n, head),              \
+	    QUEUE_FIELD(sq, n, tail), QUEUE_FIELD(sq, n, cqid), QUEUE_FIELD(cq, n, base),          \
+	    QUEUE_FIELD(cq, n, size), QUEUE_FIELD(cq, n, head), QUEUE_FIELD(cq, n, tail),          \
+	    QUEUE_FIELD(cq, n, vector), QUEUE_FIELD(cq, n, phase), QUEUE_FIELD(cq, n, interrupts)
+
+static const struct state_field nvme_fields[] = {
+    STATE_FIELD(struct nvme, intms, 1),
+    STATE_FIELD(struct nvme, cc, 1),
+    STATE_FIELD(struct nvme, csts, 1),
+    STATE_FIELD(struct nvme, aqa, 1),
+    STATE_FIELD(struct nvme, asq, 1),
+    STATE_FIELD(struct nvme, acq, 1),
+    STATE_ARRAY(struct nvme, feature, 1),
+    STATE_FIELD(struct nvme, n_events, 1),
+    QUEUE_FIELDS(0),
+    QUEUE_FIELDS(1),
+    QUEUE_FIELDS(2),
+    QUEUE_FIELDS(3),
+    QUEUE_FIELDS(4),
+    QUEUE_FIELDS(5),
+    QUEUE_FIELDS(6),
+    QUEUE_FIELDS(7),
+    QUEUE_FIELDS(8),
+};
+_Static_assert(NVME_QUEUES == 9, "every queue is saved");
+
+static bool is_sane(const struct nvme *n, unsigned int i)
+{
+	const uint32_t most = i ? NVME_ENTRIES : 4096;
+	const struct nvme_sq *sq = &n->sq[i];
+	const struct nvme_cq *cq = &n->cq[i];
+
+	if (sq->size && (sq->size < 2 || sq->size > most || sq->head >= sq->size ||
+			 sq->tail >= sq->size || sq->cqid >= NVME_QUEUES || !n->cq[sq->cqid].size))
+		return false;
+	return !cq->size || (cq->size >= 2 && cq->size <= most && cq->head < cq->size &&
+			     cq->tail < cq->size && cq->vector < NVME_VECTORS);
+}
+
+/* What waited in the queues is looked at once more. */
+static int nvme_loaded(void *opaque, struct err *e)
+{
+	struct nvme *n = opaque;
+
+	for (unsigned int i = 0; i < NVME_QUEUES; i++) {
+		n->cq[i].pledged = 0;
+		if (!is_sane(n, i))
+			return err_msg(e, -EINVAL,
+				       "nvme: queue %u was saved with impossible values", i);
+	}
+	if (n->n_events > NVME_EVENTS)
+		return err_msg(e, -EINVAL, "nvme: %u event requests were saved", n->n_events);
+	nvme_update_intx(n);
+	loop_post(n->loop, &n->finish);
+	return 0;
+}
+
+static const struct state_table nvme_table = {
+    .name = "nvme",
+    .version = 1,
+    .fields = nvme_fields,
+    .n_fields = ARRAY_SIZE(nvme_fields),
+    .loaded = nvme_loaded,
+};
+
+static void nvme_save(struct pci_dev *d, struct strbuf *out)
+{
+	struct nvme *n = from_pci(d);
+
+	pthread_mutex_lock(&d->lock);
+	nvme_quiesce(n, false);
+	state_save(&nvme_table, n, out);
+	pthread_mutex_unlock(&d->lock);
+}
+
+/* A queue that is refused must not be worked on. */
+static int nvme_load(struct pci_dev *d, const void *data, size_t len, size_t *used, struct err *e)
+{
+	struct nvme *n = from_pci(d);
+	int r;
+
+	nvme_quiesce(n, true);
+	r = state_load(&nvme_table, n, data, len, used, e);
+	if (r < 0)
+		controller_reset(n);
+	return r;
+}
+
+static const struct pci_ops nvme_ops = {
+    .reset = nvme_reset, .free = nvme_free, .save = nvme_save, .load = nvme_load};
 
 int nvme_new(struct gmem *mem, struct loop *loop, struct blk *blk, const char *serial,
 	     struct pci_dev **ret, struct err *e)

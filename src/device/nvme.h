@@ -17,3 +17,5 @@
 /* @blk is taken over on success; @serial of at most 20 characters. */
 must_check int nvme_new(struct gmem *mem, struct loop *loop, struct blk *blk, const char *serial,
 			struct pci_dev **ret, struct err *e);
+/* Puts @blk in the disk's place and returns what was there; nothing is in flight. */
+struct blk *nvme_exchange(struct pci_dev *d, struct blk *blk);

@@ -14,12 +14,15 @@
 #define KEYSYM_SHIFT 0xffe1u
 
 struct event {
-	uint8_t codes[INPUT_CODES], n;
+	struct keymap_key key;
+	bool down;
 };
 
 struct input {
 	const struct input_ops *ops;
 	void *opaque;
+	const struct input_usb_ops *usb;
+	void *usb_opaque;
 	struct timer next;
 	struct event *queue; /* a ring of INPUT_QUEUE */
 	unsigned int head, n;
@@ -27,14 +30,38 @@ struct input {
 	bool has_pointer;
 };
 
+static bool send_codes(struct input *in, const struct event *ev)
+{
+	uint8_t codes[INPUT_CODES];
+	size_t n = 0;
+
+	if (!in->ops)
+		return true;
+	if (ev->key.extended)
+		codes[n++] = 0xe0;
+	if (!ev->down)
+		codes[n++] = 0xf0;
+	codes[n++] = ev->key.code;
+	return in->ops->key(in->opaque, codes, n);
+}
+
+/* To the keyboard that the guest listens to; false: it takes no more for now. */
+static bool send(struct input *in, const struct event *ev)
+{
+	uint8_t usage = keymap_usage(&ev->key);
+
+	if (usage && in->usb && in->usb->has_keyboard(in->usb_opaque))
+		return in->usb->key(in->usb_opaque, usage, ev->down);
+	return send_codes(in, ev);
+}
+
 static void on_next(void *opaque)
 {
 	struct input *in = opaque;
-	const struct event *ev = &in->queue[in->head];
 
 	if (!in->n)
 		return;
-	if (!in->ops || in->ops->key(in->opaque, ev->codes, ev->n)) {
+	if (send(in, &in->queue[in->head])) {
 		in->head = (in->head + 1) % INPUT_QUEUE;
 		in->n--;
 	}
@@ -67,23 +94,19 @@ void input_attach(struct input *in, const struct input_ops *ops, void *opaque)
 	in->n = 0;
 }
 
-/* --- keys --- */
-
-static void encode(const struct keymap_key *k, bool down, struct event *ev)
+void input_attach_usb(struct input *in, const struct input_usb_ops *ops, void *opaque)
 {
-	ev->n = 0;
-	if (k->extended)
-		ev->codes[ev->n++] = 0xe0;
-	if (!down)
-		ev->codes[ev->n++] = 0xf0;
-	ev->codes[ev->n++] = k->code;
+	in->usb = ops;
+	in->usb_opaque = opaque;
 }
+
+/* --- keys --- */
 
 static int put(struct input *in, const struct keymap_key *k, bool down)
 {
 	if (in->n == INPUT_QUEUE)
 		return -ENOBUFS;
-	encode(k, down, &in->queue[(in->head + in->n++) % INPUT_QUEUE]);
+	in->queue[(in->head + in->n++) % INPUT_QUEUE] = (struct event){*k, down};
 	if (in->n == 1)
 		timer_set(&in->next, timerq_now(in->next.q));
 	return 0;
@@ -152,7 +175,13 @@ int input_chord(struct input *in, const char *names, struct err *e)
 
 /* --- pointer --- */
 
-void input_pointer(struct input *in, unsigned int x, unsigned int y, unsigned int buttons)
+static unsigned int scale(unsigned int at, unsigned int size)
+{
+	return size > 1 ? MIN(at, size - 1) * INPUT_RANGE / (size - 1) : 0;
+}
+
+void input_pointer(struct input *in, unsigned int x, unsigned int y, unsigned int width,
+		   unsigned int height, unsigned int buttons)
 {
 	int dx = in->has_pointer ? (int)x - (int)in->x : 0;
 	int dy = in->has_pointer ? (int)y - (int)in->y : 0;
@@ -160,7 +189,9 @@ void input_pointer(struct input *in, unsigned int x, unsigned int y, unsigned in
 	int dz = (pressed >> 4 & 1 ? 1 : 0) - (pressed >> 3 & 1 ? 1 : 0);
 
 	mouse = (buttons & 1) | (buttons >> 1 & 2) | (buttons << 1 & 4);
-	if (in->ops && (dx || dy || dz || ((buttons ^ in->buttons) & 7)))
+	if (in->usb && in->usb->has_tablet(in->usb_opaque))
+		in->usb->move(in->usb_opaque, scale(x, width), scale(y, height), dz, mouse);
+	else if (in->ops && (dx || dy || dz || ((buttons ^ in->buttons) & 7)))
 		in->ops->mouse(in->opaque, dx, dy, dz, mouse);
 	in->x = x;
 	in->y = y;

@@ -14,7 +14,8 @@
 #include "base/timerq.h"
 
 #define INPUT_QUEUE 4096u
-#define INPUT_CODES 8u /* bytes of one key at most */
+#define INPUT_CODES 8u     /* bytes of one key at most */
+#define INPUT_RANGE 32767u /* of a tablet's places, from 0 */
 
 struct input_ops {
 	/* All of @codes or nothing: false = no room yet. */
@@ -23,17 +24,31 @@ struct input_ops {
 	void (*mouse)(void *opaque, int dx, int dy, int dz, unsigned int buttons);
 };
 
+/* A keyboard and a tablet on USB.  They get what is done while the guest listens to them; else the
+ * others do. */
+struct input_usb_ops {
+	bool (*has_keyboard)(void *opaque);
+	/* @usage of HID's keyboard page; false = no room yet. */
+	bool (*key)(void *opaque, uint8_t usage, bool down);
+	bool (*has_tablet)(void *opaque);
+	/* As mouse above, but for @x and @y, which say where: 0 to INPUT_RANGE. */
+	void (*move)(void *opaque, unsigned int x, unsigned int y, int dz, unsigned int buttons);
+};
+
 struct input;
 
 struct input *input_new(struct timerq *timers);
 void input_free(struct input *in);
 /* The devices; NULL ops = none. */
 void input_attach(struct input *in, const struct input_ops *ops, void *opaque);
+void input_attach_usb(struct input *in, const struct input_usb_ops *ops, void *opaque);
 
 /* -ENOENT: no such key on this keyboard; -ENOBUFS: the queue is full. */
 int input_key(struct input *in, uint32_t keysym, bool down);
-/* The pointer is at @x, @y; @buttons as RFB: bit 0 left, 1 middle, 2 right, 3 and 4 wheel. */
-void input_pointer(struct input *in, unsigned int x, unsigned int y, unsigned int buttons);
+/* The pointer is at @x, @y of a picture of @width by @height; @buttons as RFB: bit 0 left, 1
+ * middle, 2 right, 3 and 4 wheel. */
+void input_pointer(struct input *in, unsigned int x, unsigned int y, unsigned int width,
+		   unsigned int height, unsigned int buttons);
 
 /* Presses and releases what gives @text (UTF-8 of a US keyboard's characters, \n, \t); nothing is
  * typed when one cannot be. */
@@ -49,5 +64,7 @@ struct keymap_key {
 };
 /* False = not on this keyboard. */
 bool keymap_find(uint32_t keysym, struct keymap_key *ret);
+/* HID's usage of the key with this code of set 2; 0 = none. */
+uint8_t keymap_usage(const struct keymap_key *k);
 /* The keysym of a key's name ("ctrl", "f12", "enter", "a"); 0 = none. */
 uint32_t keymap_name(const char *name, size_t len);

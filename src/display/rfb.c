@@ -35,8 +35,19 @@ enum message {
 	KEY_EVENT = 4,
 	POINTER_EVENT = 5,
 	CLIENT_CUT_TEXT = 6,
+	SET_DESKTOP_SIZE = 251,
 };
-enum encoding { ENC_RAW = 0, ENC_HEXTILE = 5, ENC_ZRLE = 16, ENC_DESKTOP_SIZE = -223 };
+enum encoding {
+	ENC_RAW = 0,
+	ENC_HEXTILE = 5,
+	ENC_ZRLE = 16,
+	ENC_DESKTOP_SIZE = -223,
+	ENC_CURSOR = -239,
+	ENC_EXTENDED_SIZE = -308
+};
+/* Why a size is told, and how it went (the rfbproto document, 7.8.2) */
+enum reason { REASON_SERVER = 0, REASON_VIEWER = 1 };
+enum { SIZE_PROHIBITED = 1, SIZE_INVALID = 3, SIZE_FORWARDED = 4 };
 
 struct rfb {
 	struct rfb_config cfg;
@@ -48,7 +59,10 @@ struct rfb {
 	struct rfb_format format;
 	z_stream z;
 	enum encoding encoding;
-	bool resizes, secured;
+	bool resizes, extended, cursors, secured;
+	bool answer_size; /* an ExtendedDesktopSize is due: reason and status */
+	uint16_t reason, status;
+	uint32_t cursor;            /* number of the shape that the viewer has; 0 = none */
 	unsigned int width, height; /* as the viewer knows them */
 	bool wants;
 	uint32_t seen; /* refresh number; tiles that changed later are news */
@@ -320,7 +334,8 @@ static void set_encodings(struct rfb *r, const uint8_t *p, unsigned int n)
 	bool chosen = false;
 
 	r->encoding = ENC_RAW;
-	r->resizes = false;
+	r->resizes = r->extended = r->cursors = false;
+	r->cursor = 0;
 	for (unsigned int i = 0; i < n; i++) {
 		int32_t e = (int32_t)get32(p + 4 * i);
 
@@ -330,6 +345,13 @@ static void set_encodings(struct rfb *r, const uint8_t *p, unsigned int n)
 			chosen = true;
 		}
 		r->resizes |= e == ENC_DESKTOP_SIZE;
+		r->extended |= e == ENC_EXTENDED_SIZE;
+		r->cursors |= e == ENC_CURSOR;
+	}
+	if (r->extended && !r->answer_size) {
+		r->answer_size = true;
+		r->reason = REASON_SERVER;
+		r->status = 0;
 	}
 }
 
@@ -349,8 +371,25 @@ static size_t message_size(const uint8_t *p, size_t len)
 		return 6;
 	case CLIENT_CUT_TEXT:
 		return 8;
+	case SET_DESKTOP_SIZE:
+		return len < 8 ? 0 : 8 + 16 * (size_t)p[6];
 	}
 	return SIZE_MAX; /* not a message */
+}
+
+/* One screen that fills the desktop is what we have. */
+static void set_desktop_size(struct rfb *r, const uint8_t *p)
+{
+	unsigned int width = get16(p + 2), height = get16(p + 4);
+
+	r->answer_size = r->extended;
+	r->reason = REASON_VIEWER;
+	if (p[6] != 1 || !width || !height || width > SCREEN_MAX || height > SCREEN_MAX)
+		r->status = SIZE_INVALID;
+	else if (screen_resize(r->cfg.screen, width, height) < 0)
+		r->status = SIZE_PROHIBITED;
+	else
+		r->status = SIZE_FORWARDED; /* the guest will say */
 }
 
 static int take_message(struct rfb *r, const uint8_t *p)
@@ -371,7 +410,10 @@ static int take_message(struct rfb *r, const uint8_t *p)
 		(void)input_key(r->cfg.input, get32(p + 4), p[1] != 0);
 		return 0;
 	case POINTER_EVENT:
-		input_pointer(r->cfg.input, get16(p + 2), get16(p + 4), p[1]);
+		input_pointer(r->cfg.input, get16(p + 2), get16(p + 4), r->width, r->height, p[1]);
+		return 0;
+	case SET_DESKTOP_SIZE:
+		set_desktop_size(r, p);
 		return 0;
 	}
 	r->skip = get32(p + 4); /* the clipboard */
@@ -456,13 +498,19 @@ static bool is_news(const struct rfb *r, unsigned int tx, unsigned int ty)
 	return s->tiles[ty * s->tiles_x + tx] > r->seen;
 }
 
+static void put_head(struct rfb *r, unsigned int x, unsigned int y, unsigned int width,
+		     unsigned int height, enum encoding encoding)
+{
+	rfb_put16(&r->out, x);
+	rfb_put16(&r->out, y);
+	rfb_put16(&r->out, width);
+	rfb_put16(&r->out, height);
+	rfb_put32(&r->out, (uint32_t)encoding);
+}
+
 static void put_rect(struct rfb *r, const struct rfb_rect *rect)
 {
-	rfb_put16(&r->out, rect->x);
-	rfb_put16(&r->out, rect->y);
-	rfb_put16(&r->out, rect->width);
-	rfb_put16(&r->out, rect->height);
-	rfb_put32(&r->out, (uint32_t)r->encoding);
+	put_head(r, rect->x, rect->y, rect->width, rect->height, r->encoding);
 	if (r->encoding == ENC_ZRLE)
 		rfb_encode_zrle(r->cfg.screen, &r->format, rect, &r->z, &r->out);
 	else if (r->encoding == ENC_HEXTILE)
@@ -512,24 +560,81 @@ static bool all_news(const struct rfb *r)
 	       r->height == r->cfg.screen->height;
 }
 
+bool rfb_needs_cursor(const struct rfb *r)
+{
+	return r->state == WANT_MESSAGE && !r->cursors;
+}
+
+/* The shape that the viewer should have: none while the picture has it. */
+static uint32_t cursor_wanted(const struct rfb *r)
+{
+	const struct screen *s = r->cfg.screen;
+
+	return r->cursors && s->cursor.shown && !s->draw_cursor ? s->cursor.number : 0;
+}
+
+/* Pixels, then a bit for each that is to be seen (RFC 6143, 7.8.1). */
+static void put_cursor(struct rfb *r, uint32_t number)
+{
+	const struct screen_cursor *c = &r->cfg.screen->cursor;
+	unsigned int side = number ? SCREEN_CURSOR : 0, len;
+	uint8_t pixel[4];
+
+	put_head(r, number ? c->hot_x : 0, number ? c->hot_y : 0, side, side, ENC_CURSOR);
+	for (unsigned int i = 0; i < side * side; i++) {
+		len = rfb_pixel(&r->format, c->pixels[i] & 0xffffff, pixel);
+		strbuf_add(&r->out, pixel, len);
+	}
+	for (unsigned int i = 0; i < side * side; i += 8) {
+		uint8_t mask = 0;
+
+		for (unsigned int bit = 0; bit < 8; bit++)
+			mask |= (uint8_t)((c->pixels[i + bit] >> 31) << (7 - bit));
+		strbuf_putc(&r->out, (char)mask);
+	}
+	r->cursor = number;
+}
+
+static void put_extended_size(struct rfb *r)
+{
+	put_head(r, r->reason, r->status, r->width, r->height, ENC_EXTENDED_SIZE);
+	rfb_put32(&r->out, 1u << 24); /* one screen, number 1, all of the desktop */
+	rfb_put32(&r->out, 1);
+	rfb_put32(&r->out, 0);
+	rfb_put16(&r->out, r->width);
+	rfb_put16(&r->out, r->height);
+	rfb_put32(&r->out, 0);
+	r->answer_size = false;
+	r->reason = r->status = 0;
+}
+
 bool rfb_update(struct rfb *r)
 {
 	const struct screen *s = r->cfg.screen;
-	bool resize = r->resizes && (r->width != s->width || r->height != s->height);
+	bool resize =
+	    (r->resizes || r->extended) && (r->width != s->width || r->height != s->height);
 	size_t head = r->out.len;
 	unsigned int n = 0;
 
-	if (!rfb_wants_update(r) || !s->width || (!resize && !any_news(r)))
+	if (!rfb_wants_update(r) || !s->width ||
+	    (!resize && !any_news(r) && !r->answer_size && cursor_wanted(r) == r->cursor))
 		return false;
 	rfb_put32(&r->out, 0); /* FramebufferUpdate; the count is filled in at the end */
 	if (resize) {
 		r->width = s->width;
 		r->height = s->height;
 		r->seen = 0;
-		rfb_put32(&r->out, 0);
-		rfb_put16(&r->out, r->width);
-		rfb_put16(&r->out, r->height);
-		rfb_put32(&r->out, (uint32_t)ENC_DESKTOP_SIZE);
+		if (!r->extended) {
+			put_head(r, 0, 0, r->width, r->height, ENC_DESKTOP_SIZE);
+			n++;
+		}
+	}
+	if (r->extended && (resize || r->answer_size)) {
+		put_extended_size(r);
+		n++;
+	}
+	if (cursor_wanted(r) != r->cursor) {
+		put_cursor(r, cursor_wanted(r));
 		n++;
 	}
 	if (all_news(r)) {

@@ -4,8 +4,9 @@
  *
  * Versions 3.3, 3.7 and 3.8; security None and VNC (DES), inside TLS by VeNCrypt 0.2 (X509None,
  * X509Vnc: the rfbproto document, 7.2.3); encodings Raw, Hextile and ZRLE; pseudo-encoding
- * DesktopSize.  True colour in 8, 16 and 32 bits.  The viewer's words are hostile: all of them are
- * checked, and nothing is kept beyond RFB_IN_MAX.
+ * DesktopSize, ExtendedDesktopSize with the viewer's SetDesktopSize, and Cursor.  True colour in 8,
+ * 16 and 32 bits.  The viewer's words are hostile: all of them are checked, and nothing is kept
+ * beyond RFB_IN_MAX.
  */
 #pragma once
 
@@ -22,6 +23,7 @@ struct rfb_config {
 	struct input *input;
 	const char *password; /* NULL = none asked for */
 	const char *name;     /* of the desktop */
+	const char *origin;   /* of pages that may connect besides this server's own; NULL = none */
 	bool tls;             /* nothing but versions is said outside TLS */
 };
 
@@ -41,3 +43,5 @@ struct strbuf *rfb_out(struct rfb *r);
 bool rfb_wants_update(const struct rfb *r);
 /* Adds an update to rfb_out if there is anything new; true if so. */
 bool rfb_update(struct rfb *r);
+/* The viewer looks, and draws no cursor itself. */
+bool rfb_needs_cursor(const struct rfb *r);

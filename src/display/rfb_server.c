@@ -144,7 +144,7 @@ static void on_frame(void *opaque)
 {
 	struct rfb_server *s = opaque;
 	struct list *pos, *tmp;
-	bool wanted = false, news = false;
+	bool wanted = false, news = false, draw = false;
 
 	list_for_each(pos, &s->viewers)
 	{
@@ -153,7 +153,9 @@ static void on_frame(void *opaque)
 		if (v->kind == KIND_UNKNOWN && clock_now() >= v->greet_at)
 			v->kind = KIND_RFB;
 		wanted |= is_ready(v);
+		draw |= rfb_needs_cursor(v->rfb);
 	}
+	s->cfg.screen->draw_cursor = draw;
 	if (wanted)
 		screen_refresh(s->cfg.screen);
 	list_for_each_safe(pos, tmp, &s->viewers)
@@ -257,6 +259,7 @@ static void on_connect(void *opaque, uint32_t events)
 	v->server = s;
 	v->fd = fd;
 	v->rfb = rfb_new(&s->cfg);
+	v->ws.allowed = s->cfg.origin;
 	v->greet_at = clock_now() + GREET_AFTER;
 	list_append(&s->viewers, &v->node);
 	s->n_viewers++;

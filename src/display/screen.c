@@ -58,12 +58,56 @@ void screen_size(struct screen *s, unsigned int width, unsigned int height)
 		s->tiles[i] = s->refresh;
 }
 
+void screen_set_cursor(struct screen *s, const struct screen_cursor *c)
+{
+	if (c->number != s->cursor.number)
+		memcpy(s->cursor_pixels, c->pixels, sizeof(s->cursor_pixels));
+	s->cursor = *c;
+	s->cursor.pixels = s->cursor_pixels;
+}
+
+int screen_resize(struct screen *s, unsigned int width, unsigned int height)
+{
+	if (!s->ops || !s->ops->resize)
+		return -ENOTSUP;
+	s->ops->resize(s->opaque, width, height);
+	return 0;
+}
+
+static uint32_t blend(uint32_t below, uint32_t above)
+{
+	uint32_t alpha = above >> 24, rgb = 0;
+
+	for (unsigned int shift = 0; shift < 24; shift += 8)
+		rgb |= ((above >> shift & 0xff) * alpha + (below >> shift & 0xff) * (255 - alpha)) /
+			   255
+		       << shift;
+	return rgb;
+}
+
+/* The row with the cursor over it. */
+static const uint32_t *with_cursor(struct screen *s, unsigned int y, const uint32_t *row)
+{
+	const struct screen_cursor *c = &s->cursor;
+	int line = (int)y - c->y;
+
+	if (!s->draw_cursor || !c->shown || line < 0 || line >= (int)SCREEN_CURSOR)
+		return row;
+	memcpy(s->line, row, s->width * sizeof(*row));
+	for (int i = 0; i < (int)SCREEN_CURSOR; i++)
+		if (c->x + i >= 0 && c->x + i < (int)s->width)
+			s->line[c->x + i] =
+			    blend(row[c->x + i], c->pixels[line * (int)SCREEN_CURSOR + i]);
+	return s->line;
+}
+
 void screen_row(struct screen *s, unsigned int y, const uint32_t *row)
 {
 	uint32_t *old, *tiles;
 
 	if (y >= s->height)
 		return;
+	row = with_cursor(s, y, row);
 	old = s->pixels + (size_t)y * s->width;
 	tiles = s->tiles + (size_t)(y / SCREEN_TILE) * s->tiles_x;
 	if (memcmp(old, row, s->width * sizeof(*row)) == 0)

@@ -16,8 +16,9 @@
 #include "base/err.h"
 #include "base/strbuf.h"
 
-#define SCREEN_TILE 16u
-#define SCREEN_MAX  4096u /* pixels, either way */
+#define SCREEN_TILE   16u
+#define SCREEN_MAX    4096u /* pixels, either way */
+#define SCREEN_CURSOR 64u   /* pixels of a cursor's side */
 
 struct screen;
 
@@ -27,6 +28,17 @@ struct screen_ops {
 	/* Appends the text shown, UTF-8, a line a row without blanks at its end; -ENODATA while it
 	 * shows graphics. */
 	int (*text)(void *opaque, struct strbuf *out);
+	/* A viewer would like this size; NULL: sizes are the guest's alone. */
+	void (*resize)(void *opaque, unsigned int width, unsigned int height);
+};
+
+/* A pointer that the device keeps apart from the picture. */
+struct screen_cursor {
+	const uint32_t *pixels; /* 0xAARRGGBB, SCREEN_CURSOR squared; copied when @number is new */
+	uint32_t number;        /* of the shape, counted by the device */
+	bool shown;
+	int x, y; /* its upper left corner */
+	unsigned int hot_x, hot_y;
 };
 
 struct screen {
@@ -37,6 +49,10 @@ struct screen {
 	uint32_t *tiles;            /* refresh number of each tile's last change */
 	unsigned int tiles_x, tiles_y;
 	uint32_t refresh; /* number of the current one, from 1 */
+	struct screen_cursor cursor;
+	uint32_t cursor_pixels[SCREEN_CURSOR * SCREEN_CURSOR];
+	bool draw_cursor; /* into the picture, as some viewer draws none */
+	uint32_t line[SCREEN_MAX];
 };
 
 struct screen *screen_new(void);
@@ -50,6 +66,11 @@ int screen_text(struct screen *s, struct strbuf *out);
 void screen_size(struct screen *s, unsigned int width, unsigned int height);
 /* Row @y as the device has it now, width pixels. */
 void screen_row(struct screen *s, unsigned int y, const uint32_t *row);
+/* Before the rows. */
+void screen_set_cursor(struct screen *s, const struct screen_cursor *c);
+
+/* A viewer's wish; -ENOTSUP: the device has its own mind. */
+must_check int screen_resize(struct screen *s, unsigned int width, unsigned int height);
 
 /* A binary PPM or PNG; see screen_png.c. */
 must_check int screen_png(const struct screen *s, struct strbuf *out, struct err *e);

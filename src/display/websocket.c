@@ -36,13 +36,60 @@ static const char *header(const char *head, const char *name, size_t *len)
 	return NULL;
 }
 
-static int refuse(struct strbuf *reply)
+static int refuse(struct strbuf *reply, const char *status)
 {
-	strbuf_puts(reply, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
+	strbuf_puts(reply, "HTTP/1.1 ");
+	strbuf_puts(reply, status);
+	strbuf_puts(reply, "\r\nConnection: close\r\n\r\n");
 	return -EPROTO;
 }
 
-static int answer(const char *head, struct strbuf *reply)
+/* Of "HOST[:PORT]"; an IPv6 address has brackets. */
+static size_t host_len(const char *host, size_t len)
+{
+	const char *end = *host == '[' ? memchr(host, ']', len) : memchr(host, ':', len);
+
+	return !end ? len : (size_t)(end - host) + (*host == '[');
+}
+
+static bool is_local_name(const char *host, size_t len)
+{
+	return host[0] == '[' || strspn(host, "0123456789.") >= len ||
+	       (len == 9 && strncasecmp(host, "localhost", 9) == 0);
+}
+
+/* The names of this host to itself are one. */
+static bool is_loopback(const char *host, size_t len)
+{
+	return (len == 9 && strncasecmp(host, "localhost", 9) == 0) ||
+	       (len == 5 && memcmp(host, "[::1]", 5) == 0) ||
+	       (len > 4 && memcmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") >= len);
+}
+
+static bool may_connect(const struct websocket *w, const char *head)
+{
+	size_t len, n;
+	const char *origin = header(head, "Origin", &len), *host, *at;
+
+	if (!origin)
+		return true; /* no browser */
+	if (w->allowed && strlen(w->allowed) == len && strncasecmp(origin, w->allowed, len) == 0)
+		return true;
+	host = header(head, "Host", &n);
+	at = memmem(origin, len, "://", 3);
+	if (!host || !n || !at)
+		return false;
+	len -= (size_t)(at + 3 - origin);
+	at += 3;
+	n = host_len(host, n);
+	len = host_len(at, len);
+	if (!n || !len || !is_local_name(host, n))
+		return false;
+	return (len == n && strncasecmp(at, host, n) == 0) ||
+	       (is_loopback(host, n) && is_loopback(at, len));
+}
+
+static int answer(const struct websocket *w, const char *head, struct strbuf *reply)
 {
 	uint8_t digest[SHA1_DIGEST_SIZE];
 	struct sha1_ctx sha;
@@ -51,7 +98,9 @@ static int answer(const char *head, struct strbuf *reply)
 
 	key = header(head, "Sec-WebSocket-Key", &len);
 	if (strncmp(head, "GET ", 4) != 0 || !key || len > 64)
-		return refuse(reply);
+		return refuse(reply, "400 Bad Request");
+	if (!may_connect(w, head))
+		return refuse(reply, "403 Forbidden");
 	sha1_init(&sha);
 	sha1_update(&sha, len, (const uint8_t *)key);
 	sha1_update(&sha, strlen(guid), (const uint8_t *)guid);
@@ -72,11 +121,11 @@ static int handshake(struct websocket *w, struct strbuf *reply)
 	int r;
 
 	if (!end)
-		return w->in.len > HEAD_MAX ? refuse(reply) : 0;
+		return w->in.len > HEAD_MAX ? refuse(reply, "400 Bad Request") : 0;
 	if (memchr(w->in.data, '\0', (size_t)(end - w->in.data)))
-		return refuse(reply);
+		return refuse(reply, "400 Bad Request");
 	w->in.data[end + 2 - w->in.data] = '\0';
-	r = answer(w->in.data, reply);
+	r = answer(w, w->in.data, reply);
 	strbuf_consume(&w->in, (size_t)(end + 4 - w->in.data));
 	w->open = r == 0;
 	return r;

@@ -8,7 +8,12 @@
 #include "base/err.h"
 #include "base/strbuf.h"
 
+/* A browser tells which page asks (Origin, RFC 6455, 10.2).  Pages of the host that the request was
+ * sent to may, whatever their port (all names of loopback are one host), if it was named by address
+ * or as localhost: any other name could be one that a page's owner points at us.  So may the pages
+ * of @allowed. */
 struct websocket {
+	const char *allowed; /* "https://HOST[:PORT]"; NULL = none */
 	struct strbuf in;
 	bool open, closed;
 };

@@ -5,6 +5,7 @@
  */
 #include "machine/acpi.h"
 
+#include "device/tpm_crb.h"
 #include "machine/acpi_loader.h"
 
 #include <errno.h>
@@ -287,6 +288,18 @@ static uint32_t add_waet(const struct acpi_config *c, struct strbuf *b)
 	return table_end(c, b, at);
 }
 
+/* TCG ACPI Specification 1.3, 8: a client's TPM, its control area, started by CRB; no log area,
+ * since nobody measures before the system does. */
+static uint32_t add_tpm2(const struct acpi_config *c, struct strbuf *b)
+{
+	size_t at = table_begin(b, "TPM2", 4);
+
+	put(b, 0, 4);
+	put(b, TPM_CONTROL, 8);
+	put(b, 7, 4);
+	return table_end(c, b, at);
+}
+
 static uint32_t add_root(const struct acpi_config *c, struct strbuf *b, const char *signature,
 			 unsigned int width, const uint32_t *tables, unsigned int n)
 {
@@ -340,6 +353,8 @@ int acpi_build(const struct acpi_config *c, struct strbuf *tables, uint8_t rsdp[
 	if (c->serial)
 		t[n++] = add_spcr(c, tables);
 	t[n++] = add_waet(c, tables);
+	if (c->tpm)
+		t[n++] = add_tpm2(c, tables);
 	xsdt = add_root(c, tables, "XSDT", 8, t, n);
 	rsdt = add_root(c, tables, "RSDT", 4, t, n);
 	if (tables->len > ACPI_SIZE)

@@ -30,7 +30,7 @@ struct acpi_config {
 	uint8_t slots;    /* PCI slots with INTx: GSI acpi_intx_gsi() */
 	uint8_t smi_cmd;  /* port to enter and leave ACPI mode; 0 = always in it */
 	uint8_t acpi_enable, acpi_disable;
-	bool i8042, rtc, serial, vga;
+	bool i8042, rtc, serial, vga, tpm;
 	uint16_t serial_port, pvpanic_port;
 	uint64_t vmgenid_base;
 	uint8_t vmgenid_gpe;

@@ -2,6 +2,7 @@
 /*
  * machine/acpi_dsdt.c - the DSDT: processors, PCI root with its windows and routing, ISA parts, _S5
  */
+#include "device/tpm_crb.h"
 #include "machine/acpi.h"
 #include "machine/aml.h"
 
@@ -256,6 +257,22 @@ static void add_hpet(const struct acpi_config *c, struct strbuf *b)
 	aml_end(b, dev);
 }
 
+static void add_tpm(struct strbuf *b)
+{
+	size_t dev = aml_device(b, "TPM_"), res;
+
+	aml_name(b, "_HID");
+	aml_string(b, "MSFT0101");
+	aml_name(b, "_CID");
+	aml_string(b, "MSFT0101");
+	aml_name_int(b, "_UID", 1);
+	aml_name_int(b, "_STA", 0x0f);
+	res = aml_resources(b);
+	aml_res_memory32(b, TPM_CRB_BASE, TPM_CRB_SIZE);
+	aml_resources_end(b, res);
+	aml_end(b, dev);
+}
+
 /* Both sleep-type words and two reserved ones: OpenBSD insists on all four. */
 static void add_s5(const struct acpi_config *c, struct strbuf *b)
 {
@@ -284,6 +301,8 @@ void acpi_dsdt(const struct acpi_config *c, struct strbuf *out)
 		add_pvpanic(c, out);
 	if (c->vmgenid_base)
 		add_vmgenid(c, out);
+	if (c->tpm)
+		add_tpm(out);
 	aml_end(out, sb);
 	if (c->vmgenid_base)
 		add_vmgenid_event(c, out);

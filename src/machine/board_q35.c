@@ -97,6 +97,8 @@ static int build(struct machine *m, struct err *e)
 	if (r == 0)
 		r = chips_add_keyboard(m, e);
 	if (r == 0)
+		r = chips_add_tpm(m, e);
+	if (r == 0)
 		r = chips_add_debug(m, e);
 	return r;
 }

@@ -13,16 +13,20 @@
 #include "device/e1000.h"
 #include "device/nvme.h"
 #include "device/vga.h"
+#include "device/xhci.h"
+#include "display/input.h"
 #include "machine/machine_priv.h"
 #include "net/net.h"
 #include "virtio/balloon.h"
 #include "virtio/blk.h"
 #include "virtio/console.h"
 #include "virtio/fs.h"
+#include "virtio/gpu.h"
 #include "virtio/net.h"
 #include "virtio/ninep.h"
 #include "virtio/pci.h"
 #include "virtio/rng.h"
+#include "virtio/scsi.h"
 #include "virtio/vsock.h"
 
 #include <errno.h>
@@ -205,7 +209,30 @@ static int plug_nvme(struct plugger *p, const struct vm_disk *k, struct err *e)
 	r = plug_pci(p, d, e);
 	if (r < 0)
 		return err_wrap(e, r, "disk '%s'", k->path);
-	p->m->disks[k - p->m->desc->disks].nvme = blk;
+	p->m->disks[k - p->m->desc->disks] = (struct machine_disk){.blk = blk, .nvme = d};
+	return 0;
+}
+
+static int plug_scsi(struct plugger *p, const struct vm_disk *k, struct err *e)
+{
+	autofree char *serial = xasprintf("INSULA%u", p->slot);
+	struct virtio_dev *d;
+	struct blk *blk;
+	int r;
+
+	r = open_disk(p, k, &blk, e);
+	if (r < 0)
+		return r;
+	r = virtio_scsi_new(p->m->mem, blk, k->serial[0] ? k->serial : serial, &d, e);
+	if (r < 0) {
+		blk_close(blk);
+		return err_wrap(e, r, "disk '%s'", k->path);
+	}
+	add_boot_device(p, VM_BOOT_DISK, "scsi", "channel@0/disk@0,0");
+	r = plug(p, d, e);
+	if (r < 0)
+		return err_wrap(e, r, "disk '%s'", k->path);
+	p->m->disks[k - p->m->desc->disks] = (struct machine_disk){.blk = blk, .scsi = d};
 	return 0;
 }
 
@@ -221,8 +248,12 @@ static int plug_disks(struct plugger *p, struct err *e)
 			continue;
 		if (!take_slot(p, k->slot, k->removed))
 			p->m->disks[i].slot = k->slot ? k->slot : p->slot - 1;
+		else if (k->bus == VM_DISK_NVME)
+			r = plug_nvme(p, k, e);
+		else if (k->bus == VM_DISK_SCSI)
+			r = plug_scsi(p, k, e);
 		else
-			r = k->bus == VM_DISK_NVME ? plug_nvme(p, k, e) : plug_disk(p, k, e);
+			r = plug_disk(p, k, e);
 		if (r < 0)
 			return err_exit(e, r, e && e->exit_code ? e->exit_code : EXIT_BAD_DISK);
 	}
@@ -365,6 +396,11 @@ static int plug_balloon(struct plugger *p, struct err *e)
 	return r;
 }
 
+static int plug_gpu(struct plugger *p, struct err *e)
+{
+	return plug(p, virtio_gpu_new(p->m->mem, p->m->cfg.screen), e);
+}
+
 static int plug_vga(struct plugger *p, struct err *e)
 {
 	struct machine *m = p->m;
@@ -379,6 +415,8 @@ static int plug_vga(struct plugger *p, struct err *e)
 
 	if (!m->desc->display.vga)
 		return 0;
+	if (m->desc->display.gpu)
+		return plug_gpu(p, e);
 	m->vram = mmap(NULL, VGA_VRAM_SIZE, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (m->vram == MAP_FAILED) {
@@ -400,6 +438,57 @@ static int plug_vga(struct plugger *p, struct err *e)
 	return 0;
 }
 
+/* --- USB --- */
+
+static bool has_keyboard(void *opaque)
+{
+	return xhci_has_keyboard(opaque);
+}
+
+static bool key_to_usb(void *opaque, uint8_t usage, bool down)
+{
+	return xhci_key(opaque, usage, down);
+}
+
+static bool has_tablet(void *opaque)
+{
+	return xhci_has_tablet(opaque);
+}
+
+/* A button that finds the queue full is lost, as on a desk where nobody looks. */
+static void move_tablet(void *opaque, unsigned int x, unsigned int y, int dz, unsigned int buttons)
+{
+	(void)xhci_move(opaque, x, y, dz, buttons);
+}
+
+static int plug_usb(struct plugger *p, struct err *e)
+{
+	static const struct input_usb_ops ops = {
+	    .has_keyboard = has_keyboard,
+	    .key = key_to_usb,
+	    .has_tablet = has_tablet,
+	    .move = move_tablet,
+	};
+	struct machine *m = p->m;
+	struct xhci_config cfg = {
+	    .mem = m->mem,
+	    .timers = loop_timers(m->cfg.loop),
+	    .tablet = m->desc->usb_tablet,
+	    .keyboard = m->desc->usb_keyboard,
+	};
+	struct pci_dev *d;
+	int r;
+
+	if (!cfg.tablet && !cfg.keyboard)
+		return 0;
+	r = xhci_new(&cfg, &d, e);
+	if (r == 0)
+		r = plug_pci(p, d, e);
+	if (r == 0 && m->cfg.input)
+		input_attach_usb(m->cfg.input, &ops, d);
+	return r;
+}
+
 static const struct {
 	const char *name;
 	int (*plug)(struct plugger *p, struct err *e);
@@ -413,6 +502,7 @@ static const struct {
     {"virtio-vsock", plug_vsock},
     {"virtio-rng", plug_rng},
     {"virtio-balloon", plug_balloon},
+    {"usb", plug_usb},
 };
 
 int catalog_plug(struct machine *m, struct err *e)

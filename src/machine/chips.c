@@ -11,6 +11,7 @@
 #include "device/pc_testdev.h"
 #include "device/pit_i8254.h"
 #include "device/rtc_mc146818.h"
+#include "device/tpm_crb.h"
 #include "device/uart16550.h"
 #include "device/vmgenid.h"
 #include "display/input.h"
@@ -158,6 +159,21 @@ static int add_fw_cfg(struct machine *m, struct err *e)
 	if (r == 0)
 		r = fw_cfg_add_u16(f, FW_CFG_MAX_CPUS, (uint16_t)m->n_cpus);
 	return r < 0 ? failed(r, "firmware configuration", e) : 0;
+}
+
+int chips_add_tpm(struct machine *m, struct err *e)
+{
+	struct device *d;
+	int r;
+
+	if (!m->desc->tpm)
+		return 0;
+	r = tpm_crb_new(m->desc->tpm, m->cfg.loop, &d, e);
+	if (r < 0)
+		return r;
+	board_add_chip(m, d);
+	m->acpi.tpm = true;
+	return 0;
 }
 
 int chips_add_debug(struct machine *m, struct err *e)

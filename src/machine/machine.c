@@ -238,7 +238,7 @@ static void fill_in_board(struct machine *m)
 	a->pvpanic_port = 0x505;
 	a->vmgenid_base = VMGENID_BASE;
 	a->vmgenid_gpe = VMGENID_GPE;
-	a->vga = m->desc->display.vga;
+	a->vga = m->desc->display.vga && !m->desc->display.gpu;
 }
 
 /* --- life --- */
@@ -327,8 +327,10 @@ void machine_free(struct machine *m)
 		return;
 	m->state = STATE_STOPPED;
 	stop_cpus(m);
-	if (m->cfg.input)
+	if (m->cfg.input) {
 		input_attach(m->cfg.input, NULL, NULL);
+		input_attach_usb(m->cfg.input, NULL, NULL);
+	}
 	loop_unpost(m->cfg.loop, &m->work);
 	machine_hotplug_fini(m);
 	if (m->pci)

@@ -88,11 +88,12 @@ struct machine {
 	/* By number in the description; blk NULL = none, or a drive that discs come to. */
 	struct machine_disk {
 		struct blk *blk;
-		struct virtio_dev *virtio; /* else on the SATA controller */
+		struct virtio_dev *virtio;
+		struct virtio_dev *scsi;
+		struct pci_dev *nvme; /* none of them: on the SATA controller */
 		unsigned int port;
 		unsigned int slot;   /* PCI's; 0 = none of its own */
 		struct blk *overlay; /* to be put over it */
-		struct blk *nvme;    /* instead of blk: no overlay for it */
 	} disks[VM_DESC_MAX_DEVS];
 	struct machine_net {
 		unsigned int slot; /* likewise */
@@ -184,6 +185,7 @@ int chips_add_hpet(struct machine *m, struct err *e);
 int chips_add_serial(struct machine *m, struct err *e);
 int chips_add_keyboard(struct machine *m, struct err *e);
 int chips_add_power(struct machine *m, struct err *e);   /* PM block, reset register */
+int chips_add_tpm(struct machine *m, struct err *e);     /* swtpm's, if the description has one */
 int chips_add_hotplug(struct machine *m, struct err *e); /* hotplug.c */
 int chips_add_debug(struct machine *m, struct err *e);   /* ports that tests and panics use */
 

@@ -16,11 +16,13 @@
 #include "device/acpi_pm.h"
 #include "device/ahci.h"
 #include "device/lapic.h"
+#include "device/nvme.h"
 #include "device/vga.h"
 #include "device/vmgenid.h"
 #include "machine/firmware.h"
 #include "machine/machine_priv.h"
 #include "virtio/blk.h"
+#include "virtio/scsi.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -153,6 +155,10 @@ static int can_save(struct machine *m, struct err *e)
 			       "engine %s keeps the local APICs: their state cannot be "
 			       "saved yet",
 			       engine_name(m->engine));
+	if (m->desc->tpm)
+		return err_msg(e, -EBUSY,
+			       "the TPM's state is swtpm's: a machine with one cannot be "
+			       "saved yet");
 	for (unsigned int i = 0; i < 256; i++) {
 		struct pci_dev *d = pci_bus_dev(m->pci, i);
 		int r = d ? pci_dev_can_save(d, e) : 0;
@@ -253,6 +259,10 @@ static int put_overlay(struct machine *m, unsigned int disk, struct err *e)
 	blk_overlay_put(d->overlay, d->blk);
 	if (d->virtio)
 		virtio_blk_exchange(d->virtio, d->overlay);
+	else if (d->scsi)
+		virtio_scsi_exchange(d->scsi, d->overlay);
+	else if (d->nvme)
+		nvme_exchange(d->nvme, d->overlay);
 	else
 		ahci_exchange(m->ahci, d->port, d->overlay);
 	d->blk = steal_ptr(&d->overlay);

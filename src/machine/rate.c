@@ -35,7 +35,7 @@ void machine_limit_net(struct net *n, const struct vm_rate rate[2])
 int machine_set_rate(struct machine *m, enum machine_card kind, unsigned int i,
 		     const struct vm_rate rate[2], struct err *e)
 {
-	struct blk *b = m->disks[i].blk ? m->disks[i].blk : m->disks[i].nvme;
+	struct blk *b = m->disks[i].blk;
 	struct net *n = m->nets[i].net;
 
 	if (kind == MACHINE_CARD_DISK ? !b : !n)

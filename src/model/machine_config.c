@@ -24,8 +24,14 @@ const struct machine_field machine_config_fields[] = {
     {"boot", "string", "what firmware tries: cdrom, disk, network, menu; comma-separated"},
     {"vnc", "string", "show the screen at ADDRESS:PORT or unix:PATH"},
     {"vnc_password", "string", "of 1 to 8 bytes"},
+    {"gpu", "string", "the screen's card: vga (default) or virtio"},
+    {"vnc_origin", "string",
+     "pages of this origin, such as https://HOST, may connect by WebSocket"},
     {"vnc_tls", "string",
      "absolute path of a certificate and its key (PEM): speak TLS with viewers"},
+    {"usb", "string",
+     "what is on USB: auto (default; a tablet if there is a screen), none, tablet, keyboard or "
+     "both"},
     {"net", "string", "user (default) or none"},
     {"net_model", "string", "the card: virtio (default) or e1000"},
     {"net_rate", "object", "{in, in_burst, out, out_burst}: bytes a second to and from the guest"},
@@ -44,8 +50,10 @@ static const char *const engines[] = {"auto", "kvm", "soft", "jit", "interp", NU
 static const char *const boards[] = {"q35", "micro", NULL};
 static const char *const nets[] = {"user", "none", NULL};
 static const char *const formats[] = {"auto", "raw", "qcow2", NULL};
-static const char *const buses[] = {"virtio", "ahci", "nvme", NULL};
+static const char *const buses[] = {"virtio", "ahci", "nvme", "scsi", NULL};
 static const char *const cards[] = {"virtio", "e1000", NULL};
+static const char *const usb_words[] = {"auto", "none", "tablet", "keyboard", "both", NULL};
+static const char *const gpus[] = {"vga", "virtio", NULL};
 static const char *const protocols[] = {"tcp", "udp", NULL};
 
 void machine_config_init(struct machine_config *c)
@@ -55,6 +63,8 @@ void machine_config_init(struct machine_config *c)
 	    .board = xstrdup(boards[0]),
 	    .cpus = 1,
 	    .memory = MACHINE_DEFAULT_MEMORY,
+	    .usb = usb_words[0],
+	    .gpu = gpus[0],
 	    .net = true,
 	    .net_model = cards[0],
 	};
@@ -73,6 +83,7 @@ void machine_config_fini(struct machine_config *c)
 	free(c->vnc);
 	free(c->vnc_password);
 	free(c->vnc_tls);
+	free(c->vnc_origin);
 	/* One past the count may be half read. */
 	for (size_t i = 0; i < MACHINE_MAX_DEVS; i++) {
 		free(c->disks[i].path);
@@ -306,6 +317,7 @@ static void read_config(const struct json_reader *r, struct machine_config *c)
 {
 	const char *known[ARRAY_SIZE(machine_config_fields)] = {NULL};
 	int64_t n = 1;
+	int word;
 
 	for (size_t i = 0; machine_config_fields[i].name; i++)
 		known[i] = machine_config_fields[i].name;
@@ -326,6 +338,10 @@ static void read_config(const struct json_reader *r, struct machine_config *c)
 	c->vnc = copy_string(r, "vnc");
 	c->vnc_password = copy_string(r, "vnc_password");
 	c->vnc_tls = copy_path(r, "vnc_tls");
+	c->vnc_origin = copy_string(r, "vnc_origin");
+	c->gpu = gpus[json_read_word(r, "gpu", gpus) == 1];
+	word = json_read_word(r, "usb", usb_words);
+	c->usb = usb_words[word < 0 ? 0 : word];
 	c->net = json_read_word(r, "net", nets) != 1;
 	c->net_model = cards[json_read_word(r, "net_model", cards) == 1];
 	read_rate(r, "net_rate", vm_net_rate_words, c->net_rate);
@@ -395,10 +411,19 @@ int machine_config_check(const struct machine_config *c, struct err *e)
 		return -EINVAL;
 	if (strcmp(c->board, "micro") == 0 && (c->firmware || c->vnc))
 		return err_msg(e, -EINVAL, "firmware and vnc need the board q35");
+	if (strcmp(c->usb, "auto") != 0 && strcmp(c->usb, "none") != 0 && !c->firmware && !c->vnc &&
+	    !c->text_screen)
+		return err_msg(e, -EINVAL, "usb: tablet and keyboard need firmware or vnc");
 	if (c->vnc_password && (!c->vnc || strlen(c->vnc_password) > 8))
 		return err_msg(e, -EINVAL, "vnc_password: has 1 to 8 bytes, and needs vnc");
 	if (c->vnc_tls && !c->vnc)
 		return err_msg(e, -EINVAL, "vnc_tls: needs vnc");
+	if (c->vnc_origin && !c->vnc)
+		return err_msg(e, -EINVAL, "vnc_origin: needs vnc");
+	if (strcmp(c->gpu, "virtio") == 0 && !c->vnc && !c->firmware)
+		return err_msg(e, -EINVAL, "gpu: needs firmware or vnc");
+	if (strcmp(c->gpu, "virtio") == 0 && c->firmware && strcmp(c->firmware, "bios") == 0)
+		return err_msg(e, -EINVAL, "gpu: the BIOS does not know virtio's card: use uefi");
 	if (c->image && c->initrd)
 		return err_msg(e, -EINVAL, "initrd: an image has its own");
 	if (!c->image && c->n_shares)
@@ -536,6 +561,11 @@ json_t *machine_config_format(const struct machine_config *c)
 	put_text(o, "vnc", c->vnc);
 	put_text(o, "vnc_password", c->vnc_password);
 	put_text(o, "vnc_tls", c->vnc_tls);
+	put_text(o, "vnc_origin", c->vnc_origin);
+	if (c->gpu != gpus[0])
+		put_text(o, "gpu", c->gpu);
+	if (c->usb != usb_words[0])
+		put_text(o, "usb", c->usb);
 	put_text(o, "net", nets[c->net ? 0 : 1]);
 	if (c->net_model != cards[0])
 		put_text(o, "net_model", c->net_model);

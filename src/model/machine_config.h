@@ -20,7 +20,7 @@
 struct machine_disk {
 	char *path;         /* NULL: a CD-ROM drive without a disc */
 	const char *format; /* "auto", "raw" or "qcow2"; not owned */
-	const char *bus;    /* "virtio", "ahci" or "nvme"; not owned */
+	const char *bus;    /* "virtio", "ahci", "nvme" or "scsi"; not owned */
 	bool read_only, cdrom;
 	char *serial; /* NULL = by its number */
 	struct vm_rate rate[2];
@@ -56,10 +56,13 @@ struct machine_config {
 	char *boot;         /* order, "cdrom,disk,menu"; NULL = the default */
 	char *vnc;          /* "unix:PATH" or "ADDRESS:PORT" */
 	char *vnc_password; /* NULL = none */
+	char *vnc_origin;   /* pages that may connect; NULL = none */
+	const char *gpu;    /* "vga" or "virtio"; not owned */
 	char *vnc_tls;      /* PEM file of certificate and key; NULL = none */
 	bool text_screen;   /* on the terminal: of `insula run` only */
 	unsigned int cpus;
 	uint64_t memory;
+	const char *usb; /* "auto", "none", "tablet", "keyboard" or "both"; not owned */
 	bool net;
 	const char *net_model; /* "virtio" or "e1000"; not owned */
 	struct vm_rate net_rate[2];
@@ -109,6 +112,7 @@ struct machine_place {
 	bool root_private; /* write to @root itself */
 	const char *kernel, *initrd;
 	const char *nvram; /* with firmware uefi; NULL: variables go with the machine */
+	const char *tpm;   /* swtpm's control socket; NULL = no TPM */
 	bool agent;        /* @initrd has it: vsock and the agent's command line are for it */
 	bool restart;      /* `reboot` starts the guest again instead of ending the machine */
 	bool verbose;

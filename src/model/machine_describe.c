@@ -141,16 +141,33 @@ static void describe_display(json_t *d, const struct machine_config *c)
 {
 	json_t *o;
 
-	if (!c->vnc && !c->text_screen)
+	bool gpu = strcmp(c->gpu, "virtio") == 0;
+
+	if (!c->vnc && !c->text_screen && !gpu)
 		return;
 	o = json_pack("{s:b, s:b}", "vga", 1, "text", c->text_screen);
 	set_optional(o, "vnc", c->vnc);
 	set_optional(o, "password", c->vnc_password);
 	set_optional(o, "tls", c->vnc_tls);
+	set_optional(o, "origin", c->vnc_origin);
+	if (gpu)
+		json_object_set_new(o, "gpu", json_true());
 	json_object_set_new(d, "display", o);
 	/* The terminal is the screen's then. */
 	if (c->text_screen)
 		json_object_set_new(d, "serial", json_pack("{s:s}", "type", "none"));
+}
+
+/* A tablet wherever somebody may point: it is where the viewer's pointer is. */
+static void describe_usb(json_t *d, const struct machine_config *c)
+{
+	bool screen = c->firmware || c->vnc || c->text_screen;
+	bool both = strcmp(c->usb, "both") == 0;
+
+	if (both || strcmp(c->usb, "tablet") == 0 || (strcmp(c->usb, "auto") == 0 && screen))
+		json_object_set_new(d, "usb_tablet", json_true());
+	if (both || strcmp(c->usb, "keyboard") == 0)
+		json_object_set_new(d, "usb_keyboard", json_true());
 }
 
 /* The serial console: ours to be, or a socket whose output is kept as well. */
@@ -191,9 +208,11 @@ json_t *machine_describe(const struct machine_config *c, const struct machine_pl
 		json_object_set_new(d, "append", json_string(append));
 		set_optional(d, "initrd", p->initrd);
 	}
+	set_optional(d, "tpm", p->tpm);
 	if (c->boot)
 		describe_boot(d, c);
 	describe_display(d, c);
+	describe_usb(d, c);
 	if (c->net || c->n_nics)
 		json_object_set_new(d, "nets", describe_nets(c, p->name));
 	if (p->agent)

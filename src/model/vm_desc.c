@@ -14,7 +14,7 @@ const char *const vm_engine_names[] = {"auto",   "kvm",          "soft", "jit",
 				       "interp", "jit-lockstep", NULL};
 const char *const vm_chardev_names[] = {"none", "stdio", "file", "socket", NULL};
 const char *const vm_share_names[] = {"virtiofs", "9p", NULL};
-const char *const vm_disk_bus_names[] = {"virtio", "ahci", "nvme", NULL};
+const char *const vm_disk_bus_names[] = {"virtio", "ahci", "nvme", "scsi", NULL};
 const char *const vm_net_model_names[] = {"virtio", "e1000", NULL};
 const char *const vm_boot_names[] = {"disk", "cdrom", "network", NULL};
 const char *const vm_on_reboot_names[] = {"restart", "exit", NULL};
@@ -68,6 +68,7 @@ void vm_desc_fini(struct vm_desc *d)
 	free(d->display.vnc);
 	free(d->display.password);
 	free(d->display.tls);
+	free(d->display.origin);
 	free(d->vsock_socket);
 	free(d->serial.path);
 	free(d->serial.log);
@@ -76,6 +77,7 @@ void vm_desc_fini(struct vm_desc *d)
 	free(d->firmware_log.path);
 	free(d->firmware_log.log);
 	free(d->control);
+	free(d->tpm);
 	for (i = 0; i < VM_DESC_MAX_DEVS; i++) {
 		vm_disk_fini(&d->disks[i]);
 		vm_net_fini(&d->nets[i]);
@@ -238,10 +240,13 @@ static json_t *format_display(const struct vm_display *d)
 	json_t *o = json_object();
 
 	json_object_set_new(o, "vga", json_boolean(d->vga));
+	if (d->gpu)
+		json_object_set_new(o, "gpu", json_true());
 	json_object_set_new(o, "text", json_boolean(d->text));
 	put_string(o, "vnc", d->vnc);
 	put_string(o, "password", d->password);
 	put_string(o, "tls", d->tls);
+	put_string(o, "origin", d->origin);
 	return o;
 }
 
@@ -289,6 +294,11 @@ void vm_desc_format(const struct vm_desc *d, struct strbuf *out)
 	json_object_set_new(o, "console", format_chardev(&d->console));
 	json_object_set_new(o, "firmware_log", format_chardev(&d->firmware_log));
 	put_string(o, "control", d->control);
+	put_string(o, "tpm", d->tpm);
+	if (d->usb_tablet)
+		json_object_set_new(o, "usb_tablet", json_true());
+	if (d->usb_keyboard)
+		json_object_set_new(o, "usb_keyboard", json_true());
 	json_object_set_new(o, "rng", json_boolean(d->rng));
 	json_object_set_new(o, "balloon", json_boolean(d->balloon));
 	json_object_set_new(o, "sandbox", json_boolean(d->sandbox));

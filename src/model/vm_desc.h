@@ -38,7 +38,7 @@ enum vm_engine {
 enum vm_chardev { VM_CHARDEV_NONE, VM_CHARDEV_STDIO, VM_CHARDEV_FILE, VM_CHARDEV_SOCKET };
 enum vm_share_type { VM_SHARE_FS, VM_SHARE_9P };
 enum vm_on_reboot { VM_REBOOT_RESTART, VM_REBOOT_EXIT };
-enum vm_disk_bus { VM_DISK_VIRTIO, VM_DISK_AHCI, VM_DISK_NVME };
+enum vm_disk_bus { VM_DISK_VIRTIO, VM_DISK_AHCI, VM_DISK_NVME, VM_DISK_SCSI };
 enum vm_net_model { VM_NET_VIRTIO, VM_NET_E1000 };
 enum vm_boot { VM_BOOT_DISK, VM_BOOT_CDROM, VM_BOOT_NETWORK, VM_BOOT_KINDS };
 
@@ -98,9 +98,11 @@ struct vm_chardev_desc {
 
 struct vm_display {
 	bool vga;       /* a screen is plugged in: always with firmware */
+	bool gpu;       /* virtio's card instead of the VGA */
 	bool text;      /* its text is shown on standard output, which is a terminal */
 	char *vnc;      /* "unix:PATH" or "ADDRESS:PORT"; NULL = nobody looks */
 	char *password; /* of at most eight bytes; NULL = none */
+	char *origin;   /* of pages that may connect, too: "https://HOST"; NULL = none */
 	char *tls;      /* PEM file of a certificate and its key; NULL = in the clear */
 };
 
@@ -130,6 +132,8 @@ struct vm_desc {
 	struct vm_chardev_desc serial, console;
 	struct vm_chardev_desc firmware_log; /* port 402h: what firmware says to its makers */
 	char *control;                       /* socket path; NULL = none */
+	bool usb_tablet, usb_keyboard;       /* on a USB controller, there when one of them is */
+	char *tpm;                           /* swtpm's control socket; NULL = no TPM */
 	bool rng, balloon, sandbox;
 	bool test_devices; /* isa-debug-exit, pc-testdev, fw_cfg: what kvm-unit-tests expect */
 	enum vm_on_reboot on_reboot;

@@ -424,7 +424,14 @@ static void read_display(struct reader *r, struct vm_desc *d)
 		fail(&sub, "vga", "must be true with firmware");
 	if (d->machine == VM_MACHINE_MICRO && d->display.vga)
 		fail(&sub, "vga", "needs machine q35");
+	d->display.gpu = read_bool(&sub, "gpu", false);
+	if (d->display.gpu && !d->display.vga)
+		fail(&sub, "gpu", "needs vga");
+	if (d->display.gpu && d->firmware && strcmp(d->firmware, "bios") == 0)
+		fail(&sub, "gpu", "is a card that the BIOS does not know");
 	d->display.text = read_bool(&sub, "text", false);
+	if (d->display.text && d->display.gpu)
+		fail(&sub, "text", "needs a VGA, not gpu");
 	if (d->display.text && !d->display.vga)
 		fail(&sub, "text", "needs vga");
 	d->display.vnc = read_string(&sub, "vnc", 200, false, false);
@@ -434,6 +441,7 @@ static void read_display(struct reader *r, struct vm_desc *d)
 		fail(&sub, "vnc", "needs vga");
 	d->display.password = read_string(&sub, "password", 8, false, false);
 	d->display.tls = read_string(&sub, "tls", MAX_PATH, false, false);
+	d->display.origin = read_string(&sub, "origin", 300, false, false);
 	close_object(r, &sub);
 }
 
@@ -527,6 +535,13 @@ static void read_machine(struct reader *r, struct vm_desc *d)
 	    (d->serial.type == VM_CHARDEV_STDIO || d->console.type == VM_CHARDEV_STDIO))
 		fail(r, "display", "text needs stdio, which serial or console uses");
 	d->control = read_string(r, "control", 107, false, false);
+	d->tpm = read_string(r, "tpm", 107, false, false);
+	if (d->tpm && d->machine != VM_MACHINE_Q35)
+		fail(r, "tpm", "needs machine q35");
+	d->usb_tablet = read_bool(r, "usb_tablet", false);
+	d->usb_keyboard = read_bool(r, "usb_keyboard", false);
+	if ((d->usb_tablet || d->usb_keyboard) && !d->display.vga)
+		fail(r, "usb_tablet", "and usb_keyboard need a display");
 	d->rng = read_bool(r, "rng", true);
 	d->balloon = read_bool(r, "balloon", true);
 	d->sandbox = read_bool(r, "sandbox", true);

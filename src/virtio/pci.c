@@ -496,8 +496,11 @@ static uint32_t class_of(uint16_t id)
 	case 1: /* network: Ethernet */
 		return 0x020000;
 	case 2: /* block: other mass storage */
+	case 8: /* SCSI */
 	case 9: /* 9p */
 		return 0x018000;
+	case 16: /* display */
+		return 0x038000;
 	case 3:  /* console: other communication */
 	case 19: /* vsock */
 		return 0x078000;

@@ -209,6 +209,8 @@ void virtio_save(struct virtio_dev *d, struct strbuf *out)
 		state_save(&queue_table, &d->q[i], out);
 	if (d->ops->state)
 		state_save(d->ops->state, d, out);
+	if (d->ops->save)
+		d->ops->save(d, out);
 	virtio_unlock(d);
 }
 
@@ -225,7 +227,7 @@ static int load_part(const struct state_table *t, void *obj, const void *data, s
 
 int virtio_load(struct virtio_dev *d, const void *data, size_t len, size_t *used, struct err *e)
 {
-	size_t pos = 0;
+	size_t pos = 0, own = 0;
 	int r;
 
 	virtio_lock(d);
@@ -236,9 +238,11 @@ int virtio_load(struct virtio_dev *d, const void *data, size_t len, size_t *used
 		d->ops->features(d, d->features);
 	if (r == 0 && d->ops->state)
 		r = load_part(d->ops->state, d, data, len, &pos, e);
+	if (r == 0 && d->ops->load)
+		r = d->ops->load(d, (const char *)data + pos, len - pos, &own, e);
 	virtio_unlock(d);
 	if (r < 0)
 		return err_wrap(e, r, "%s", d->ops->name);
-	*used = pos;
+	*used = pos + own;
 	return 0;
 }

@@ -99,6 +99,10 @@ struct virtio_ops {
 	void (*free)(struct virtio_dev *d);
 	/* Fields of the embedding struct that must survive a snapshot; NULL = none. */
 	const struct state_table *state;
+	/* Instead of @state, for what no table holds; lock held.  @used gets what was read. */
+	void (*save)(struct virtio_dev *d, struct strbuf *out);
+	int (*load)(struct virtio_dev *d, const void *data, size_t len, size_t *used,
+		    struct err *e);
 };
 
 /* The transport's side of a device. */

@@ -378,6 +378,7 @@ static int open_vnc(struct vmm *v, struct err *e)
 	    .input = v->input,
 	    .password = v->desc->display.password,
 	    .name = v->desc->name,
+	    .origin = v->desc->display.origin,
 	};
 	const char *tls = v->desc->display.tls;
 	int r = tls ? tls_identity_open(tls, &v->vnc_identity, e) : 0;

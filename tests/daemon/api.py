@@ -204,7 +204,7 @@ def test_refusals(box):
             ({"config": {**good, "kernel": "relative"}}, "absolute"),
             ({"config": {**good, "nosuch": 1}}, "nosuch: unknown key"),
             ({"config": {**good, "disks": [{"format": "raw"}]}}, "disks[0].path: is missing"),
-            ({"config": {**good, "disks": [{"path": "/x", "bus": "scsi"}]}}, "disks[0].bus"),
+            ({"config": {**good, "disks": [{"path": "/x", "bus": "ide"}]}}, "disks[0].bus"),
             ({"config": {**good, "disks": [{"path": "/x"}] * 8}}, "at most 7"),
             ({"config": {**good, "publish": [{"host": 1, "guest": 1}]}}, "net is none"),
             ({"config": {**good, "shares": [{"host": "/", "guest": "/x"}]}}, "need an image"),

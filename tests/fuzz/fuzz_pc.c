@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tests/fuzz/fuzz_pc.c - a PC's screen, SATA, NVMe and network controllers, and flash: hostile
+ * tests/fuzz/fuzz_pc.c - a PC's screen, SATA, NVMe, USB and network controllers, and flash: hostile
  * accesses, commands in memory that change, discs that come and go, pictures painted in between
  *
  * One controller has a disk (port 0), a CD-ROM drive (1) and an empty one (2), all of small sizes
@@ -15,6 +15,7 @@
 #include "device/nvme.h"
 #include "device/pflash.h"
 #include "device/vga.h"
+#include "device/xhci.h"
 #include "test.h"
 
 #include <stdio.h>
@@ -29,6 +30,8 @@
 #define E1000_BAR 0xf0040000u
 #define E1000_TX  0xa000u /* ring to send, the other one behind it */
 #define VGA_LFB   0xe0000000u
+#define XHCI_BAR  0xf0060000u
+#define XHCI_MEM  0xc000u /* contexts' pointers, event ring's entry, rings: see xhci_start */
 #define FLASH     0xffc00000u
 #define FLASH_LEN (4 * PFLASH_BLOCK)
 #define CANARY    4096u
@@ -39,7 +42,8 @@ static struct {
 	struct gmem *mem;
 	struct bus *bus;
 	struct pci_bus *pci;
-	struct pci_dev *vga, *ahci, *nvme, *e1000;
+	struct pci_dev *vga, *ahci, *nvme, *e1000, *xhci;
+	unsigned int xhci_trb[3]; /* of commands, control, interrupt */
 	struct net net;
 	uint8_t nvme_tail[2];
 	struct device *flash;
@@ -169,6 +173,102 @@ static void e1000_start(void)
 		bus_write(m.bus, BUS_MMIO, E1000_BAR + regs[i][0], 4, regs[i][1]);
 }
 
+static uint64_t number(struct fuzz_input *in, unsigned int bytes)
+{
+	uint64_t v = 0;
+
+	fuzz_bytes(in, &v, bytes);
+	return v;
+}
+
+/* --- USB --- */
+
+static void xhci_start(void)
+{
+	static const uint32_t regs[][2] = {{0x70, XHCI_MEM},
+					   {0x58, XHCI_MEM + 0x1001},
+					   {0x78, 8},
+					   {0x1028, 1},
+					   {0x1038, XHCI_MEM + 0x2000},
+					   {0x1030, XHCI_MEM + 0x100},
+					   {0x1034, 0},
+					   {0x1020, 2},
+					   {0x40, 5}};
+	uint8_t bytes[16] = {0};
+
+	for (unsigned int i = 1; i <= 8; i++) {
+		store_le64(bytes, XHCI_MEM + 0x4000 + 0x400u * i);
+		(void)!gmem_write(m.mem, XHCI_MEM + 8 * i, bytes, 8);
+	}
+	store_le64(bytes, XHCI_MEM + 0x2000);
+	store_le32(bytes + 8, 64);
+	(void)!gmem_write(m.mem, XHCI_MEM + 0x100, bytes, 16);
+	memset(m.xhci_trb, 0, sizeof(m.xhci_trb));
+	for (size_t i = 0; i < ARRAY_SIZE(regs); i++)
+		bus_write(m.bus, BUS_MMIO, XHCI_BAR + regs[i][0], 4, regs[i][1]);
+}
+
+static void xhci_put(unsigned int ring, uint64_t parameter, uint32_t status, uint32_t control)
+{
+	uint8_t trb[16];
+
+	store_le64(trb, parameter);
+	store_le32(trb + 8, status);
+	store_le32(trb + 12, control | 1);
+	(void)!gmem_write(m.mem, XHCI_MEM + 0x1000 + 0x800u * ring + 16u * m.xhci_trb[ring], trb,
+			  16);
+	m.xhci_trb[ring] = (m.xhci_trb[ring] + 1) % 128;
+}
+
+/* Commands with contexts that are nearly right, transfers of both kinds, what a person does. */
+static void xhci_step(struct fuzz_input *in)
+{
+	static const uint8_t commands[] = {9, 9, 10, 11, 11, 12, 12, 13, 14, 15, 16, 17, 23, 6};
+	uint8_t how = fuzz_u8(in), what = fuzz_u8(in), slot = 1 + (fuzz_u8(in) & 1);
+	uint32_t context[64] = {0,          how & 8 ? 3 : 9,           0, 0, 0, 0, 0, 0,
+				0x18300000, (how & 16) << 12 | 0x10000};
+	unsigned int kind = commands[what % sizeof(commands)];
+
+	switch (how & 7) {
+	case 0:
+	case 1:
+		context[0x48 / 4] = XHCI_MEM + 0x1800 + 1;
+		context[0x88 / 4] = XHCI_MEM + 0x2000 + 1;
+		context[what & 63] ^= how & 32 ? (uint32_t)number(in, 4) : 0u;
+		(void)!gmem_write(m.mem, XHCI_MEM + 0x3000, context, sizeof(context));
+		xhci_put(0, how & 64 ? number(in, 4) : XHCI_MEM + 0x3000, 0,
+			 (uint32_t)slot << 24 | (uint32_t)(what & 3) << 16 | kind << 10);
+		bus_write(m.bus, BUS_MMIO, XHCI_BAR + 0x2000, 4, 0);
+		break;
+	case 2:
+		xhci_put(1, number(in, 8), 8, 2 << 10 | 0x40);
+		xhci_put(1, 0x20000 + number(in, 2), (uint32_t)number(in, 2),
+			 3 << 10 | (what & 0x3e));
+		xhci_put(1, 0, 0, (uint32_t)(how & 8 ? fuzz_u8(in) & 63 : 4) << 10 | 0x20);
+		bus_write(m.bus, BUS_MMIO, XHCI_BAR + 0x2000 + 4u * slot, 4, 1);
+		break;
+	case 3:
+		xhci_put(2, 0x20000 + number(in, 2), what & 15, 1 << 10 | (how & 0x34));
+		bus_write(m.bus, BUS_MMIO, XHCI_BAR + 0x2000 + 4u * slot, 4, how & 8 ? what : 3);
+		break;
+	case 4:
+		xhci_move(m.xhci, (unsigned int)number(in, 2), what, (int8_t)how, what);
+		break;
+	case 5:
+		xhci_key(m.xhci, what, how & 8);
+		break;
+	case 6:
+		if (how & 8)
+			xhci_start();
+		else
+			bus_write(m.bus, BUS_MMIO, XHCI_BAR + 0x1038, 4,
+				  (XHCI_MEM + 0x2000 + 16u * (what & 63)) | (how & 8));
+		break;
+	default:
+		bus_write(m.bus, BUS_MMIO, XHCI_BAR + 0x440 + 16u * (what & 7), 4, number(in, 4));
+	}
+}
+
 static void build(void)
 {
 	struct vga_config vga = {
@@ -196,6 +296,11 @@ static void build(void)
 	m.e1000 = e1000_new(m.mem, m.loop, &m.net, (const uint8_t *)"\x52\x54\0\1\2\3");
 	plug(m.e1000, 32, 0, E1000_BAR);
 	e1000_start();
+	CHECK_EQ(
+	    xhci_new(&(struct xhci_config){m.mem, loop_timers(m.loop), true, true}, &m.xhci, NULL),
+	    0);
+	plug(m.xhci, 40, 0, XHCI_BAR);
+	xhci_start();
 	pci_config_write(m.pci, 16, PCI_BAR0, 4, VGA_LFB);
 	vga_attach_legacy(m.vga, m.bus);
 	CHECK_EQ(pflash_new(&flash, &m.flash), 0);
@@ -217,14 +322,6 @@ static void tear_down(void)
 	gmem_free(m.mem);
 	check_canary(m.vram, VGA_VRAM_SIZE);
 	check_canary(m.flash_data, FLASH_LEN);
-}
-
-static uint64_t number(struct fuzz_input *in, unsigned int bytes)
-{
-	uint64_t v = 0;
-
-	fuzz_bytes(in, &v, bytes);
-	return v;
 }
 
 /* --- steps --- */
@@ -403,6 +500,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			e1000_traffic(&in);
 		else if (what < 15)
 			access_at(&in, BUS_MMIO, E1000_BAR + number(&in, 2) % 0x5800);
+		else if (what < 25)
+			xhci_step(&in);
+		else if (what < 27)
+			access_at(&in, BUS_MMIO, XHCI_BAR + number(&in, 2) % 0x4008);
 		else if (what < 40)
 			access_at(&in, BUS_PIO, 0x3b0 + fuzz_u8(&in) % 0x30);
 		else if (what < 90)

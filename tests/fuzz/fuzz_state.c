@@ -33,18 +33,22 @@ static void make(unsigned int i)
 	autofree char *json = xasprintf(
 	    "{\"firmware\":\"bios\",\"memory\":33554432,\"engine\":\"interp\",\"cpus\":2,"
 	    "\"name\":\"fuzz\",\"rng\":true,\"balloon\":true,\"test_devices\":false,"
-	    "\"display\":{\"vga\":true},\"console\":{\"type\":\"file\",\"path\":\"/dev/null\"},"
-	    "\"vsock\":{\"cid\":3,\"socket\":\"%s/vsock%u\"},\"nets\":[{\"type\":\"user\"}],"
+	    "\"display\":{\"vga\":true},\"usb_tablet\":true,\"usb_keyboard\":true,\"console\":{"
+	    "\"type\":\"file\",\"path\":\"/dev/null\"},"
+	    "\"vsock\":{\"cid\":3,\"socket\":\"%s/vsock%u\"},\"nets\":[{\"type\":\"user\"},"
+	    "{\"type\":\"user\",\"model\":\"e1000\"}],"
 	    "\"shares\":[{\"path\":\"%s\",\"tag\":\"a\"},"
 	    "{\"path\":\"%s\",\"tag\":\"b\",\"type\":\"9p\"}],"
 	    "\"disks\":[{\"path\":\"%s/a%u.raw\",\"format\":\"raw\"},"
 	    "{\"path\":\"%s/b%u.raw\",\"format\":\"raw\",\"bus\":\"ahci\"},"
+	    "{\"path\":\"%s/c%u.raw\",\"format\":\"raw\",\"bus\":\"nvme\"},"
+	    "{\"path\":\"%s/d%u.raw\",\"format\":\"raw\",\"bus\":\"scsi\"},"
 	    "{\"bus\":\"ahci\",\"cdrom\":true}]}",
-	    s.dir, i, s.dir, s.dir, s.dir, i, s.dir, i);
+	    s.dir, i, s.dir, s.dir, s.dir, i, s.dir, i, s.dir, i, s.dir, i);
 	struct machine_config cfg = {.desc = &s.desc[i], .loop = s.loop};
 	struct err e = {0};
 
-	for (unsigned int k = 0; k < 2; k++) {
+	for (unsigned int k = 0; k < 4; k++) {
 		autofree char *path = xasprintf("%s/%c%u.raw", s.dir, 'a' + k, i);
 		autoclose int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 

@@ -2,10 +2,8 @@
 /*
  * tests/fuzz/fuzz_virtq.c - virtqueues and the devices behind them, with ring memory from the input
  *
- *	byte 0       device: echo, entropy, balloon, disk, net, console; bit 7: at the end a saved
- *	             state with one bit changed
- *	byte 1       log2 of the queue size (mod 8)
- *	bytes 2-9    features
+ *	byte 0       device: echo, entropy, balloon, disk, net, console, SCSI; bit 7: at the end a
+ *saved state with one bit changed byte 1       log2 of the queue size (mod 8) bytes 2-9    features
  *	byte 10      how many kicks (mod 8), spread over the queues
  *	byte 11      bytes of guest data that follow the heads, in units of 8
  *	12-13        available index
@@ -26,6 +24,7 @@
 #include "virtio/console.h"
 #include "virtio/net.h"
 #include "virtio/rng.h"
+#include "virtio/scsi.h"
 
 #include <assert.h>
 #include <fcntl.h>
@@ -39,7 +38,7 @@
 
 static struct gmem *mem;
 static struct loop *loop;
-enum { ECHO, RNG, BALLOON, BLK, NET, CONSOLE, DEVICES };
+enum { ECHO, RNG, BALLOON, BLK, NET, CONSOLE, SCSI, DEVICES };
 
 static struct virtio_dev *devices[DEVICES];
 static struct virtio_dev echo;
@@ -147,6 +146,8 @@ static void setup(void)
 	devices[NET] = virtio_net_new(mem, loop, &net, mac);
 	chrs[0] = chrs[1] = (struct chardev){.ops = &chr_ops};
 	devices[CONSOLE] = virtio_console_new(mem, ports, 2);
+	if (virtio_scsi_new(mem, open_disk(), "fuzz", &devices[SCSI], NULL) < 0)
+		abort();
 	for (unsigned int i = 0; i < DEVICES; i++)
 		devices[i]->transport.notify = notify;
 }

@@ -27,12 +27,52 @@ def run(*args, **more):
                    **more)
 
 
-def make_root(path, work):
+# X with a window manager and a terminal, started at boot; nothing draws by GL, which no card of ours has.
+DESKTOP = ("udev,xserver-xorg-core,xserver-xorg-input-libinput,xinit,openbox,xterm,xfonts-base,"
+           "x11-xserver-utils,x11-utils")
+DESKTOP_FILES = {
+    "etc/X11/xorg.conf": """Section "Device"
+	Identifier "screen"
+	Driver "modesetting"
+	Option "AccelMethod" "none"
+EndSection
+""",
+    "root/session": """#!/bin/sh
+xset s off -dpms
+xsetroot -solid '#336699'
+exec openbox --startup "xterm -geometry 80x24+40+60 -fn fixed -bg white -fg black -T terminal"
+""",
+    "etc/systemd/system/desktop.service": """[Unit]
+After=systemd-udev-settle.service
+Wants=systemd-udev-settle.service
+[Service]
+ExecStart=/usr/bin/xinit /root/session -- :0 vt7 -nolisten tcp
+StandardOutput=append:/var/log/desktop
+StandardError=append:/var/log/desktop
+[Install]
+WantedBy=multi-user.target
+""",
+}
+
+
+def put_desktop(tree):
+    for name, text in DESKTOP_FILES.items():
+        os.makedirs(os.path.dirname(f"{tree}/{name}"), exist_ok=True)
+        open(f"{tree}/{name}", "w").write(text)
+    os.chmod(f"{tree}/root/session", 0o755)
+    os.symlink("/etc/systemd/system/desktop.service",
+               f"{tree}/etc/systemd/system/multi-user.target.wants/desktop.service")
+
+
+def make_root(path, work, desktop):
     tree = os.path.join(work, "tree")
-    run("mmdebstrap", "--variant=minbase", "--include=systemd-sysv,linux-image-amd64,zstd",
+    run("mmdebstrap", "--variant=minbase",
+        "--include=systemd-sysv,linux-image-amd64,zstd" + ("," + DESKTOP if desktop else ""),
         "--customize-hook=chroot $1 passwd -d root", "--customize-hook=echo insula-pc > $1/etc/hostname",
         "--customize-hook=echo 'LABEL=insula-root / ext4 errors=remount-ro 0 1' > $1/etc/fstab",
         "bookworm", tree)
+    if desktop:
+        put_desktop(tree)
     run("mke2fs", "-q", "-t", "ext4", "-L", "insula-root", "-d", tree, path, f"{ROOT_MIB}M")
     shutil.rmtree(tree)
 
@@ -74,11 +114,11 @@ def put_uefi(disk, work):
     put(disk, esp, ESP * MIB)
 
 
-def make(path):
+def make(path, desktop=False):
     work = path + ".work"
     os.makedirs(work, exist_ok=True)
     root = os.path.join(work, "root.img")
-    make_root(root, work)
+    make_root(root, work, desktop)
     cfg = os.path.join(work, "grub.cfg")
     open(cfg, "w").write(GRUB_CFG)
     run("debugfs", "-w", "-R", f"write {cfg} /boot/grub.cfg", root)

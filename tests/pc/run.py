@@ -7,7 +7,7 @@ Without CASE the quick ones; --all: the long ones, too, which need KERNELS (the 
 tests/kernels/fetch filled), or make a disk with mmdebstrap and keep it in CACHE. Exit status 77: what a
 case needs is not installed.
 """
-import json, os, re, shutil, signal, socket, struct, subprocess, sys, tempfile, time, zlib
+import json, os, re, select, shutil, signal, socket, struct, subprocess, sys, tempfile, time, zlib
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import vnc
 
@@ -16,6 +16,7 @@ KERNELS = os.path.abspath(os.environ.get("KERNELS", "build/kernels"))
 CACHE = os.path.abspath(os.environ.get("CACHE", "build/pc"))  # the Debian disk is kept there
 ENGINE = os.environ.get("ENGINE", "soft")
 PATIENCE = float(os.environ.get("PATIENCE", "240"))
+HOURS = float(os.environ.get("HOURS", "7200"))  # for what takes long anywhere
 RESCUE = "/usr/lib/grub-rescue/grub-rescue-cdrom.iso"
 temp = tempfile.mkdtemp(prefix="insula-pc-")
 env = dict(os.environ, XDG_DATA_HOME=temp, LC_ALL="C.UTF-8")
@@ -213,7 +214,7 @@ def case_disk_buses():
     """The same hard disk image on each bus, raw and qcow2."""
     usb = "/usr/lib/grub-rescue/grub-rescue-usb.img"
     need(usb)
-    for bus in "virtio", "ahci", "nvme":
+    for bus in "virtio", "ahci", "nvme", "scsi":
         for form in "raw", "qcow2":
             copy = os.path.join(temp, f"disk.{form}")
             tool(INSULA, "disk", "convert", "--force", "--from", "raw", "--to", form, usb, copy)
@@ -681,6 +682,70 @@ def case_nvme():
         check(not any(data[:8 << 20]), "trimmed, and not zeroes")
 
 
+def small_guest(name, init, modules):
+    """Debian's kernel and an initrd of busybox, these modules (in the order of loading) and an init that
+    begins by loading them."""
+    kernel, busybox = f"{KERNELS}/generic/vmlinuz", f"{KERNELS}/root-amd64/bin/busybox"
+    need(kernel, busybox, "cpio")
+    root, initrd = os.path.join(temp, name), os.path.join(temp, f"{name}.cpio")
+    for d in "bin", "proc", "dev", "sys", "tmp":
+        os.makedirs(f"{root}/{d}")
+    shutil.copy(busybox, f"{root}/bin/busybox")
+    for m in modules:
+        found = tool("find", f"{KERNELS}/generic", "-name", f"{m}.ko").decode().split()
+        if not found:
+            raise Skipped(f"no {m}.ko")
+        shutil.copy(found[0], root)
+    open(f"{root}/init", "w").write(
+        "#!/bin/busybox sh\n/bin/busybox --install -s /bin\nmount -t proc proc /proc\n"
+        "mount -t devtmpfs dev /dev; mount -t sysfs sys /sys; mount -t tmpfs tmp /tmp\n"
+        f"for m in {' '.join(modules)}; do insmod /$m.ko || echo NO $m; done\n" + init + "poweroff -f\n")
+    os.chmod(f"{root}/init", 0o755)
+    open(initrd, "wb").write(tool("sh", "-c", f"cd {root} && find . | cpio -o -H newc --quiet"))
+    return "--kernel", kernel, "--initrd", initrd, "--net", "none"
+
+
+USB_MODULES = ["usb-common", "usbcore", "xhci-hcd", "xhci-pci", "hid", "usbhid", "hid-generic", "evdev"]
+USB_INIT = r"""
+until grep -q 'Insula USB Keyboard' /proc/bus/input/devices; do sleep 0.1; done
+for kind in Tablet Keyboard; do
+	event=$(grep -A 4 "USB $kind" /proc/bus/input/devices | sed -n 's/.*\(event[0-9]*\).*/\1/p' | head -n 1)
+	cat /dev/input/$event | hexdump -v -e '8/2 "%u " "'$kind'" 1/2 " %u" 1/2 " %u" 1/4 " %d\n"' &
+done
+sleep 1; echo READY; grep xhci /proc/interrupts
+read line
+grep xhci /proc/interrupts
+"""
+
+
+def case_usb():
+    """Linux' drivers find tablet and keyboard; the guest's pointer is where a viewer's is, and keys come by
+    USB."""
+    guest = small_guest("usb", USB_INIT, USB_MODULES)
+    path = os.path.join(temp, "vnc")
+    with Machine(*guest, "--usb", "both", memory="512M", display=("--display", f"vnc=unix:{path}")) as m:
+        m.wait_serial("READY")
+        v = vnc.Viewer(path)
+        for x, y, buttons in (0, 0, 0), (v.width - 1, v.height - 1, 1), (v.width // 2, v.height // 2, 0):
+            v.pointer(x, y, buttons)
+            want = [x * 32767 // (v.width - 1), y * 32767 // (v.height - 1)]
+            for axis in 0, 1:
+                if want[axis]:
+                    m.wait_serial(rf"Tablet 3 {axis} {want[axis]}\b")
+            m.wait_serial(rf"Tablet 1 272 {1 if buttons else 0}\b" if x else "READY")
+        v.pointer(1, 1, 8)
+        m.wait_serial(r"Tablet 2 8 1\b")  # the wheel, away
+        m.type("q")
+        m.wait_serial(r"Keyboard 1 16 1\b(?s:.*)Keyboard 1 16 0\b")
+        m.keys("ctrl-alt-f7")
+        for key in 29, 56, 65:
+            m.wait_serial(rf"Keyboard 1 {key} 1\b")
+        m.p.stdin.write(b"\n")
+        m.p.stdin.flush()
+        check(m.end() == 0, "it did not switch off")
+        check(re.search("MSI", m.serial.decode("latin-1")), "no message-signalled interrupts")
+
+
 def case_vnc_viewer():
     """A viewer that others wrote."""
     need("vncsnapshot", RESCUE)
@@ -744,6 +809,7 @@ def case_memtest():
     with Machine("--cdrom", iso, "--net", "none", memory="64M") as m:
         m.wait_text(r"Memtest86\+ v6")
         m.wait_text(r"Pass +[1-9][0-9]*%")  # it tests
+        m.wait_text(r"Pass:\s+[1-9][0-9]*\s+Errors:\s+0\b", HOURS)
 
 
 def case_uefi_killed_while_writing():
@@ -829,12 +895,196 @@ def debian(firmware, bus, *options, form="raw", then=lambda m: None):
         tool(INSULA, "disk", "check", copy)
 
 
+# Commands as bytes: GetRandom of 16, PCR_Read of SHA-256's PCR 0 and PCR_Extend of it.
+TPM_INIT = r"""
+ls /sys/class/tpm; cat /sys/class/tpm/tpm0/tpm_version_major; cat /sys/class/misc/hw_random/rng_available
+run() { printf "$2" > /tmp/command; exec 3<>/dev/tpm0; cat /tmp/command >&3; echo "$1 $(dd bs=4096 count=1 status=none <&3 | xxd -p | tr -d '\n')"; exec 3>&-; }
+random='\x80\x01\0\0\0\x0c\0\0\x01\x7b\0\x10'
+run RANDOM "$random"; run RANDOM "$random"
+read='\x80\x01\0\0\0\x14\0\0\x01\x7e\0\0\0\x01\0\x0b\x03\x01\0\0'
+run PCR "$read"
+password='\0\0\0\x09\x40\0\0\x09\0\0\0\0\0'
+run EXTEND "\x80\x02\0\0\0\x41\0\0\x01\x82\0\0\0\0$password\0\0\0\x01\0\x0b0123456789abcdef0123456789abcdef"
+run PCR "$read"
+[ -e /sys/firmware/acpi/tables/TPM2 ] && echo TABLE
+read line
+"""
+
+
+def case_tpm():
+    """Linux' driver finds swtpm's TPM by ACPI: random numbers, a PCR that is extended."""
+    import hashlib
+    need("swtpm")
+    guest = small_guest("tpm", TPM_INIT, [])
+    name = f"pc{os.getpid()}t"
+    with Machine(*guest, "--tpm", memory="512M", name=name) as m:
+        m.wait_serial("TABLE")
+        out = m.read_serial()
+        check(re.search(r"tpm0\s+2\s", out), out[-2000:])
+        random = re.findall("RANDOM 8001([0-9a-f]*)", out)
+        check(len(random) == 2 and random[0][8:20] == "000000000010" and random[0] != random[1], random)
+        before, after = re.findall("PCR 8001[0-9a-f]*([0-9a-f]{64})\\b", out)
+        check(before == 64 * "0", "PCR 0 begins as", before)
+        check("EXTEND 80020000" in out, out[-1000:])
+        want = hashlib.sha256(bytes(32) + b"0123456789abcdef0123456789abcdef").hexdigest()
+        check(after == want, "PCR 0 is", after, "not", want)
+        m.p.stdin.write(b"off\n")
+        m.p.stdin.flush()
+        check(m.end() == 0, "it did not switch off")
+    check(os.path.exists(f"{temp}/insula/machines/{name}/tpm2-00.permall"), "nothing is kept")
+
+
+class Desktop(vnc.Viewer):
+    """A person before a screen: asks for pictures until it sees what it waits for."""
+    def __init__(self, path):
+        super().__init__(path, (vnc.RAW, vnc.DESKTOP_SIZE, vnc.EXTENDED_SIZE, vnc.CURSOR))
+
+    def see(self, what, done, patience=None):
+        end = time.time() + (patience or PATIENCE)
+        self.request(0)
+        while True:
+            if select.select([self.sock], [], [], 1)[0]:
+                self.update()
+                self.request(1)
+            if done():
+                return
+            check(time.time() < end, "never seen:", what)
+
+    def color(self, x, y):
+        return self.pixels.get((x, y), b"")[::-1].hex()
+
+    def write(self, text):
+        for c in text:
+            self.key(0xff0d if c == "\n" else ord(c), shift=c.isupper() or c in '&|"_>:*()$~#')
+            time.sleep(0.03)
+
+
+def case_desktop():
+    """X on virtio's card by UEFI: a viewer types and clicks, and sees what comes of it; its window's size
+    becomes the screen's; the card draws no cursor, the viewer does; what it saw is the screenshot."""
+    import disk
+    need("mmdebstrap", "mke2fs", "sfdisk", "grub-mkimage", "mformat", "debugfs")
+    image, copy, path = (os.path.join(CACHE, "desktop.img"), os.path.join(temp, "desktop.qcow2"),
+                         os.path.join(temp, "vnc"))
+    if not os.path.exists(image):
+        if os.geteuid():
+            raise Skipped("the disk is made by root")
+        os.makedirs(CACHE, exist_ok=True)
+        disk.make(image, desktop=True)
+    tool(INSULA, "disk", "create", "--backing", image, copy)
+    with Machine("--firmware", "uefi", "--disk", copy, "--gpu", "virtio", "--usb", "both", "--net", "none",
+                 memory="1G", display=("--display", f"vnc=unix:{path}")) as m:
+        v = Desktop(path)
+        m.wait_serial("insula-pc login: ")
+        v.see("the root window", lambda: v.color(5, 5) == "336699")
+        v.see("the terminal", lambda: v.color(300, 300) == "ffffff")
+        # The pointer focuses, which has a shape of its own; keys go where it is.
+        v.pointer(300, 300)
+        v.pointer(300, 300, 1)
+        v.pointer(300, 300)
+        v.see("a cursor", lambda: v.cursor and any(v.cursor[5]))
+        check(v.color(300, 300) == "ffffff", "the cursor is in the picture")
+        v.write("xsetroot -solid '#cc2244'\n")
+        v.see("another root window", lambda: v.color(5, 5) == "cc2244")
+        # By its title the window is moved.
+        v.pointer(200, 70)
+        v.pointer(200, 70, 1)
+        for step in range(1, 11):
+            v.pointer(200 + 20 * step, 70 + 20 * step, 1)
+            time.sleep(0.05)
+        v.pointer(400, 270)
+        v.see("the window elsewhere", lambda: v.color(100, 200) == "cc2244" and v.color(300, 500) == "ffffff")
+        # The guest's pointer is where the viewer's is.
+        v.pointer(500, 450)
+        v.set_size(800, 600)
+        v.see("an answer", lambda: (1, 4) in v.answers)
+        v.write("xrandr --output Virtual-1 --auto\n")
+        v.see("the new size", lambda: (v.width, v.height) == (800, 600))
+        v.see("all of it", lambda: len(v.pixels) == 800 * 600 and v.color(5, 5) == "cc2244")
+        time.sleep(2)
+        v.request(1)
+        while not v.quiet(1):
+            v.update()
+            v.request(1)
+        check(m.png() == v.rgb(), "the screenshot is another picture")
+        m.p.stdin.write(b"root\npoweroff\n")
+        m.p.stdin.flush()
+        check(m.end(PATIENCE) == 0, "it did not switch off")
+
+
 def case_debian_bios():
     debian("bios", "virtio")
 
 
 def case_debian_uefi():
     debian("uefi", "virtio")
+
+
+def log_in(m, password=None):
+    m.wait_serial("insula-new login: ")
+    m.p.stdin.write(b"root\n")
+    m.p.stdin.flush()
+    if password:
+        m.wait_serial("Password: ")
+        m.p.stdin.write(password.encode() + b"\n")
+        m.p.stdin.flush()
+    m.wait_serial("root@insula-new:~# ")
+
+
+def installed(firmware, disk, name, password=None):
+    """What was installed starts by its own GRUB."""
+    with Machine("--firmware", firmware, "--disk", disk, "--net", "none", memory="1G", name=name) as m:
+        m.wait_serial("GNU GRUB")
+        log_in(m, password)
+        m.p.stdin.write(b"echo BY-$([ -d /sys/firmware/efi ] && echo uefi || echo bios); poweroff\n")
+        m.p.stdin.flush()
+        check(m.end(PATIENCE) == 0, "it did not switch off")
+        check(f"BY-{firmware}".encode() in m.serial, "by the other firmware")
+    tool(INSULA, "disk", "check", disk)
+
+
+def installer(firmware):
+    """Debian's installer on an empty disk, unattended."""
+    import install
+    need(f"{install.IMAGES}/linux", "grub-mkrescue", "xorriso", "mformat", "cpio")
+    url = install.mirror()
+    if not url:
+        raise Skipped("apt's configuration has no archive of Debian 12 by HTTP")
+    lacks = install.lacks_components(url)
+    if lacks:
+        raise Skipped(f"apt's archive has no {lacks}")
+    work, disk, name = os.path.join(temp, f"di-{firmware}"), os.path.join(temp, f"di-{firmware}.qcow2"), \
+        f"pc{os.getpid()}{firmware}"
+    os.makedirs(work)
+    install.make_disc(f"{work}/disc.iso", work, "/dev/vda")
+    with Machine("--firmware", firmware, "--disk", f"{disk},size=6G", "--cdrom", f"{work}/disc.iso", "--boot",
+                 "cdrom,disk", memory="1G", name=name) as m:
+        check(m.end(HOURS) == 0, m.serial[-2000:])
+    installed(firmware, disk, name, install.PASSWORD)
+
+
+def case_installer_bios():
+    installer("bios")
+
+
+def case_installer_uefi():
+    installer("uefi")
+
+
+def case_install():
+    """Debian installed in a guest, from the archive by the user network; the disk then starts by BIOS and by
+    UEFI."""
+    import install, urllib.parse
+    url, disk = install.mirror(), os.path.join(temp, "install.qcow2")
+    need("mmdebstrap", "mke2fs")
+    if not url:
+        raise Skipped("apt's configuration has no archive of Debian 12 by HTTP")
+    script = install.SCRIPT.replace("MIRROR", urllib.parse.urlunsplit(url))
+    r = subprocess.run([INSULA, "run", "--engine", ENGINE, "--memory", "1G", "--disk", f"{disk},size=4G",
+                        install.IMAGE, "--", "sh", "-c", script], env=env, capture_output=True, timeout=HOURS)
+    check(r.returncode == 0 and b"INSTALLED" in r.stdout, r.stdout[-1500:], r.stderr[-1500:])
+    for firmware in "bios", "uefi":
+        installed(firmware, disk, None)
 
 
 def shell(m, command, pattern):
@@ -899,6 +1149,24 @@ def case_debian_nvme():
         tool(INSULA, "disk", "check", new)
 
 
+def case_debian_scsi():
+    """BIOS and UEFI start from a SCSI disk; random writes to another are read back, a file system made,
+    trimmed and checked."""
+    for firmware in "bios", "uefi":
+        new = os.path.join(temp, f"scsi-{firmware}.qcow2")
+
+        def use(m):
+            shell(m, "cat /sys/block/sdb/device/vendor", "INSULA")
+            shell(m, WRITES + "/dev/sdb; echo written-$?", r"written-0")
+            shell(m, "blkdiscard /dev/sdb && mkfs.ext4 -q /dev/sdb && mount -o discard /dev/sdb /mnt && "
+                  "cp -a /usr/bin /mnt && sync && fstrim /mnt && umount /mnt && fsck.ext4 -fn /dev/sdb && "
+                  "mount -r /dev/sdb /mnt && cmp /usr/bin/bash /mnt/bin/bash && umount /mnt; echo made-$?",
+                  "made-0")
+
+        debian(firmware, "scsi", "--disk", f"{new},size=2G,bus=scsi", then=use)
+        tool(INSULA, "disk", "check", new)
+
+
 def case_debian_uefi_ahci():
     """qcow2 on SATA: a disk to start from, one that is made; a drive behind them."""
     need(RESCUE)
@@ -916,8 +1184,9 @@ def case_debian_uefi_ahci():
 
 QUICK = ["bios_nothing_to_boot", "bios_menu", "grub_disc", "four_cpus_4g", "disk_buses", "ipxe",
          "text_display", "vnc", "vnc_password", "vnc_tls", "vnc_viewer", "vnc_keyboard_and_resize", "uefi_shell"]
-LONG = ["nvme", "e1000", "network_boot", "vnc_tigervnc", "vnc_novnc", "memtest", "kernel_with_screen", "uefi_killed_while_writing", "rescue_disc_bios", "rescue_disc_uefi",
-        "rescue_disc_as_disk", "debian_bios", "debian_uefi", "debian_nvme", "debian_uefi_ahci"]
+LONG = ["usb", "tpm", "desktop", "nvme", "e1000", "network_boot", "vnc_tigervnc", "vnc_novnc", "memtest", "kernel_with_screen", "uefi_killed_while_writing", "rescue_disc_bios", "rescue_disc_uefi",
+        "rescue_disc_as_disk", "debian_bios", "debian_uefi", "debian_nvme", "debian_scsi", "debian_uefi_ahci",
+        "installer_bios", "installer_uefi", "install"]
 
 
 def main():

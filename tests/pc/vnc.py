@@ -3,7 +3,7 @@
 unix socket or a WebSocket, in the clear or in TLS."""
 import base64, hashlib, os, select, socket, ssl, struct, subprocess, time, zlib
 
-RAW, HEXTILE, ZRLE, DESKTOP_SIZE = 0, 5, 16, -223
+RAW, HEXTILE, ZRLE, DESKTOP_SIZE, CURSOR, EXTENDED_SIZE = 0, 5, 16, -223, -239, -308
 
 
 class Closed(Exception):
@@ -12,12 +12,12 @@ class Closed(Exception):
 
 class WebSocket:
     """The client's side, as a browser speaks it."""
-    def __init__(self, sock):
+    def __init__(self, sock, more=""):
         self.sock, self.buffer = sock, b""
         key = base64.b64encode(os.urandom(16)).decode()
         sock.sendall(("GET /websockify HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
                       "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                      f"Sec-WebSocket-Protocol: binary\r\nSec-WebSocket-Key: {key}\r\n\r\n").encode())
+                      f"Sec-WebSocket-Protocol: binary\r\nSec-WebSocket-Key: {key}\r\n{more}\r\n").encode())
         head = b""
         while b"\r\n\r\n" not in head:
             part = sock.recv(1)
@@ -115,6 +115,7 @@ class Viewer:
         self.read(16)
         self.name = self.read(struct.unpack(">I", self.read(4))[0]).decode()
         self.pixels = {}
+        self.cursor, self.answers = None, []  # its shape; what was said of sizes: reason, status
         self.sock.sendall(struct.pack(">BxH", 2, len(encodings))
                           + b"".join(struct.pack(">i", e) for e in encodings))
 
@@ -139,6 +140,9 @@ class Viewer:
     def pointer(self, x, y, buttons=0):
         self.sock.sendall(struct.pack(">BBHH", 5, buttons, x, y))
 
+    def set_size(self, width, height):
+        self.sock.sendall(struct.pack(">BxHHBxIHHHHI", 251, width, height, 1, 1, 0, 0, width, height, 0))
+
     def quiet(self, seconds):
         """Nothing comes for so long, though an update was asked for."""
         return not select.select([self.sock], [], [], seconds)[0]
@@ -150,6 +154,16 @@ class Viewer:
             x, y, w, h, encoding = struct.unpack(">HHHHi", self.read(12))
             if encoding == DESKTOP_SIZE:
                 self.width, self.height, self.pixels = w, h, {}
+            elif encoding == EXTENDED_SIZE:
+                screens = self.read(4)
+                assert screens[0] == 1, screens
+                assert struct.unpack(">IHHHHI", self.read(16)) == (1, 0, 0, w, h, 0)
+                self.answers.append((x, y))
+                if (w, h) != (self.width, self.height):
+                    self.width, self.height, self.pixels = w, h, {}
+            elif encoding == CURSOR:
+                pixels, mask = self.read(4 * w * h), self.read((w + 7) // 8 * h)
+                self.cursor = (x, y, w, h, pixels, mask)
             elif encoding == RAW:
                 self.raw(x, y, w, h)
             elif encoding == HEXTILE:

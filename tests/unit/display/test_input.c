@@ -108,20 +108,94 @@ static void test_queue(struct input *in)
 
 static void test_pointer(struct input *in)
 {
-	input_pointer(in, 100, 100, 0); /* the first says where, not how far */
+	input_pointer(in, 100, 100, 640, 480, 0); /* the first says where, not how far */
 	CHECK_EQ(w.moves, 0);
-	input_pointer(in, 110, 95, 0);
+	input_pointer(in, 110, 95, 640, 480, 0);
 	CHECK(w.dx == 10 && w.dy == -5 && w.buttons == 0);
-	input_pointer(in, 110, 95, 0);
+	input_pointer(in, 110, 95, 640, 480, 0);
 	CHECK_EQ(w.moves, 1);
-	input_pointer(in, 110, 95, 4); /* RFB's right is bit 2, ours bit 1 */
+	input_pointer(in, 110, 95, 640, 480, 4); /* RFB's right is bit 2, ours bit 1 */
 	CHECK_EQ(w.buttons, 2);
-	input_pointer(in, 110, 95, 2);
+	input_pointer(in, 110, 95, 640, 480, 2);
 	CHECK_EQ(w.buttons, 4);
-	input_pointer(in, 110, 95, 8); /* wheel up, once for each press */
+	input_pointer(in, 110, 95, 640, 480, 8); /* wheel up, once for each press */
 	CHECK_EQ(w.dz, -1);
-	input_pointer(in, 110, 95, 16);
+	input_pointer(in, 110, 95, 640, 480, 16);
 	CHECK_EQ(w.dz, 1);
+}
+
+/* --- USB --- */
+
+static struct {
+	bool keyboard, tablet;
+	uint8_t usage;
+	bool down;
+	unsigned int x, y, buttons;
+	int dz;
+} usb;
+
+static bool usb_has_keyboard(void *opaque)
+{
+	return usb.keyboard;
+}
+
+static bool usb_key(void *opaque, uint8_t usage, bool down)
+{
+	usb.usage = usage;
+	usb.down = down;
+	return true;
+}
+
+static bool usb_has_tablet(void *opaque)
+{
+	return usb.tablet;
+}
+
+static void usb_move(void *opaque, unsigned int x, unsigned int y, int dz, unsigned int buttons)
+{
+	usb.x = x;
+	usb.y = y;
+	usb.dz = dz;
+	usb.buttons = buttons;
+}
+
+/* The guest listens to USB, or not: then the others get it. */
+static void test_usb(struct input *in)
+{
+	static const struct input_usb_ops usb_ops = {usb_has_keyboard, usb_key, usb_has_tablet,
+						     usb_move};
+	unsigned int moves = w.moves;
+
+	input_attach_usb(in, &usb_ops, NULL);
+	CHECK_EQ(input_key(in, 'a', true), 0);
+	EXPECT(0x1c);
+	usb.keyboard = usb.tablet = true;
+	CHECK_EQ(input_key(in, 0xff54, true), 0); /* down */
+	run(10);
+	CHECK(usb.usage == 0x51 && usb.down && w.n == 0);
+	input_pointer(in, 639, 240, 640, 481, 4);
+	CHECK(usb.x == INPUT_RANGE && usb.y == INPUT_RANGE / 2 && usb.buttons == 2);
+	input_pointer(in, 700, 0, 640, 481, 8);
+	CHECK(usb.x == INPUT_RANGE && usb.y == 0 && usb.dz == -1 && usb.buttons == 0);
+	CHECK_EQ(w.moves, moves);
+	usb.tablet = false;
+	input_pointer(in, 690, 10, 640, 481, 0);
+	CHECK_EQ(w.moves, moves + 1);
+	input_attach_usb(in, NULL, NULL);
+}
+
+/* Every key of the keyboard has a usage, but the one between left shift and Z. */
+static void test_usages(void)
+{
+	struct keymap_key k;
+	unsigned int n = 0;
+
+	for (uint32_t keysym = 1; keysym < 0x10000; keysym++)
+		if (keymap_find(keysym, &k)) {
+			CHECK(keymap_usage(&k) >= 4);
+			n++;
+		}
+	CHECK(n > 150);
 }
 
 int main(void)
@@ -135,6 +209,8 @@ int main(void)
 	test_keys(in);
 	test_queue(in);
 	test_pointer(in);
+	test_usb(in);
+	test_usages();
 	input_free(in);
 	timerq_fini(&w.q);
 	return 0;

@@ -33,7 +33,16 @@ static int text(void *opaque, struct strbuf *out)
 	return -ENODATA;
 }
 
-static const struct screen_ops ops = {paint, text};
+static unsigned int wished_width, wished_height;
+
+static void resize(void *opaque, unsigned int w, unsigned int h)
+{
+	wished_width = w;
+	wished_height = h;
+}
+
+static const struct screen_ops ops = {.paint = paint, .text = text};
+static const struct screen_ops resizable = {.paint = paint, .text = text, .resize = resize};
 
 static struct rfb *start(const char *password)
 {
@@ -132,9 +141,71 @@ static void test_hextile(void)
 	rfb_free(r);
 }
 
+/* ExtendedDesktopSize: told at once, asked for, refused, and when the size changes. */
+static void test_desktop_size(void)
+{
+	static const uint8_t ask[] = {251, 0, 0x01, 0x00, 0x00, 0x80, 1,    0,    0, 0, 0, 7,
+				      0,   0, 0,    0,    0x01, 0x00, 0x00, 0x80, 0, 0, 0, 0};
+	struct rfb *r = connected();
+
+	send_ok(r, "\2\0\0\1\xff\xff\xfe\xcc", 8);
+	send_ok(r, "\3\1\0\0\0\0\0\x20\0\x10", 10);
+	screen_refresh(screen);
+	CHECK(rfb_update(r));
+	said(r, "\0\0\0\2\0\0\0\0\0\x20\0\x10\xff\xff\xfe\xcc\1\0\0\0", 20);
+	said(r, "\0\0\0\1\0\0\0\0\0\x20\0\x10\0\0\0\0", 16);
+	strbuf_consume(rfb_out(r), rfb_out(r)->len);
+	for (unsigned int can = 0; can < 2; can++) {
+		screen_attach(screen, can ? &resizable : &ops, NULL);
+		send_ok(r, ask, sizeof(ask));
+		send_ok(r, "\3\1\0\0\0\0\0\x20\0\x10", 10);
+		screen_refresh(screen);
+		CHECK(rfb_update(r));
+		said(r, can ? "\0\0\0\1\0\1\0\4\0\x20\0\x10" : "\0\0\0\1\0\1\0\1\0\x20\0\x10", 12);
+		strbuf_consume(rfb_out(r), rfb_out(r)->len);
+	}
+	CHECK(wished_width == 256 && wished_height == 128);
+	width = 20; /* the guest did something of its own */
+	send_ok(r, "\3\1\0\0\0\0\0\x20\0\x10", 10);
+	screen_refresh(screen);
+	CHECK(rfb_update(r));
+	said(r, "\0\0\0\2\0\0\0\0\0\x14\0\x10\xff\xff\xfe\xcc", 16);
+	width = 32;
+	screen_attach(screen, &ops, NULL);
+	rfb_free(r);
+}
+
+/* A shape for who draws it; none while the picture has it. */
+static void test_cursor(void)
+{
+	static uint32_t pixels[SCREEN_CURSOR * SCREEN_CURSOR] = {0xff112233};
+	struct screen_cursor c = {.pixels = pixels, .number = 5, .shown = true, .hot_x = 3};
+	struct rfb *r = connected();
+
+	CHECK(rfb_needs_cursor(r));
+	screen_refresh(screen);
+	screen_set_cursor(screen, &c);
+	send_ok(r, "\2\0\0\1\xff\xff\xff\x11\3\0\0\0\0\0\0\x20\0\x10", 18);
+	CHECK(!rfb_needs_cursor(r));
+	CHECK(rfb_update(r));
+	said(r, "\0\0\0\2\0\3\0\0\0\x40\0\x40\xff\xff\xff\x11\x33\x22\x11\0", 20);
+	strbuf_consume(rfb_out(r), 64 * 64 * 4 - 4);
+	said(r, "\x80\0", 2);
+	strbuf_consume(rfb_out(r), rfb_out(r)->len);
+	screen->draw_cursor = true;
+	send_ok(r, "\3\1\0\0\0\0\0\x20\0\x10", 10);
+	CHECK(rfb_update(r));
+	said(r, "\0\0\0\1\0\0\0\0\0\0\0\0\xff\xff\xff\x11", 16);
+	screen->draw_cursor = false;
+	c.shown = false;
+	screen_set_cursor(screen, &c);
+	rfb_free(r);
+}
+
 static struct rfb *start_tls(const char *password)
 {
-	struct rfb_config cfg = {screen, input, password, "name", true};
+	struct rfb_config cfg = {
+	    .screen = screen, .input = input, .password = password, .name = "name", .tls = true};
 	struct rfb *r = rfb_new(&cfg);
 
 	said(r, "RFB 003.008\n", 12);
@@ -300,6 +371,8 @@ int main(void)
 	screen_attach(screen, &ops, NULL);
 	test_update();
 	test_hextile();
+	test_desktop_size();
+	test_cursor();
 	test_vencrypt();
 	test_vencrypt_refusals();
 	test_resize();

@@ -54,6 +54,45 @@ static void test_frames(void)
 	websocket_fini(&w);
 }
 
+/* Which pages may connect. */
+static void test_origin(void)
+{
+	static const struct {
+		const char *host, *origin, *allowed;
+		bool may;
+	} cases[] = {
+	    {"127.0.0.1:5900", "http://127.0.0.1:8080", NULL, true},
+	    {"127.0.0.1:5900", "http://127.0.0.1", NULL, true},
+	    {"localhost:5900", "https://LOCALHOST:1", NULL, true},
+	    {"[::1]:5900", "http://[::1]:80", NULL, true},
+	    {"localhost:5900", "http://127.0.0.1:8080", NULL, true}, /* the same host to itself */
+	    {"192.0.2.1:5900", "http://192.0.2.2", NULL, false},
+	    {"192.0.2.1:5900", "http://localhost", NULL, false},
+	    {"127.0.0.1:5900", "http://127.0.0.1.example.com", NULL, false},
+	    {"127.0.0.1:5900", "https://example.com", NULL, false},
+	    {"127.0.0.1:5900", "null", NULL, false},
+	    {"example.com:5900", "http://example.com", NULL,
+	     false}, /* a name that its owner points here */
+	    {"example.com:5900", "https://example.com", "https://example.com", true},
+	    {"127.0.0.1:5900", "https://desk.example", "https://desk.example", true},
+	    {"127.0.0.1:5900", "https://desk.example.org", "https://desk.example", false},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		autofree char *head =
+		    xasprintf("GET / HTTP/1.1\r\nHost: %s\r\nOrigin: %s\r\n"
+			      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+			      cases[i].host, cases[i].origin);
+		struct websocket w = {.allowed = cases[i].allowed};
+		struct strbuf data = {0}, reply = {0};
+
+		CHECK_EQ(feed(&w, head, strlen(head), &data, &reply) == 0, cases[i].may);
+		CHECK(strstr(reply.data, cases[i].may ? " 101 " : " 403 "));
+		strbuf_fini(&reply);
+		websocket_fini(&w);
+	}
+}
+
 static void refused(const void *p, size_t n, bool opened)
 {
 	struct strbuf data = {0}, reply = {0};
@@ -91,6 +130,7 @@ int main(void)
 	static char endless[9000];
 
 	test_frames();
+	test_origin();
 	test_sizes();
 	memset(endless, 'a', sizeof(endless));
 	refused(no_key, sizeof(no_key) - 1, false);
