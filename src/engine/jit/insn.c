@@ -22,6 +22,7 @@ struct plain {
 	unsigned int far_host[2];
 	bool far_read[2], far_write[2];
 	bool sse, avx, x87;
+	bool bit_string; /* BT and its like in memory: @reg may point to bits far away */
 };
 
 static bool is_integer(ZydisMnemonic m)
@@ -290,10 +291,11 @@ static bool survey(const struct tr *t, struct plain *p)
 		if (p->n_far)
 			return false;
 	}
-	/* A bit string: the register also says where in memory. */
-	if (p->mem && p->reg && t->z->meta.category == ZYDIS_CATEGORY_BITBYTE &&
-	    t->z->mnemonic != ZYDIS_MNEMONIC_BSF && t->z->mnemonic != ZYDIS_MNEMONIC_BSR &&
-	    t->z->mnemonic >= ZYDIS_MNEMONIC_BT && t->z->mnemonic <= ZYDIS_MNEMONIC_BTS)
+	p->bit_string = p->mem && p->reg && t->z->meta.category == ZYDIS_CATEGORY_BITBYTE &&
+			t->z->mnemonic != ZYDIS_MNEMONIC_BSF &&
+			t->z->mnemonic != ZYDIS_MNEMONIC_BSR &&
+			t->z->mnemonic >= ZYDIS_MNEMONIC_BT && t->z->mnemonic <= ZYDIS_MNEMONIC_BTS;
+	if (p->bit_string && (t->z->operand_width == 16 || p->n_far))
 		return false;
 	return p->n_far + p->rcx <= (p->mem ? 1u : 2u) &&
 	       !(p->mem && p->high && p->rcx_write && p->reg &&
@@ -471,6 +473,19 @@ static struct rm operand_in_memory(struct tr *t, const struct plain *p)
 	return rm;
 }
 
+/* The bit is one of the word that the operand names: others are the interpreter's. */
+static void in_first_word(struct tr *t, const struct plain *p)
+{
+	uint8_t *inside;
+
+	emit_pext(&t->e, HOST_T0, host_of(t, p, p->reg->reg.value),
+		  rm_gs(t->z->operand_width == 64 ? GS(jx.bits64_mask) : GS(jx.bits32_mask)));
+	inside = emit_jrcxz(&t->e);
+	emit_jmp(&t->e, 0);
+	tr_cold_exit(t, t->u);
+	emit_here(&t->e, inside);
+}
+
 static bool do_lea(struct tr *t)
 {
 	unsigned int g = tr_gpr_of(t->ops[0].reg.value), h = jit_host(g);
@@ -523,6 +538,8 @@ bool tr_plain(struct tr *t)
 	if (!is_wanted(t) || !survey(t, &p))
 		return false;
 	need_state(t, &p);
+	if (p.bit_string)
+		in_first_word(t, &p);
 	if (p.mem)
 		mem = operand_in_memory(t, &p);
 	t->t1_kept = p.mem ? tr_in_group(t, &t->of[t->k].operand) : p.n_far == 0;

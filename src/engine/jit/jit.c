@@ -416,6 +416,8 @@ static void constants(struct ivcpu *v)
 	x->df_mask = FL_DF;
 	x->sce_mask = EFER_SCE;
 	x->ac_tf_mask = FL_AC | FL_TF;
+	x->bits64_mask = ~UINT64_C(63);
+	x->bits32_mask = UINT32_MAX & ~31u;
 	x->upper_mask = ~(BIT(47) - 1); /* of addresses */
 }
 

@@ -26,8 +26,9 @@ struct jit_state {
 	uint64_t held[JIT_GROUPS]; /* addends of groups of accesses */
 	/* Constants, as memory operands of PEXT. */
 	uint64_t tlb_mask, page_mask, rets_mask, df_mask, sce_mask, ac_tf_mask, upper_mask;
-	uint64_t align_mask[5]; /* by log2 of the size */
-	uint64_t home_mask[5];  /* likewise, with page_mask */
+	uint64_t bits64_mask, bits32_mask; /* of a bit's number, what is beyond a word */
+	uint64_t align_mask[5];            /* by log2 of the size */
+	uint64_t home_mask[5];             /* likewise, with page_mask */
 	/* FXSAVE image: of the x87 state, and of what the host had */
 	uint8_t fx[512] __attribute__((aligned(64)));
 };

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * engine/jit/system.c - CLI, STI, STAC, CLAC, PUSHF and SWAPGS of a 64-bit kernel, RDTSC, and
- * (by syscall.c) SYSCALL and SYSRET, without a call
+ * engine/jit/system.c - CLI, STI, STAC, CLAC, PUSHF, SWAPGS and MOV from CR2 of a 64-bit kernel,
+ * CLD, RDTSC, MOV from a segment register, and (by syscall.c) SYSCALL and SYSRET, without a call
  *
  * Blocks of the supervisor's TLB sets run at CPL 0 (KEY_CPL_1_2 keeps others away).  What changes
  * the host's flags puts the guest's away in v->af meanwhile, and RAX in jx.saved.
  */
+#include "engine/interp/sys.h"
 #include "engine/jit/jit_priv.h"
 
 static void put_flags_away(struct tr *t)
@@ -133,6 +134,43 @@ static void switch_set(struct tr *t, enum tlb_set set)
 	emit_jmp(&t->e, t->j->leave);
 }
 
+/* CLAC where AC is clear already, as at the start of every fault's handler. */
+static void clac_again(struct tr *t)
+{
+	unless(t, GS(jx.smap_off));
+	tr_goto(t, t->u->off + t->u->len, t->u, false);
+}
+
+/* Only if DF is set is there anything to do. */
+static void cld(struct tr *t)
+{
+	uint8_t *clear;
+
+	emit_load(&t->e, HOST_T0, rm_gs(GS(c.rflags)));
+	emit_pext(&t->e, HOST_T0, HOST_T0, rm_gs(GS(jx.df_mask)));
+	clear = emit_jrcxz(&t->e);
+	emit_jmp(&t->e, 0);
+	tr_cold_exit(t, t->u);
+	emit_here(&t->e, clear);
+}
+
+/* What a MOV writes to its register: CR2, or a selector. */
+static void mov_from(struct tr *t)
+{
+	unsigned int g = tr_gpr_of(t->ops[0].reg.value), h = jit_host(g);
+	unsigned int to = h == HOST_MEM ? HOST_T0 : h;
+
+	if (t->ops[1].reg.value == ZYDIS_REGISTER_CR2)
+		emit_load(&t->e, to, rm_gs(GS(c.cr2)));
+	else
+		emit_0f(&t->e, 0xb7, to,
+			rm_gs((int32_t)(offsetof(struct ivcpu, c.seg) +
+					(t->i->reg & 7u) * sizeof(struct cpu_segment) +
+					offsetof(struct cpu_segment, sel))));
+	if (h == HOST_MEM)
+		emit_store(&t->e, HOST_T0, rm_gs(GS_GPR(g)));
+}
+
 /* RORX reg, src, 32 */
 static void rorx32(struct tr *t, unsigned int reg, unsigned int src)
 {
@@ -172,7 +210,11 @@ static bool is_kernels(const struct tr *t)
 	case ZYDIS_MNEMONIC_STAC:
 		return set == TLB_SUPER && t->u->fn == op_slow_end;
 	case ZYDIS_MNEMONIC_CLAC:
-		return set == TLB_SUPER_AC && t->u->fn == op_slow_end;
+		return set != TLB_USER && t->u->fn == op_slow_end;
+	case ZYDIS_MNEMONIC_MOV:
+		return set != TLB_USER && t->u->fn == op_slow &&
+		       t->ops[1].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		       t->ops[1].reg.value == ZYDIS_REGISTER_CR2;
 	case ZYDIS_MNEMONIC_SYSRET:
 		return set == TLB_SUPER && t->u->fn == op_slow_end && t->i->opsize == 8 &&
 		       jit_has_long_key(t->b);
@@ -187,6 +229,15 @@ static bool is_rdtsc(const struct tr *t)
 	       (t->z->mnemonic == ZYDIS_MNEMONIC_RDTSC || t->z->mnemonic == ZYDIS_MNEMONIC_RDTSCP);
 }
 
+static bool is_anybodys(const struct tr *t)
+{
+	if (t->u->fn != op_slow)
+		return false;
+	return t->z->mnemonic == ZYDIS_MNEMONIC_CLD ||
+	       (t->z->mnemonic == ZYDIS_MNEMONIC_MOV && t->u->slow == sys_mov_from_seg &&
+		t->i->mod == 3 && t->i->opsize > 2);
+}
+
 static bool is_syscall(const struct tr *t)
 {
 	return t->u->fn == op_slow_end && t->z->mnemonic == ZYDIS_MNEMONIC_SYSCALL &&
@@ -195,7 +246,7 @@ static bool is_syscall(const struct tr *t)
 
 bool tr_is_system(const struct tr *t)
 {
-	return t->wide && (is_kernels(t) || is_syscall(t) || is_rdtsc(t));
+	return t->wide && (is_kernels(t) || is_syscall(t) || is_rdtsc(t) || is_anybodys(t));
 }
 
 bool tr_system(struct tr *t, bool *ends)
@@ -226,9 +277,21 @@ bool tr_system(struct tr *t, bool *ends)
 		*ends = true;
 		return true;
 	case ZYDIS_MNEMONIC_STAC:
-	case ZYDIS_MNEMONIC_CLAC:
-		switch_set(t, t->v->tlb_set == TLB_SUPER ? TLB_SUPER_AC : TLB_SUPER);
+		switch_set(t, TLB_SUPER_AC);
 		*ends = true;
+		return true;
+	case ZYDIS_MNEMONIC_CLAC:
+		if (t->v->tlb_set == TLB_SUPER)
+			clac_again(t);
+		else
+			switch_set(t, TLB_SUPER);
+		*ends = true;
+		return true;
+	case ZYDIS_MNEMONIC_CLD:
+		cld(t);
+		return true;
+	case ZYDIS_MNEMONIC_MOV:
+		mov_from(t);
 		return true;
 	default:
 		rdtsc(t, t->z->mnemonic == ZYDIS_MNEMONIC_RDTSCP);

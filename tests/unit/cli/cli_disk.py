@@ -132,7 +132,7 @@ p.wait()
 
 # A copy that is stopped leaves nothing.
 with open("big.raw", "wb") as f:
-    for n in range(20 << 10): # holes are quick
+    for n in range(20 << 10):  # holes are quick
         f.seek(n << 20)
         f.write(b"x" * 4096)
 p = subprocess.Popen([insula, "disk", "convert", "big.raw", "big.qcow2"],

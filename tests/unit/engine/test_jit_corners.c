@@ -272,11 +272,70 @@ GUEST64(adds_flags, "addq $2, 8(%rsp)\n"
 		    "add $8, %rsp\n"
 		    "iretq\n");
 
+/* Bits of the word, of others before it and in the next page, with and without LOCK. */
+GUEST64(bits, "mov $0x25ff8, %ebx\n"
+	      "movabs $0x8765432112345678, %r8\n"
+	      "xor %r12d, %r12d\n" REPEAT("mov %ecx, %esi\n"
+					  "mov %r8, -8(%rbx)\n"
+					  "mov %r8, (%rbx)\n"
+					  "mov %r8, 8(%rbx)\n"
+					  "lea -32(%rsi), %r9\n"
+					  "bts %rsi, (%rbx)\n"
+					  "adc $0, %r12d\n"
+					  "lea 40(%rsi), %rdx\n"
+					  "btr %rdx, (%rbx)\n"
+					  "adc $0, %r12d\n"
+					  "btc %r9, (%rbx)\n"
+					  "adc $0, %r12d\n"
+					  "lock btc %esi, 4(%rbx)\n"
+					  "adc $0, %r12d\n"
+					  "lock bts %r9d, 4(%rbx)\n"
+					  "adc $0, %r12d\n"
+					  "bt %ecx, (%rbx)\n"
+					  "adc $0, %r12d\n"
+					  "mov -8(%rbx), %rdx\n"
+					  "rol $7, %r12\n"
+					  "add %rdx, %r12\n"
+					  "mov (%rbx), %rdx\n"
+					  "rol $7, %r12\n"
+					  "add %rdx, %r12\n"
+					  "mov 8(%rbx), %rdx\n"
+					  "rol $7, %r12\n"
+					  "add %rdx, %r12\n") "mov %r12d, %eax\n"
+							      "out %eax, $0xf4\n");
+
 /* --- system instructions that are translated --- */
+
+/* DF set and clear, CR2, selectors. */
+GUEST64(reads, "xor %r12d, %r12d\n" REPEAT("mov $0x70008, %esi\n"
+					   "movq $0x1234, (%rsi)\n"
+					   "movq $0x55, -8(%rsi)\n"
+					   "std\n"
+					   "lodsq\n"
+					   "add %rax, %r12\n"
+					   "cld\n"
+					   "lodsq\n"
+					   "add %rax, %r12\n"
+					   "cld\n"
+					   "lodsq\n"
+					   "add %rax, %r12\n"
+					   "mov %rcx, %cr2\n"
+					   "mov $-1, %rax\n"
+					   "mov %cr2, %rax\n"
+					   "mov %cr2, %r11\n"
+					   "add %rax, %r12\n"
+					   "add %r11, %r12\n"
+					   "mov $-1, %rax\n"
+					   "mov %cs, %eax\n"
+					   "mov %ss, %r10d\n"
+					   "add %rax, %r12\n"
+					   "add %r10, %r12\n") "mov %r12d, %eax\n"
+							       "out %eax, $0xf4\n");
 
 /* User pages only between STAC and CLAC; the #PF behind them ends it. */
 GUEST64(smap, REPEAT("stac\n"
 		     "call smap + 0x15000\n"
+		     "clac\n"
 		     "clac\n") "mov 0x26000, %eax\n"
 			       "xor %eax, %eax\n"
 			       "out %eax, $0xf4\n");
@@ -509,6 +568,8 @@ static const struct {
     {"tsc", tsc, tsc_end, set_up_tsc, 5},
     {"home", home, home_end, NULL, 17},
     {"spent", spent, spent_end, set_up_spent, 0xe8f9f102},
+    {"bits", bits, bits_end, set_up_values, 0x4fdb515},
+    {"reads", reads, reads_end, NULL, 0x73b90},
     {"values", values, values_end, set_up_values, 50 * 0x1c18},
 };
 
