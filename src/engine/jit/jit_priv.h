@@ -326,6 +326,9 @@ bool tr_string(struct tr *t);
 void jit_make_syscall(struct emit *e, struct ivcpu *v, const struct jit *j);
 void jit_make_sysret(struct emit *e, struct ivcpu *v, const struct jit *j);
 bool jit_has_long_key(const struct block *b);
+/* Before a jump by the jump cache at @jumps from code of another key: leaves at the address in R11
+ * if what is in there is not for blocks with @key.  Uses RCX. */
+void jit_require_key(struct emit *e, const struct jit *j, int32_t jumps, uint32_t key);
 
 /* --- flow.c --- */
 
