@@ -86,11 +86,13 @@ int state_new(int root, const char *id, int *dir, struct err *e)
 		if (faccessat(root, id, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 			return err_msg(e, -EEXIST, "container '%s' already exists", id);
 		if (mkdirat(root, path, 0711) < 0) {
-			if (errno == ENOENT && mkdirat(root, ".new", 0711) == 0)
+			if (errno == EEXIST)
+				return err_msg(e, -EEXIST, "container '%s' already exists", id);
+			/* The first container makes ".new", or another first one does. */
+			if (errno == ENOENT &&
+			    (mkdirat(root, ".new", 0711) == 0 || errno == EEXIST))
 				continue;
-			return errno == EEXIST
-				   ? err_msg(e, -EEXIST, "container '%s' already exists", id)
-				   : err_set(e, -errno, "make the state of '%s'", id);
+			return err_set(e, -errno, "make the state of '%s'", id);
 		}
 		/* A sweep may come between the two. */
 		fd = lock_dir(root, path, LOCK_EX);
@@ -215,16 +217,21 @@ int state_open(int root, const char *id, bool locked, int *dir, struct state *re
 
 int state_open_fresh(int root, const char *id, int *dir, struct state *ret)
 {
+	autoclose int fd = -1;
+	struct stat ours, there;
 	char path[300];
-	int fd;
 
 	new_path(id, path);
 	fd = lock_dir(root, path, LOCK_EX | LOCK_NB);
 	if (fd < 0)
 		return fd;
+	/* It may have come to its place between the opening and the lock. */
+	if (fstat(fd, &ours) < 0 || fstatat(root, path, &there, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    ours.st_ino != there.st_ino)
+		return -ENOENT;
 	*ret = (struct state){0};
 	(void)!read_state(fd, ret, NULL);
-	*dir = fd;
+	*dir = steal_fd(&fd);
 	return 0;
 }
 

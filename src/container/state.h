@@ -61,8 +61,8 @@ must_check int state_lock(int dir);
 /* Names in the root (@fresh: what nobody locks in .new); each to be freed, ends with NULL. */
 must_check int state_names(int root, bool fresh, char ***ret, struct err *e);
 void state_names_free(char **names);
-/* Opens and locks what state_names found in .new; -EAGAIN when somebody works on it.  A state that
- * was not written yet is left zeroed. */
+/* Opens and locks what state_names found in .new; -EAGAIN when somebody works on it, -ENOENT when
+ * it is there no longer.  A state that was not written yet is left zeroed. */
 must_check int state_open_fresh(int root, const char *id, int *dir, struct state *ret);
 
 /* From the files and the process; a paused one shows as running. */

@@ -388,8 +388,8 @@ def at_once(box):
 
     def all_of(*command):
         ps = [subprocess.Popen([box.program, "--root", box.root, *command, x],
-                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL) for x in names]
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+              for x in names]
         return [p.wait(300) for p in ps]
 
     expect(all_of("create", "--bundle", box.bundle) == [0] * n)
