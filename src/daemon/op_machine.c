@@ -46,7 +46,7 @@ static int take_policies(struct op_call *c, struct machine_record *m, struct err
 
 /* --- create --- */
 
-static int check_name_free(struct daemon *d, const char *name, struct err *e)
+int op_check_name_free(struct daemon *d, const char *name, struct err *e)
 {
 	autofree char *link = path_link(d, name);
 	struct stat st;
@@ -64,7 +64,7 @@ static int make_record(struct op_call *c, const char *uuid, struct machine_confi
 		       struct machine_record *m, struct err *e)
 {
 	const char *name = op_string(c, "name");
-	json_t *o, *labels = json_object_get(c->args, "labels");
+	json_t *labels = json_object_get(c->args, "labels");
 	int r = machine_config_parse(json_object_get(c->args, "config"), config, e);
 
 	if (r < 0)
@@ -76,11 +76,9 @@ static int make_record(struct op_call *c, const char *uuid, struct machine_confi
 	m->name = name ? xstrdup(name) : xasprintf("m-%.8s", m->uuid);
 	m->labels = labels ? json_incref(labels) : json_object();
 	m->created = (int64_t)time(NULL);
-	o = machine_config_format(config);
-	m->config = json_dumps(o, JSON_COMPACT);
-	json_decref(o);
-	if (!m->config)
-		return err_msg(e, -EINVAL, "config: is not UTF-8");
+	r = machine_config_text(config, &m->config, e);
+	if (r < 0)
+		return r;
 	r = machine_name_check(m->name, e);
 	return r < 0 ? r : take_policies(c, m, e);
 }
@@ -111,8 +109,11 @@ static int make_files(struct op_call *c, const struct machine_config *config,
 {
 	autofree char *dir = path_guest(c->d, m->uuid, NULL);
 	autofree char *parent = xasprintf("%s/guests", c->d->data_dir);
-	int r = make_dir(dir, MACHINE_FILES_MODE, e);
+	int r = access(dir, F_OK) < 0 ? make_dir(dir, MACHINE_FILES_MODE, e) : -EEXIST;
 
+	if (r == -EEXIST)
+		return err_msg(
+		    e, r, "clones still need files of a deleted machine of this UUID: %s", m->uuid);
 	if (r == 0 && config->image)
 		r = install_image(c, config, dir, e);
 	if (r == 0)
@@ -127,13 +128,13 @@ static int make_files(struct op_call *c, const struct machine_config *config,
 static int create_claimed(struct op_call *c, const struct machine_config *config,
 			  const struct machine_record *m, struct err *e)
 {
-	int r = check_name_free(c->d, m->name, e);
+	int r = op_check_name_free(c->d, m->name, e);
 
 	if (r == 0)
 		r = make_files(c, config, m, e);
 	if (r < 0)
 		return r;
-	r = store_machine_add(c->d->store, m, e);
+	r = store_machine_add(c->d->store, m, 1, e);
 	if (r < 0) {
 		autofree char *dir = path_guest(c->d, m->uuid, NULL);
 
@@ -175,7 +176,7 @@ int create_machine(struct op_call *c, const char *uuid, struct err *e)
 
 static int delete_claimed(struct op_call *c, const struct machine_record *m, struct err *e)
 {
-	autofree char *dir = path_guest(c->d, m->uuid, NULL);
+	bool elsewhere = disks_lie_elsewhere(c->d, m->uuid);
 	int r = 0;
 
 	if (guest_get(c->d, m->uuid, NULL)) {
@@ -190,7 +191,7 @@ static int delete_claimed(struct op_call *c, const struct machine_record *m, str
 	if (r < 0)
 		return r;
 	path_link_remove(c->d, m->name, m->uuid);
-	dirs_remove(dir);
+	disks_remove(c->d, m->uuid, elsewhere);
 	event_emit(c->d, "machine.deleted", m->uuid, m->name, NULL);
 	return 0;
 }
@@ -253,34 +254,30 @@ static int edit_config(struct machine_record *m, const json_t *patch, struct err
 		machine_config_fini(&config);
 		return r;
 	}
-	o = machine_config_format(&config);
-	text = json_dumps(o, JSON_COMPACT);
-	json_decref(o);
+	r = machine_config_text(&config, &text, e);
 	machine_config_fini(&config);
-	if (!text)
-		return err_msg(e, -EINVAL, "config: is not UTF-8");
+	if (r < 0)
+		return r;
 	free(m->config);
 	m->config = text;
 	return 0;
 }
 
-/* Limits count at once. */
-static int change_limits(struct op_call *c, const struct machine_record *m, struct err *e)
+/* Some of it counts at once. */
+static int change_config(struct op_call *c, struct machine_record *m, const json_t *patch,
+			 struct err *e)
 {
-	struct machine_config config;
-	struct guest_info g;
-	json_t *o;
-	int r;
+	struct machine_config old = {0}, new = {0};
+	int r = machine_record_config(m, &old, e);
 
-	if (!guest_get(c->d, m->uuid, &g) || !g.pid)
-		return 0;
-	o = json_loads(m->config, 0, NULL);
-	r = machine_config_parse(o, &config, e);
-	json_decref(o);
-	if (r < 0)
-		return r;
-	r = limits_apply(m->uuid, &config.limits, g.pid, true, e);
-	machine_config_fini(&config);
+	if (r == 0)
+		r = edit_config(m, patch, e);
+	if (r == 0)
+		r = machine_record_config(m, &new, e);
+	if (r == 0)
+		r = change_running(c->d, m, &old, &new, e);
+	machine_config_fini(&old);
+	machine_config_fini(&new);
 	return r;
 }
 
@@ -311,18 +308,16 @@ static int edit_claimed(struct op_call *c, struct machine_record *m, struct err 
 	if (name && strcmp(name, old) != 0) {
 		r = machine_name_check(name, e);
 		if (r == 0)
-			r = check_name_free(c->d, name, e);
+			r = op_check_name_free(c->d, name, e);
 		free(m->name);
 		m->name = xstrdup(name);
 	}
-	if (r == 0 && config)
-		r = edit_config(m, config, e);
 	if (r == 0 && labels)
 		merge(m->labels, labels);
 	if (r == 0)
 		r = take_policies(c, m, e);
-	if (r == 0 && config && json_object_get(config, "limits"))
-		r = change_limits(c, m, e);
+	if (r == 0 && config)
+		r = change_config(c, m, config, e);
 	if (r == 0)
 		r = store_machine_update(c->d->store, m, e);
 	if (r < 0)

@@ -9,6 +9,7 @@
 #include "base/fd.h"
 #include "image/image.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -27,6 +28,7 @@ extern char **environ;
 #define CALL_MS     10000
 #define END_MS      5000
 #define REPLY_MAX   (24u << 20)
+#define REQUEST_FDS 16
 #define CHILD_READY 3
 #define CHILD_EXIT  4
 #define CHILD_LOCK  5
@@ -90,11 +92,15 @@ static int open_files(struct daemon *d, const struct machine_record *m, struct s
 }
 
 /* The program is looked up each time: an upgrade may have replaced it. */
-static int spawn(const char *description, const struct start *s, pid_t *pid, struct err *e)
+static int spawn(const char *description, const char *state, const struct start *s, pid_t *pid,
+		 struct err *e)
 {
 	autofree char *program = NULL;
-	const char *const argv[] = {"insula-vmm", "--description", description, "--ready-fd",
-				    "3",          "--exit-fd",     "4",         NULL};
+	const char *const argv[] = {"insula-vmm", "--description",
+				    description,  "--ready-fd",
+				    "3",          "--exit-fd",
+				    "4",          state ? "--restore" : NULL,
+				    state,        NULL};
 	posix_spawn_file_actions_t fa;
 	posix_spawnattr_t attr;
 	sigset_t none, all;
@@ -175,6 +181,7 @@ static json_t *describe(struct daemon *d, const struct machine_record *m,
 	bool image = c->image != NULL;
 	struct machine_place p = {
 	    .name = m->name,
+	    .uuid = m->uuid,
 	    .root = image ? root : NULL,
 	    .root_private = true,
 	    .kernel = image && !c->kernel ? kernel : c->kernel,
@@ -191,13 +198,47 @@ static json_t *describe(struct daemon *d, const struct machine_record *m,
 	return machine_describe(c, &p);
 }
 
+/* The machine as it ran, with sockets and disk of now.  What only its owner may know is not kept
+ * with a snapshot. */
+static json_t *describe_again(struct daemon *d, const struct machine_record *m,
+			      const struct machine_config *c, const struct vmm_origin *origin)
+{
+	json_t *ret = json_deep_copy(origin->description), *now = describe(d, m, c), *disk;
+	json_t *display = json_object_get(ret, "display");
+	static const char *const keys[] = {"control", "vsock", "serial", "initrd"};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(keys); i++) {
+		json_t *v = json_object_get(now, keys[i]);
+
+		if (v)
+			json_object_set(ret, keys[i], v);
+	}
+	if (json_object_get(display, "vnc") && c->vnc_password)
+		json_object_set_new(display, "password", json_string(c->vnc_password));
+	json_array_foreach(json_object_get(ret, "disks"), i, disk)
+	{
+		const char *serial = json_string_value(json_object_get(disk, "serial"));
+
+		if (!origin->disk || !serial || strcmp(serial, "root") != 0)
+			continue;
+		json_object_set_new_nocheck(
+		    disk, "path",
+		    json_sprintf("%s/guests/%s/%s", d->data_dir, m->uuid, origin->disk));
+		json_object_set_new(disk, "format", json_string("qcow2"));
+	}
+	json_decref(now);
+	return ret;
+}
+
 static int write_description(struct daemon *d, const struct machine_record *m,
-			     const struct machine_config *c, const char *path, struct err *e)
+			     const struct machine_config *c, const struct vmm_origin *origin,
+			     const char *path, struct err *e)
 {
 	autofree char *modules = path_guest(d, m->uuid, "modules");
 	autofree char *initrd = path_run(d, m->uuid, "initrd");
 	autofree char *agent = machine_agent_config(c, m->name);
-	json_t *o = describe(d, m, c);
+	json_t *o = origin ? describe_again(d, m, c, origin) : describe(d, m, c);
 	int r = 0;
 
 	if (!o || json_dump_file(o, path, JSON_INDENT(1)) < 0)
@@ -226,11 +267,11 @@ static int connect_first(const char *path, int pidfd, int *control, struct err *
 }
 
 static int bring_up(struct daemon *d, const struct machine_record *m, struct start *s,
-		    const char *description, const struct machine_limits *limits, pid_t *pid,
-		    int *pidfd, int *control, struct err *e)
+		    const char *description, const char *state, const struct machine_limits *limits,
+		    pid_t *pid, int *pidfd, int *control, struct err *e)
 {
 	autofree char *socket_path = path_run(d, m->uuid, "control");
-	int r = spawn(description, s, pid, e);
+	int r = spawn(description, state, s, pid, e);
 
 	if (r < 0)
 		return r;
@@ -251,7 +292,7 @@ static int bring_up(struct daemon *d, const struct machine_record *m, struct sta
 }
 
 int vmm_start(struct daemon *d, const struct machine_record *m, const struct machine_config *c,
-	      pid_t *pid, int *pidfd, int *control, struct err *e)
+	      const struct vmm_origin *origin, pid_t *pid, int *pidfd, int *control, struct err *e)
 {
 	autofree char *run = path_run(d, m->uuid, NULL);
 	autofree char *description = path_run(d, m->uuid, "description.json");
@@ -263,11 +304,12 @@ int vmm_start(struct daemon *d, const struct machine_record *m, const struct mac
 		r = make_dir(run, 0700, e);
 	}
 	if (r == 0)
-		r = write_description(d, m, c, description, e);
+		r = write_description(d, m, c, origin, description, e);
 	if (r == 0)
 		r = open_files(d, m, &s, e);
 	if (r == 0)
-		r = bring_up(d, m, &s, description, &c->limits, pid, pidfd, control, e);
+		r = bring_up(d, m, &s, description, origin ? origin->state : NULL, &c->limits, pid,
+			     pidfd, control, e);
 	if (r < 0 && s.lock >= 0)
 		run_dir_remove(d, m->uuid);
 	start_fini(&s);
@@ -319,7 +361,7 @@ int vmm_connect(const char *path, struct err *e)
 }
 
 /* The line that answers; events before it are passed over. */
-static int read_answer(int fd, json_t **ret, struct err *e)
+static int read_answer(int fd, int timeout_ms, json_t **ret, struct err *e)
 {
 	autostrbuf struct strbuf in = {0};
 	char chunk[16384], *end;
@@ -328,7 +370,7 @@ static int read_answer(int fd, json_t **ret, struct err *e)
 		struct pollfd p = {.fd = fd, .events = POLLIN};
 		ssize_t n;
 
-		if (poll(&p, 1, CALL_MS) == 0)
+		if (poll(&p, 1, timeout_ms) == 0)
 			return err_msg(e, -ETIMEDOUT, "insula-vmm does not answer");
 		n = recv(fd, chunk, sizeof(chunk), 0);
 		if (n < 0 && errno == EINTR)
@@ -351,26 +393,54 @@ static int read_answer(int fd, json_t **ret, struct err *e)
 
 static int take_answer(json_t *answer, json_t **ret, struct err *e)
 {
+	static const struct {
+		const char *code;
+		int r;
+	} codes[] = {
+	    {"wrong-state", -EBUSY}, {"invalid-argument", -EINVAL}, {"no-such-device", -ENODEV}};
 	json_t *error = json_object_get(answer, "error");
 	const char *message = json_string_value(json_object_get(error, "message"));
 	const char *code = json_string_value(json_object_get(error, "code"));
-	int r = 0;
+	int r = error ? -EIO : 0;
 
+	for (size_t i = 0; code && i < ARRAY_SIZE(codes); i++)
+		if (strcmp(codes[i].code, code) == 0)
+			r = codes[i].r;
 	if (error)
-		r = err_msg(e, code && strcmp(code, "wrong-state") == 0 ? -EBUSY : -EIO, "%s",
-			    message ? message : "insula-vmm's answer makes no sense");
+		r = err_msg(e, r, "%s", message ? message : "insula-vmm's answer makes no sense");
 	else if (ret)
 		*ret = json_incref(json_object_get(answer, "return"));
 	json_decref(answer);
 	return r;
 }
 
-int vmm_call(struct daemon *d, const char *uuid, const char *command, json_t *args, json_t **ret,
-	     struct err *e)
+static int send_request(int fd, const char *line, const struct vmm_request *q, struct err *e)
+{
+	char control[CMSG_SPACE(REQUEST_FDS * sizeof(int))] __attribute__((aligned(8))) = {0};
+	struct iovec iov = {.iov_base = (void *)line, .iov_len = strlen(line)};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (q->n_fds) {
+		struct cmsghdr *c = (struct cmsghdr *)(void *)control;
+
+		msg.msg_control = control;
+		msg.msg_controllen = CMSG_SPACE(q->n_fds * sizeof(int));
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(q->n_fds * sizeof(int));
+		memcpy(CMSG_DATA(c), q->fds, q->n_fds * sizeof(int));
+	}
+	if (sendmsg(fd, &msg, MSG_NOSIGNAL) != (ssize_t)strlen(line))
+		return err_msg(e, -EPIPE, "the machine ended meanwhile");
+	return 0;
+}
+
+int vmm_request(struct daemon *d, const char *uuid, const struct vmm_request *q, json_t **ret,
+		struct err *e)
 {
 	autofree char *path = path_run(d, uuid, "control");
-	json_t *request = json_pack("{s:i, s:s, s:o}", "id", 1, "command", command, "arguments",
-				    args ? args : json_object());
+	json_t *request = json_pack("{s:i, s:s, s:o}", "id", 1, "command", q->command, "arguments",
+				    q->args ? q->args : json_object());
 	autofree char *text = json_dumps(request, JSON_COMPACT);
 	autofree char *line = xasprintf("%s\n", text ? text : "");
 	autoclose int fd = vmm_connect(path, e);
@@ -380,8 +450,17 @@ int vmm_call(struct daemon *d, const char *uuid, const char *command, json_t *ar
 	json_decref(request);
 	if (fd < 0)
 		return fd;
-	if (send(fd, line, strlen(line), MSG_NOSIGNAL) != (ssize_t)strlen(line))
-		return err_msg(e, -EPIPE, "the machine ended meanwhile");
-	r = read_answer(fd, &answer, e);
+	assert(q->n_fds <= REQUEST_FDS);
+	r = send_request(fd, line, q, e);
+	if (r == 0)
+		r = read_answer(fd, q->timeout_ms ? q->timeout_ms : CALL_MS, &answer, e);
 	return r < 0 ? r : take_answer(answer, ret, e);
+}
+
+int vmm_call(struct daemon *d, const char *uuid, const char *command, json_t *args, json_t **ret,
+	     struct err *e)
+{
+	struct vmm_request q = {.command = command, .args = args};
+
+	return vmm_request(d, uuid, &q, ret, e);
 }

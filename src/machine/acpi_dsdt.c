@@ -42,6 +42,79 @@ static void add_prt(const struct acpi_config *c, struct strbuf *b)
 	aml_end(b, prt);
 }
 
+static void slot_name(unsigned int slot, char name[5])
+{
+	snprintf(name, 5, "S%03X", slot & 0xfff);
+}
+
+/* A device for each slot, whose presence with _EJ0 tells that cards come and go there.  Windows
+ * offers to remove a card with _EJ0: so those that stay have none. */
+static void add_slots(const struct acpi_config *c, struct strbuf *b)
+{
+	for (unsigned int slot = 0; slot < 32; slot++) {
+		size_t dev, method;
+		char name[5];
+
+		if (!(c->hotplug_slots >> slot & 1))
+			continue;
+		slot_name(slot, name);
+		dev = aml_device(b, name);
+		aml_name_int(b, "_ADR", slot << 16);
+		aml_name_int(b, "_SUN", slot);
+		method = aml_method(b, "_EJ0", 1);
+		aml_store_int(b, UINT32_C(1) << slot, "PHEJ");
+		aml_end(b, method);
+		aml_end(b, dev);
+	}
+}
+
+/* PHNT (slots, what): Notify (slot, what) for each of them. */
+static void add_slot_notify(const struct acpi_config *c, struct strbuf *b)
+{
+	size_t method = aml_method(b, "PHNT", 2);
+
+	for (unsigned int slot = 0; slot < 32; slot++) {
+		size_t test;
+		char name[5];
+
+		if (!(c->hotplug_slots >> slot & 1))
+			continue;
+		slot_name(slot, name);
+		test = aml_if_arg_and(b, 0, UINT32_C(1) << slot);
+		aml_notify_arg(b, name, 1);
+		aml_end(b, test);
+	}
+	aml_end(b, method);
+}
+
+/* In PCI0. */
+static void add_hotplug(const struct acpi_config *c, struct strbuf *b)
+{
+	static const char *const words[] = {"PHUP", "PHDN", "PHEJ"};
+
+	aml_io_dwords(b, "PHPR", c->hotplug_port, words, ARRAY_SIZE(words));
+	add_slots(c, b);
+	add_slot_notify(c, b);
+}
+
+/* The event's method: Device Check for what came, Eject Request for what is asked for. */
+static void add_hotplug_event(const struct acpi_config *c, struct strbuf *b)
+{
+	size_t scope = aml_scope(b, "\\_GPE"), method;
+	char name[5];
+
+	snprintf(name, sizeof(name), "_E%02X", c->hotplug_gpe);
+	method = aml_method(b, name, 0);
+	aml_call(b, "\\_SB_.PCI0.PHNT");
+	aml_use(b, "\\_SB_.PCI0.PHUP");
+	aml_int(b, 1);
+	aml_call(b, "\\_SB_.PCI0.PHNT");
+	aml_use(b, "\\_SB_.PCI0.PHDN");
+	aml_int(b, 3);
+	aml_end(b, method);
+	aml_end(b, scope);
+}
+
 static void add_pci_root(const struct acpi_config *c, struct strbuf *b)
 {
 	size_t dev = aml_device(b, "PCI0"), res;
@@ -63,6 +136,8 @@ static void add_pci_root(const struct acpi_config *c, struct strbuf *b)
 	aml_res_memory_window(b, c->mmio64_base, c->mmio64_end - 1, true);
 	aml_resources_end(b, res);
 	add_prt(c, b);
+	if (c->hotplug_slots)
+		add_hotplug(c, b);
 	aml_end(b, dev);
 }
 
@@ -75,6 +150,8 @@ static void add_motherboard(const struct acpi_config *c, struct strbuf *b)
 	aml_name_int(b, "_UID", 0);
 	res = aml_resources(b);
 	aml_res_io(b, c->pm_base, 0x80);
+	if (c->hotplug_slots)
+		aml_res_io(b, c->hotplug_port, 12);
 	if (c->ecam_size)
 		aml_res_memory32(b, (uint32_t)c->ecam_base, (uint32_t)c->ecam_size);
 	aml_resources_end(b, res);
@@ -133,6 +210,40 @@ static void add_pvpanic(const struct acpi_config *c, struct strbuf *b)
 	aml_end(b, dev);
 }
 
+/* Windows knows the device by the first of the compatible ids, Linux by the second. */
+static void add_vmgenid(const struct acpi_config *c, struct strbuf *b)
+{
+	size_t dev = aml_device(b, "VGEN"), pkg;
+
+	aml_name(b, "_HID");
+	aml_string(b, "INSU0001");
+	aml_name(b, "_CID");
+	pkg = aml_package(b, 2);
+	aml_string(b, "VM_Gen_Counter");
+	aml_string(b, "VMGENCTR");
+	aml_end(b, pkg);
+	aml_name(b, "_DDN");
+	aml_string(b, "VM_Gen_Counter");
+	aml_name_int(b, "_STA", 0x0f);
+	aml_name(b, "ADDR");
+	pkg = aml_package(b, 2);
+	aml_int(b, (uint32_t)c->vmgenid_base);
+	aml_int(b, c->vmgenid_base >> 32);
+	aml_end(b, pkg);
+	aml_end(b, dev);
+}
+
+/* An edge of the event tells that the number is another. */
+static void add_vmgenid_event(const struct acpi_config *c, struct strbuf *b)
+{
+	autofree char *name = xasprintf("_E%02X", c->vmgenid_gpe);
+	size_t gpe = aml_scope(b, "\\_GPE"), method = aml_method(b, name, 0);
+
+	aml_notify(b, "\\_SB_.VGEN", 0x80);
+	aml_end(b, method);
+	aml_end(b, gpe);
+}
+
 static void add_hpet(const struct acpi_config *c, struct strbuf *b)
 {
 	size_t dev = aml_device(b, "HPET"), res;
@@ -171,6 +282,12 @@ void acpi_dsdt(const struct acpi_config *c, struct strbuf *out)
 		add_hpet(c, out);
 	if (c->pvpanic_port)
 		add_pvpanic(c, out);
+	if (c->vmgenid_base)
+		add_vmgenid(c, out);
 	aml_end(out, sb);
+	if (c->vmgenid_base)
+		add_vmgenid_event(c, out);
+	if (c->hotplug_slots)
+		add_hotplug_event(c, out);
 	add_s5(c, out);
 }

@@ -11,6 +11,7 @@
 #include "device/ioapic.h"
 #include "device/lapic.h"
 #include "device/vga.h"
+#include "device/vmgenid.h"
 #include "display/input.h"
 #include "machine/firmware.h"
 #include "machine/machine_priv.h"
@@ -235,6 +236,8 @@ static void fill_in_board(struct machine *m)
 	a->serial_port = 0x3f8;
 	a->serial_irq = 4;
 	a->pvpanic_port = 0x505;
+	a->vmgenid_base = VMGENID_BASE;
+	a->vmgenid_gpe = VMGENID_GPE;
 	a->vga = m->desc->display.vga;
 }
 
@@ -266,6 +269,7 @@ static int build(struct machine *m, struct err *e)
 		r = firmware_add_chips(m, e);
 	if (r == 0)
 		r = catalog_plug(m, e);
+	m->acpi.hotplug_slots = r == 0 ? machine_hotplug_slots(m) : 0;
 	if (r == 0)
 		r = firmware_add_files(m, e);
 	if (r == 0)
@@ -326,6 +330,7 @@ void machine_free(struct machine *m)
 	if (m->cfg.input)
 		input_attach(m->cfg.input, NULL, NULL);
 	loop_unpost(m->cfg.loop, &m->work);
+	machine_hotplug_fini(m);
 	if (m->pci)
 		pci_bus_free(m->pci);
 	while (m->n_chips)

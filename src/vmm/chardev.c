@@ -287,7 +287,9 @@ static int open_log(struct chardev_backend *b, const char *path, struct err *e)
 {
 	struct stat st;
 
-	b->log_fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	b->log_fd = fd_table_find(b->cfg.given, path);
+	if (b->log_fd < 0)
+		b->log_fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	if (b->log_fd < 0 || fstat(b->log_fd, &st) < 0)
 		return err_set(e, -errno, "open %s", path);
 	b->log_len = (uint64_t)st.st_size;

@@ -181,6 +181,97 @@ GUEST64(home, "mov $0x70000, %ebx\n"
 	      "2: add (%rbx, %rcx), %edx\n"
 	      "ret\n");
 
+/* Pointers that are copied, moved along and replaced: 0x26000 is the page 0x22000, others are where
+ * they seem to be, so that one's host address is no good for the other. */
+GUEST64(values, "mov $50, %edi\n"
+		"xor %r12d, %r12d\n"
+		"1: mov $0x26100, %ebx\n"
+		"mov %rbx, %cr2\n"
+		"mov $0x70100, %eax\n"
+		"mov %rax, %rsi\n"
+		"add (%rax), %r12d\n"
+		"lea 8(%rsi), %r8\n"
+		"add (%r8), %r12d\n"
+		"add 16(%rsi), %r12d\n"
+		"mov %rbx, %rax\n" /* the copy stays */
+		"add (%rax), %r12d\n"
+		"add 8(%rsi), %r12d\n"
+		"add 8(%rax), %r12d\n"
+		"xchg %rax, %rsi\n"
+		"add 16(%rax), %r12d\n"
+		"add 16(%rsi), %r12d\n"
+		"mov %rax, %rsi\n"
+		"mov %cr2, %rax\n" /* calls C */
+		"add (%rax), %r12d\n"
+		"add 8(%rsi), %r12d\n"
+		"add 8(%rax), %r12d\n"
+		"pushq $0x26100\n"
+		"add (%rsi), %r12d\n"
+		"pop %rsi\n"
+		"add (%rsi), %r12d\n"
+		"add 8(%rsi), %r12d\n"
+		"push %rbp\n"
+		"mov %rsp, %rbp\n"
+		"sub $32, %rsp\n"
+		"movl $5, -8(%rbp)\n"
+		"add 24(%rsp), %r12d\n"
+		"leave\n"
+		"add (%rax), %r12d\n" /* scratch registers between */
+		"mov $3, %r10d\n"
+		"add 8(%rax), %r12d\n"
+		"add %r10, %r12\n"
+		"add 16(%rax), %r12d\n"
+		"mov %r12, %r11\n"
+		"add (%rax), %r11d\n"
+		"lea (%r11), %r12\n"
+		"movd 8(%rax), %xmm0\n"
+		"movd %xmm0, %ecx\n"
+		"add %ecx, %r12d\n"
+		"push (%rax)\n"
+		"pop %r10\n"
+		"add %r10d, %r12d\n"
+		"add 16(%rax), %r12d\n"
+		"dec %edi\n"
+		"jnz 1b\n"
+		"mov %r12d, %eax\n"
+		"out %eax, $0xf4\n");
+
+/* A page fault behind an access that needed no flags: its handler sees them as they were. */
+#define FAULT "mov (%rsi), %edx\nmov (%rdi), %edx\n"
+GUEST64(spent,
+	"mov $0x70000, %esi\n"
+	"mov $0x26000, %edi\n" /* nothing is there */
+	"xor %r12d, %r12d\n"
+	"mov $300, %ecx\n"
+	"1: mov %ecx, %eax\n"
+	"imul $0x1234567, %eax\n"
+	"mov %eax, %ebx\n"
+	"rol $7, %ebx\n"
+	"cmp %eax, %ebx\n" FAULT "cmp $0x7f, %bl\n" FAULT "cmp %al, %bl\n" FAULT
+	"test %eax, %ebx\n" FAULT "test $0x41, %bl\n" FAULT "test $0x80000001, %eax\n" FAULT
+	"mov %eax, %r8d\n"
+	"add $0x1234, %r8d\n" FAULT "sub $0x98765432, %r8d\n" FAULT "add $-0x80000000, %r8\n" FAULT
+	"sub %eax, %r8d\n" FAULT "sub %rbx, %r8\n" FAULT "and %ebx, %r8d\n" FAULT
+	"or %al, %r8b\n" FAULT "xor %r8, %rbx\n" FAULT "sub $24, %rsp\n"
+	"push %rax\n" FAULT "add $24, %rsp\n"
+	"pop %rax\n" FAULT "cmp %eax, %ebx\n"
+	"mov (%rsi), %edx\n" /* spends, and changes what they are made of */
+	"mov (%rsi), %eax\n" FAULT "mov %edx, %ebx\n"
+	"adc $0, %r12d\n"
+	"dec %ecx\n"
+	"jnz 1b\n"
+	"mov %r12d, %eax\n"
+	"out %eax, $0xf4\n");
+GUEST64(adds_flags, "addq $2, 8(%rsp)\n"
+		    "push %rax\n"
+		    "mov 32(%rsp), %eax\n"
+		    "and $0x8c5, %eax\n" /* AF is not defined for all of them */
+		    "rol $5, %r12d\n"
+		    "add %eax, %r12d\n"
+		    "pop %rax\n"
+		    "add $8, %rsp\n"
+		    "iretq\n");
+
 /* --- system instructions that are translated --- */
 
 /* User pages only between STAC and CLAC; the #PF behind them ends it. */
@@ -320,6 +411,24 @@ static void set_up_returns(struct vm *vm)
 	load(vm, 0x22000, calls_rdi_too, calls_rdi_too_end);
 }
 
+static void set_up_values(struct vm *vm)
+{
+	vm_put64(vm, GUEST_PT + 8 * 0x26, 0x22007);
+	for (unsigned int k = 0; k < 3; k++) {
+		vm_put64(vm, 0x70100 + 8 * k, 1u << k);
+		vm_put64(vm, 0x22100 + 8 * k, 0x100u << k);
+		vm_put64(vm, 0x26100 + 8 * k, 0x10000);
+		vm_put64(vm, 0x74100 + 8 * k, 0x20000);
+	}
+}
+
+static void set_up_spent(struct vm *vm)
+{
+	vm_put64(vm, GUEST_PT + 8 * 0x26, 0);
+	load(vm, 0x20000, adds_flags, adds_flags_end);
+	vm_gate64(vm, VEC_PF, 0x20000);
+}
+
 static void set_up_smap(struct vm *vm)
 {
 	struct cpu c;
@@ -441,6 +550,8 @@ static const struct {
     {"two_sizes", two_sizes, two_sizes_end, set_up_sizes, 50},
     {"tsc", tsc, tsc_end, set_up_tsc, 5},
     {"home", home, home_end, NULL, 17},
+    {"spent", spent, spent_end, set_up_spent, 0xe8f9f102},
+    {"values", values, values_end, set_up_values, 50 * 0x1c18},
 };
 
 static void run(enum engine_kind kind, unsigned int n)
