@@ -144,27 +144,32 @@ static void h_popa(struct ivcpu *v, const struct x86_insn *i)
 	gpr_set(v, RSP, v->stack_bits / 8, true, sp + 8 * size);
 }
 
-/* SDM vol. 2, ENTER: nesting levels copy frame pointers; a last write probe at the new RSP. */
+/*
+ * SDM vol. 2, ENTER: nesting levels copy frame pointers, one after the other, so that one may be
+ * what was just pushed.  All that can fault is looked at before the first is written, a write at
+ * the new RSP last.
+ */
 static void h_enter(struct ivcpu *v, const struct x86_insn *i)
 {
 	unsigned int size = i->stacksize, level = (unsigned int)i->imm[1] & 31;
-	uint64_t sp = v->c.gpr[RSP] - size, frame = sp, bp = v->c.gpr[RBP], slot[32];
-	unsigned int n = 0;
+	uint64_t frame = v->c.gpr[RSP] - size, bp = v->c.gpr[RBP], lin;
+	uint64_t sp = frame - level * size - (uint16_t)i->imm[0];
 
-	slot[n++] = bp;
 	for (unsigned int k = 1; k < level; k++) {
-		bp -= size;
-		slot[n++] = lin_ld(v, stack_linear(v, bp, size, ACC_READ), size);
+		lin = stack_linear(v, bp - k * size, size, ACC_READ);
+		lin_check_align(v, lin, size);
+		lin_probe(v, lin, size, ACC_READ);
 	}
-	if (level)
-		slot[n++] = frame;
-	sp = frame - (n - 1) * size;
-	for (unsigned int k = 0; k < n; k++)
+	for (unsigned int k = 0; k <= level; k++)
 		lin_probe(v, stack_linear(v, frame - k * size, size, ACC_WRITE), size, ACC_WRITE);
-	sp -= (uint16_t)i->imm[0];
 	lin_probe(v, stack_linear(v, sp, size, ACC_WRITE), size, ACC_WRITE);
-	for (unsigned int k = 0; k < n; k++)
-		lin_st(v, stack_linear(v, frame - k * size, size, ACC_WRITE), size, slot[k]);
+	for (unsigned int k = 0; k <= level; k++) {
+		uint64_t x = k == 0 ? bp : frame;
+
+		if (k > 0 && k < level)
+			x = lin_ld(v, stack_linear(v, bp - k * size, size, ACC_READ), size);
+		lin_st(v, stack_linear(v, frame - k * size, size, ACC_WRITE), size, x);
+	}
 	/* RBP takes the operand size's part of the frame pointer. */
 	gpr_set(v, RBP, size, true, frame);
 	gpr_set(v, RSP, v->stack_bits / 8, true, sp);

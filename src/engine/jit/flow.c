@@ -50,16 +50,16 @@ static void jump_found(struct emit *e, int32_t jumps)
 	emit_op(e, false, 0xff, 4, rm_gs8(HOST_T0, jumps + (int32_t)offsetof(struct jumps, code)));
 }
 
-uint32_t jit_detour(struct ivcpu *v, const struct jit_code *from, const struct jit_link *l)
+uint32_t jit_detour(struct ivcpu *v, const struct jit_code *from, struct jit_link *l)
 {
 	struct jit *j = v->jit;
-	struct emit e = {.start = j->rw, .p = j->rw + j->used, .end = j->rw + JIT_CODE_SIZE};
+	struct emit e = {.start = j->rw, .p = j->rw + j->used, .end = j->rw + JIT_COLD_START};
 	uint32_t at = emit_at(&e);
 	int32_t jumps = jit_jumps_offset(v);
 	uint8_t *hit;
 
-	if (!jumps)
-		return l->cold;
+	if (l->detour || !jumps)
+		return l->detour ? l->detour : l->cold;
 	emit_load(&e, HOST_T1, rm_gs(GS(page_rip)));
 	emit_op(&e, (from->b->key & 3) == INSN_64, 0x8d, HOST_T1, rm_base(HOST_T1, l->to));
 	look_up(v, &e, jumps);
@@ -70,6 +70,7 @@ uint32_t jit_detour(struct ivcpu *v, const struct jit_code *from, const struct j
 	if (e.overflow)
 		return l->cold;
 	j->used = emit_at(&e);
+	l->detour = at;
 	return at;
 }
 

@@ -28,7 +28,10 @@ enum jit_link_kind {
 /* A rel32 at @at. */
 struct jit_link {
 	uint32_t at, cold;
-	uint32_t number_at;
+	union {
+		uint32_t number_at; /* LINK_FAR */
+		uint32_t detour;    /* LINK_NEAR: code of jit_detour; 0 = none yet */
+	};
 	int32_t to; /* target, from the page's start */
 	uint8_t kind;
 	bool used;
@@ -347,6 +350,9 @@ bool tr_string(struct tr *t);
 void jit_make_syscall(struct emit *e, struct ivcpu *v, const struct jit *j);
 void jit_make_sysret(struct emit *e, struct ivcpu *v, const struct jit *j);
 bool jit_has_long_key(const struct block *b);
+/* Before a jump by the jump cache at @jumps from code of another key: leaves at the address in R11
+ * if what is in there is not for blocks with @key.  Uses RCX. */
+void jit_require_key(struct emit *e, const struct jit *j, int32_t jumps, uint32_t key);
 
 /* --- flow.c --- */
 
@@ -360,7 +366,7 @@ bool tr_flow(struct tr *t, bool *ends);
 void jit_jump_cached(const struct ivcpu *v, struct emit *e, int32_t jumps, bool wide, int32_t pop);
 /* R11 = guest address @off bytes from the page's start. */
 void tr_page_address(struct tr *t, int64_t off);
-/* Code for a link that has to go by the jump cache; its offset. */
-uint32_t jit_detour(struct ivcpu *v, const struct jit_code *from, const struct jit_link *l);
+/* Code for a near link that has to go by the jump cache, made once; its offset. */
+uint32_t jit_detour(struct ivcpu *v, const struct jit_code *from, struct jit_link *l);
 /* The code goes on at @to, relative to the page; what can't be done is left to @u. */
 void tr_goto(struct tr *t, int64_t to, const struct uop *u, bool backward);

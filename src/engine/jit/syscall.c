@@ -116,8 +116,20 @@ static void set_level(struct emit *e, struct ivcpu *v, unsigned int cpl)
 	emit_store(e, RAX, rm_gs(GS(tlb)));
 }
 
+void jit_require_key(struct emit *e, const struct jit *j, int32_t jumps, uint32_t key)
+{
+	uint8_t *same;
+
+	emit_op(e, false, 0x8b, RCX, rm_gs(jumps + (int32_t)offsetof(struct jumps, key)));
+	emit_lea(e, RCX, rm_base(RCX, -(int32_t)key));
+	same = emit_jrcxz(e);
+	emit_jmp(e, j->leave);
+	emit_here(e, same);
+}
+
 /* Host flags and c.rflags from ECX, RAX from where it was put; then to the address in R11. */
-static void go_on(struct emit *e, const struct ivcpu *v, const struct jit *j, int32_t jumps)
+static void go_on(struct emit *e, const struct ivcpu *v, const struct jit *j, int32_t jumps,
+		  enum tlb_set set)
 {
 	emit_store(e, RCX, rm_gs(GS(c.rflags)));
 	emit_op(e, false, 0x8b, RAX, rm_reg(RCX));
@@ -129,6 +141,7 @@ static void go_on(struct emit *e, const struct ivcpu *v, const struct jit *j, in
 	emit8(e, 0x7f);
 	emit8(e, 0x9e); /* SAHF */
 	emit_load(e, RAX, rm_gs(GS(jx.saved)));
+	jit_require_key(e, j, jumps, LONG_KEY | KEY_SET(set));
 	jit_jump_cached(v, e, jumps, true, 0);
 	emit_jmp(e, j->leave);
 }
@@ -167,7 +180,7 @@ void jit_make_syscall(struct emit *e, struct ivcpu *v, const struct jit *j)
 	flat(e, SEG_SS, FLAT_DATA(0u));
 	set_level(e, v, 0);
 	emit_load(e, R11, rm_gs(GS(c.lstar)));
-	go_on(e, v, j, GS(kernel_jumps));
+	go_on(e, v, j, GS(kernel_jumps), TLB_SUPER);
 }
 
 void jit_make_sysret(struct emit *e, struct ivcpu *v, const struct jit *j)
@@ -198,5 +211,5 @@ void jit_make_sysret(struct emit *e, struct ivcpu *v, const struct jit *j)
 		flat(e, SEG_SS, FLAT_DATA(3u));
 	set_level(e, v, 3);
 	emit_mov(e, R11, jit_host(RCX));
-	go_on(e, v, j, (int32_t)(ivcpu_slot_offset() + offsetof(struct as_slot, jumps)));
+	go_on(e, v, j, (int32_t)(ivcpu_slot_offset() + offsetof(struct as_slot, jumps)), TLB_USER);
 }

@@ -130,6 +130,7 @@ static void switch_set(struct tr *t, enum tlb_set set)
 	}
 	emit_store(&t->e, HOST_T0, rm_gs(GS(tlb)));
 	tr_page_address(t, t->u->off + t->u->len);
+	jit_require_key(&t->e, t->j, ac ? GS(ac_jumps) : GS(kernel_jumps), key);
 	jit_jump_cached(t->v, &t->e, ac ? GS(ac_jumps) : GS(kernel_jumps), true, 0);
 	emit_jmp(&t->e, t->j->leave);
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Code that changes under loops which never leave by themselves: by a device, by another processor
- * with a kick; by stores into another page; and so much code that the caches are emptied.
+ * with a kick; by stores into another page; and so much code that the caches are emptied.  And code
+ * that does not change, but is linked again and again.
  */
 #include "guest_vm.h"
 
 #include "engine/interp/interp.h"
-#include "engine/jit/jit.h"
+#include "engine/jit/jit_priv.h"
 
 #include <pthread.h>
 
@@ -38,6 +39,12 @@ GUEST64(own_f, "incl 1f + 1(%rip)\n jmp 1f\n .balign 128\n 1: mov $0, %eax\n ret
  * its target is not known yet, must not have pushed before. */
 GUEST64(call_over, "lea 1f(%rip), %rax\n mov %rax, -8(%rsp)\n call *-8(%rsp)\n out %al, $0xf4\n"
 		   ".balign 4096\n 1: mov $9, %eax\n ret\n");
+
+/* A jump to an instruction that crosses into the next page goes by the jump cache, where the
+ * other call's target has the same place. */
+GUEST64(jump_to_crossing, "1: mov $200, %ecx\n 2: mov $0x20f00, %ebx\n call *%rbx\n"
+			  "mov $0x30ffd, %ebx\n call *%rbx\n dec %ecx\n jnz 2b\n"
+			  "out %eax, $0xf4\n jmp 1b\n");
 
 static uint64_t where; /* of the byte that another thread changes */
 static bool by_cpu;    /* vCPU 1 does it, and kicks; else a device */
@@ -182,8 +189,34 @@ static void test_flush(void)
 	vm_free(&vm);
 }
 
+/* Each time the jump was linked anew, it got new code: in the end, over the cold code of others. */
+static void test_detour_once(void)
+{
+	static const uint8_t jump[] = {0xe9, 0xf8, 0, 0, 0}; /* to 0x20ffd */
+	static const uint8_t crossing[] = {0xb8, 7, 0, 0, 0, 0xc3}, ret[] = {0xc3};
+	const struct jit *j;
+	struct vm vm;
+	size_t used;
+
+	vm_new(&vm, 1);
+	j = container_of(vm.v[0], struct ivcpu, vcpu)->jit;
+	VM_LOAD(&vm, jump_to_crossing);
+	vm_load(&vm, 0x20f00, jump, sizeof(jump));
+	vm_load(&vm, 0x20ffd, crossing, sizeof(crossing));
+	vm_load(&vm, 0x30ffd, ret, sizeof(ret));
+	vm_long(&vm, 0);
+	vm_expect(&vm, 7);
+	vm_expect(&vm, 7);
+	used = j ? j->used : 0;
+	for (unsigned int k = 0; k < 20; k++)
+		vm_expect(&vm, 7);
+	CHECK_EQ(j ? j->used : 0, used);
+	vm_free(&vm);
+}
+
 int main(void)
 {
+	test_detour_once();
 	test_stores();
 	test_polls();
 	test_flush();

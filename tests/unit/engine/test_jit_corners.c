@@ -370,6 +370,31 @@ GUEST64(kernel_entry, "mov $0x80000, %esp\n"
 		      "add %rax, %rbx\n"
 		      "xor $1, %r11d\n"
 		      "sysretq\n");
+/* The same user code in 32 bits, where it counts, and once in 64: by SYSRET, while all that the
+ * translator knows of the program is 32-bit code. */
+GUEST64(two_sizes, "mov $0x33, %eax\n"
+		   "mov %eax, %ds\n"
+		   "mov %eax, %es\n"
+		   "mov $50, %ebp\n"
+		   "xor %eax, %eax\n"
+		   "push $0x33\n"
+		   "push $0x80000\n"
+		   "push $2\n"
+		   "push $0x3b\n"
+		   "push $0x25040\n"
+		   "iretq\n");
+GUEST32(counts, "inc %eax\n" /* in 64 bits a prefix of the next one */
+		"nop\n"
+		"int $0x80\n");
+GUEST64(next_size, "dec %ebp\n"
+		   "js 1f\n"
+		   "jz 2f\n"
+		   "movq $0x25040, (%rsp)\n"
+		   "iretq\n"
+		   "1: out %eax, $0xf4\n"
+		   "2: mov $0x25040, %ecx\n"
+		   "mov $2, %r11d\n"
+		   "sysretq\n");
 /* Time goes on, from what was added to it. */
 GUEST64(tsc, "xor %esi, %esi\n" REPEAT("rdtsc\n"
 				       "shl $32, %rdx\n"
@@ -498,6 +523,22 @@ static void set_up_syscall(struct vm *vm)
 	vm_set(vm, 0, &c);
 }
 
+static void set_up_sizes(struct vm *vm)
+{
+	struct cpu c;
+
+	vm_put64(vm, 0x5038, 0x00cffb000000ffff); /* 32-bit user code */
+	load(vm, 0x25040, counts, counts_end);
+	load(vm, 0x20000, next_size, next_size_end);
+	vm_gate64(vm, 0x80, 0x20000);
+	vm_put64(vm, GUEST_IDT + 16 * 0x80, vm_get64(vm, GUEST_IDT + 16 * 0x80) | 3ull << 45);
+	vm_regs(vm, &c);
+	c.gdtr.limit = 0x3f;
+	c.efer |= EFER_SCE;
+	c.star = UINT64_C(0x0023001000000000);
+	vm_set(vm, 0, &c);
+}
+
 static void set_up_tsc(struct vm *vm)
 {
 	struct cpu c;
@@ -565,6 +606,7 @@ static const struct {
     {"return_other", return_other, return_other_end, NULL, 7},
     {"smap", smap, smap_end, set_up_smap, 150},
     {"calls_kernel", calls_kernel, calls_kernel_end, set_up_syscall, 0x3aa5ad0e},
+    {"two_sizes", two_sizes, two_sizes_end, set_up_sizes, 50},
     {"tsc", tsc, tsc_end, set_up_tsc, 5},
     {"home", home, home_end, NULL, 17},
     {"spent", spent, spent_end, set_up_spent, 0xe8f9f102},
