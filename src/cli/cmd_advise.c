@@ -77,7 +77,7 @@ static int advise(struct cli_store *s, const char *name, struct advice *a, struc
 	int r;
 
 	if (cli_is_registry_image(s, name)) {
-		r = store_find(&s->store, name, &i, e);
+		r = oci_store_find(&s->store, name, &i, e);
 		if (r == -ENOENT)
 			return err_msg(e, r, "image '%s' is not here: `insula image pull` gets it",
 				       name);

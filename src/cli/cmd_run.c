@@ -139,7 +139,7 @@ static int prepare_layers(struct run_config *cfg, const char *name, char **comma
 	if (ret == 0)
 		ret = cli_image_get(&r->store, name, p, &r->oci, e);
 	if (ret == 0)
-		ret = store_disk(&r->store.store, &r->oci, p, &r->image, e);
+		ret = oci_store_disk(&r->store.store, &r->oci, p, &r->image, e);
 	if (ret == 0)
 		r->words = run_image_words(cfg, &r->oci.config, command);
 	return ret;

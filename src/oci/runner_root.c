@@ -32,7 +32,7 @@ static int link_layers(const struct oci_store *s, const struct image_config *ima
 		       struct strbuf *lower, struct err *e)
 {
 	for (size_t i = image->diff_ids.n; i--;) {
-		autofree char *layer = store_layer(s, image->diff_ids.v[i]);
+		autofree char *layer = oci_store_layer(s, image->diff_ids.v[i]);
 		autofree char *name = xasprintf("%s/l%zu", dir, i);
 
 		if (symlink(layer, name) < 0)
@@ -49,7 +49,7 @@ static int copy_layers(const struct oci_store *s, const struct image_config *ima
 	const char *argv[] = {s->unpacker, "merge", rootfs, NULL, NULL};
 
 	for (size_t i = 0; i < image->diff_ids.n; i++) {
-		autofree char *layer = store_layer(s, image->diff_ids.v[i]);
+		autofree char *layer = oci_store_layer(s, image->diff_ids.v[i]);
 
 		strbuf_printf(&layers, "%s\n", layer);
 	}
