@@ -5,7 +5,7 @@
  * The host comes over vsock, one connection a command; on machines without vsock over the
  * virtio-console port named AGENT_SERIAL_NAME.
  */
-#include "agent/conn_priv.h"
+#include "agent/agent_priv.h"
 #include "base/clock.h"
 #include "base/fd.h"
 
@@ -52,7 +52,7 @@ static void accept_host(int listener)
 		close(fd);
 		return;
 	}
-	list_append(&conns, &conn_new(fd, false)->node);
+	list_append(&conns, &conn_new(fd, false, proc_start)->node);
 }
 
 /* The port of our name, if the machine has one. */
@@ -197,7 +197,7 @@ enum power_mode serve(void)
 	enum power_mode mode = POWER_OFF;
 
 	if (port >= 0)
-		list_append(&conns, &conn_new(port, true)->node);
+		list_append(&conns, &conn_new(port, true, proc_start)->node);
 	if (port < 0 && listener < 0)
 		agent_log("neither vsock nor the port %s: the host cannot reach this guest",
 			  AGENT_SERIAL_NAME);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vmm/control.c - the control socket: clients, lines, replies
+ * serve/control.c - the control socket: clients, lines, replies
  *
  * A client that sends a line longer than LINE_BYTES, or does not read its replies, is dropped.
  */
-#include "vmm/control.h"
+#include "serve/control.h"
 
 #include "base/fd.h"
-#include "vmm/listen.h"
+#include "serve/listen.h"
 
 #include <errno.h>
 #include <sys/epoll.h>

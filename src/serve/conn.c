@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * agent/conn.c - one connection from the host, and the command it carries
+ * serve/conn.c - one connection from the host, and the command it carries
  *
  * Flow control: a full buffer towards the host stops reading the command's output, a full buffer
  * towards the command stops reading from the host.  So both buffers stay small, whatever runs.
  */
-#include "agent/conn_priv.h"
+#include "serve/conn.h"
+
 #include "base/clock.h"
 #include "base/fd.h"
 
@@ -17,13 +18,14 @@
 
 #define BUFFER_LIMIT (256u << 10)
 
-struct conn *conn_new(int fd, bool serial)
+struct conn *conn_new(int fd, bool serial, conn_start_fn *start)
 {
 	struct conn *c = xnew(struct conn);
 
 	list_init(&c->node);
 	c->fd = fd;
 	c->serial = serial;
+	c->start = start;
 	fd_set_nonblock(fd, true);
 	return c;
 }
@@ -64,7 +66,7 @@ static void handle_exec(struct conn *c, const uint8_t *payload, size_t len)
 	if (!request || c->proc) {
 		err_msg(&e, -EINVAL, c->proc ? "a command runs already" : "not a JSON request");
 		send_error(c, what, &e);
-	} else if (proc_start(request, &c->proc, &what, &e) < 0) {
+	} else if (c->start(request, &c->proc, &what, &e) < 0) {
 		send_error(c, what, &e);
 	} else {
 		conn_send_json(c, AGENT_STARTED, json_pack("{s:i}", "pid", (int)c->proc->pid));
@@ -88,7 +90,7 @@ static void handle_signal(struct conn *c, const uint8_t *payload, size_t len)
 static void handle_shutdown(struct conn *c, const uint8_t *payload, size_t len)
 {
 	json_t *request = json_loadb((const char *)payload, len, 0, NULL);
-	const char *mode = config_string(request, "mode");
+	const char *mode = json_string_value(json_object_get(request, "mode"));
 
 	c->power = mode && strcmp(mode, "reboot") == 0 ? POWER_REBOOT : POWER_OFF;
 	c->power_wanted = true;

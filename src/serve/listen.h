@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vmm/listen.h - a listening unix socket for its owner only
+ * serve/listen.h - a listening unix socket for its owner only
  */
 #pragma once
 

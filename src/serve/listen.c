@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vmm/listen.c - a listening unix socket for its owner only
+ * serve/listen.c - a listening unix socket for its owner only
  */
-#include "vmm/listen.h"
+#include "serve/listen.h"
 
 #include "base/exit.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vmm/control.h - the control socket: one JSON object a line, both ways (docs/vmm.md)
+ * serve/control.h - the control socket: one JSON object a line, both ways of insula-vmm and
+ * insula-monitor (docs/vmm.md)
  *
  *	-> {"id":1,"command":"status"}
  *	<- {"id":1,"return":{"state":"running",...}}
