@@ -24,6 +24,12 @@
 
 static struct list conns = {&conns, &conns};
 
+static int start(void *opaque, const json_t *request, struct proc **ret, const char **what,
+		 struct err *e)
+{
+	return proc_start(request, ret, what, e);
+}
+
 static int listen_vsock(void)
 {
 	struct sockaddr_vm addr = {
@@ -52,7 +58,7 @@ static void accept_host(int listener)
 		close(fd);
 		return;
 	}
-	list_append(&conns, &conn_new(fd, false, proc_start)->node);
+	list_append(&conns, &conn_new(fd, false, start, NULL)->node);
 }
 
 /* The port of our name, if the machine has one. */
@@ -197,7 +203,7 @@ enum power_mode serve(void)
 	enum power_mode mode = POWER_OFF;
 
 	if (port >= 0)
-		list_append(&conns, &conn_new(port, true, proc_start)->node);
+		list_append(&conns, &conn_new(port, true, start, NULL)->node);
 	if (port < 0 && listener < 0)
 		agent_log("neither vsock nor the port %s: the host cannot reach this guest",
 			  AGENT_SERIAL_NAME);

@@ -38,6 +38,7 @@ struct container_options {
 	bool tty, net;
 	unsigned int cpus;
 	uint64_t memory;
+	int64_t cpu_percent, cpu_weight; /* 0 = as @cpus says, and as others */
 	const struct run_mount *mounts;
 	size_t n_mounts;
 	const struct run_port *ports;

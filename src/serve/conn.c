@@ -18,7 +18,7 @@
 
 #define BUFFER_LIMIT (256u << 10)
 
-struct conn *conn_new(int fd, bool serial, conn_start_fn *start)
+struct conn *conn_new(int fd, bool serial, conn_start_fn *start, void *opaque)
 {
 	struct conn *c = xnew(struct conn);
 
@@ -26,6 +26,7 @@ struct conn *conn_new(int fd, bool serial, conn_start_fn *start)
 	c->fd = fd;
 	c->serial = serial;
 	c->start = start;
+	c->opaque = opaque;
 	fd_set_nonblock(fd, true);
 	return c;
 }
@@ -66,7 +67,7 @@ static void handle_exec(struct conn *c, const uint8_t *payload, size_t len)
 	if (!request || c->proc) {
 		err_msg(&e, -EINVAL, c->proc ? "a command runs already" : "not a JSON request");
 		send_error(c, what, &e);
-	} else if (c->start(request, &c->proc, &what, &e) < 0) {
+	} else if (c->start(c->opaque, request, &c->proc, &what, &e) < 0) {
 		send_error(c, what, &e);
 	} else {
 		conn_send_json(c, AGENT_STARTED, json_pack("{s:i}", "pid", (int)c->proc->pid));

@@ -17,12 +17,14 @@
 enum power_mode { POWER_OFF, POWER_REBOOT };
 
 /* Starts what an EXEC frame asks for, as proc_start does. */
-typedef int conn_start_fn(json_t *request, struct proc **ret, const char **what, struct err *e);
+typedef int conn_start_fn(void *opaque, const json_t *request, struct proc **ret, const char **what,
+			  struct err *e);
 
 struct conn {
 	struct list node;
 	int fd;
 	conn_start_fn *start;
+	void *opaque;
 	bool serial; /* a virtio port: never ends, carries one command after the other */
 	bool closing;
 	struct strbuf in, out;
@@ -33,7 +35,7 @@ struct conn {
 };
 
 /* Owns @fd. */
-struct conn *conn_new(int fd, bool serial, conn_start_fn *start);
+struct conn *conn_new(int fd, bool serial, conn_start_fn *start, void *opaque);
 void conn_free(struct conn *c);
 
 /* Adds what it waits for to @polls, which has room; returns how many. */

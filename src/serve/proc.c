@@ -247,7 +247,7 @@ static int spawn(struct plan *plan, struct proc *p, const char **what, struct er
 	return err_set(e, -report.error, "%s", report.step == 1 ? plan->workdir : plan->argv[0]);
 }
 
-int proc_start(json_t *request, struct proc **ret, const char **what, struct err *e)
+int proc_start(const json_t *request, struct proc **ret, const char **what, struct err *e)
 {
 	struct plan plan = {.in = -1, .out = -1, .err = -1, .report = -1};
 	struct proc *p = xnew(struct proc);

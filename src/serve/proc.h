@@ -23,7 +23,8 @@ struct proc {
 };
 
 /* Starts what an EXEC frame asks for.  On failure @what says which step, for the host's status. */
-must_check int proc_start(json_t *request, struct proc **ret, const char **what, struct err *e);
+must_check int proc_start(const json_t *request, struct proc **ret, const char **what,
+			  struct err *e);
 /* Hangs up a command that is still running. */
 void proc_free(struct proc *p);
 /* Moves bytes from to_child towards the command, and its end of file. */
