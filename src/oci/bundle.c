@@ -89,6 +89,25 @@ static const char *const masked[] = {"/proc/acpi",
 static const char *const read_only[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
 					"/proc/sysrq-trigger"};
 
+char **runner_args(const struct image_config *c, char *const *command)
+{
+	char **args, **cmd = (char **)command;
+	size_t n = 0, more = 0;
+
+	if (!cmd || !cmd[0])
+		cmd = c->cmd.n ? c->cmd.v : NULL;
+	while (cmd && cmd[more])
+		more++;
+	args = xcalloc(c->entrypoint.n + more + 2, sizeof(*args));
+	for (size_t i = 0; i < c->entrypoint.n; i++)
+		args[n++] = c->entrypoint.v[i];
+	for (size_t i = 0; i < more; i++)
+		args[n++] = cmd[i];
+	if (n == 0)
+		args[0] = (char *)"/bin/sh";
+	return args;
+}
+
 static json_t *string_list(const char *const *v, size_t n)
 {
 	json_t *list = json_array();

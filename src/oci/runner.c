@@ -10,29 +10,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <sys/wait.h>
 
 #define RUNTIME_ROOT "state"
-
-char **runner_args(const struct image_config *c, char *const *command)
-{
-	char **args, **cmd = (char **)command;
-	size_t n = 0, more = 0;
-
-	if (!cmd || !cmd[0])
-		cmd = c->cmd.n ? c->cmd.v : NULL;
-	while (cmd && cmd[more])
-		more++;
-	args = xcalloc(c->entrypoint.n + more + 2, sizeof(*args));
-	for (size_t i = 0; i < c->entrypoint.n; i++)
-		args[n++] = c->entrypoint.v[i];
-	for (size_t i = 0; i < more; i++)
-		args[n++] = cmd[i];
-	if (n == 0)
-		args[0] = (char *)"/bin/sh";
-	return args;
-}
 
 /* What the runtime failed at it wrote to its log too: a status of its own, as shells have. */
 static int judge(const char *log, int status)
@@ -70,7 +52,7 @@ static int monitor(const struct oci_store *s, const struct oci_image *image,
 
 	image_layers(s, image, &layers);
 	if (r == 0)
-		r = rootfs_mount(&layers, dir, e);
+		r = layers_mount(&layers, dir, e);
 	if (r == 0)
 		r = bundle_write(dir, cgroup, &image->config, o, e);
 	if (r < 0)
@@ -128,6 +110,7 @@ static int start(const struct oci_store *s, const struct oci_image *image,
 static int run_in(const struct oci_store *s, const struct oci_image *image,
 		  const struct container_options *o, const char *dir, int *status, struct err *e)
 {
+	const struct passwd *pw = getpwuid(geteuid());
 	autoclose int go = -1, report = -1;
 	struct report answer = {0};
 	struct slirp net = {0};
@@ -138,7 +121,7 @@ static int run_in(const struct oci_store *s, const struct oci_image *image,
 	runner_block_signals(&set);
 	r = start(s, image, o, dir, &go, &report, &pid, e);
 	if (r == 0)
-		r = runner_map_ids(pid, e);
+		r = runner_map_ids(pid, pw ? pw->pw_name : NULL, e);
 	if (r == 0 && o->net)
 		r = slirp_start(pid, dir, o, &net, e);
 	if (r == 0 && write(go, "", 1) != 1)

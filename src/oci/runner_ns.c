@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <net/if.h>
-#include <pwd.h>
 #include <sched.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
@@ -101,9 +100,9 @@ int runner_enter(int go, struct err *e)
 }
 
 /* Our subordinate ids after our own: 0 is us, 1... are the first range of /etc/subuid. */
-static int find_range(const char *file, struct spec_id_map map[2], uint32_t own, struct err *e)
+static int find_range(const char *file, const char *login, struct spec_id_map map[2], uint32_t own,
+		      struct err *e)
 {
-	struct passwd *pw = getpwuid(geteuid());
 	autofree char *number = xasprintf("%u", (unsigned int)geteuid());
 	autostrbuf struct strbuf text = {0};
 	char *save = NULL;
@@ -117,7 +116,7 @@ static int find_range(const char *file, struct spec_id_map map[2], uint32_t own,
 			if (!colon)
 				continue;
 			*colon = '\0';
-			if ((strcmp(l, number) != 0 && (!pw || strcmp(l, pw->pw_name) != 0)) ||
+			if ((strcmp(l, number) != 0 && (!login || strcmp(l, login) != 0)) ||
 			    sscanf(colon + 1, "%u:%u", &first, &size) != 2)
 				continue;
 			map[0] = (struct spec_id_map){.inside = 0, .outside = own, .size = 1};
@@ -131,7 +130,7 @@ static int find_range(const char *file, struct spec_id_map map[2], uint32_t own,
 		       file);
 }
 
-int runner_map_ids(pid_t pid, struct err *e)
+int runner_map_ids(pid_t pid, const char *login, struct err *e)
 {
 	struct spec_id_map u[2], g[2];
 	struct spec_id_maps uids = {.v = u, .n = 2}, gids = {.v = g, .n = 2};
@@ -140,9 +139,9 @@ int runner_map_ids(pid_t pid, struct err *e)
 
 	if (geteuid() == 0)
 		return 0;
-	r = proc < 0 ? proc : find_range("/etc/subuid", u, geteuid(), e);
+	r = proc < 0 ? proc : find_range("/etc/subuid", login, u, geteuid(), e);
 
 	if (r == 0)
-		r = find_range("/etc/subgid", g, getegid(), e);
+		r = find_range("/etc/subgid", login, g, getegid(), e);
 	return r < 0 ? r : userns_map(pid, proc, &uids, &gids, e);
 }

@@ -37,7 +37,7 @@ struct root_layers {
 /* Mounts them with a writable one at DIR/rootfs, and makes @dir the working directory: by
  * overlayfs, fuse-overlayfs, or a copy.  What is written stays in DIR/upper and DIR/work, which may
  * be links. */
-must_check int rootfs_mount(const struct root_layers *l, const char *dir, struct err *e);
+must_check int layers_mount(const struct root_layers *l, const char *dir, struct err *e);
 /* Runs a program to its end; 0 if it was content. */
 must_check int program_run(const char *const *argv);
 
@@ -58,8 +58,9 @@ pid_t runner_clone(void);
 /* There: waits for a byte from @go, becomes root, mounts /proc; dies with its parent from now on.
  * -ECANCELED when the other end closed. */
 must_check int runner_enter(int go, struct err *e);
-/* Here, without root: our subordinate ids for it. */
-must_check int runner_map_ids(pid_t pid, struct err *e);
+/* Here, without root: our subordinate ids for it.  @login is our name, NULL = none: the static
+ * insula-monitor cannot look it up. */
+must_check int runner_map_ids(pid_t pid, const char *login, struct err *e);
 /* Signals that runner_wait takes. */
 void runner_block_signals(sigset_t *set);
 /* Waits for @pid, reaping whoever else ends, and hands signals on.  Those of the terminal reach all

@@ -78,7 +78,7 @@ static int mount_overlay(const char *lower)
 	return program_run(argv);
 }
 
-int rootfs_mount(const struct root_layers *l, const char *dir, struct err *e)
+int layers_mount(const struct root_layers *l, const char *dir, struct err *e)
 {
 	static const char *const dirs[] = {"upper", "work", "rootfs"};
 	autostrbuf struct strbuf lower = {0};

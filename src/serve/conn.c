@@ -17,6 +17,7 @@
 #include <time.h>
 
 #define BUFFER_LIMIT (256u << 10)
+#define GREETING_MAX 64
 
 struct conn *conn_new(int fd, bool serial, conn_start_fn *start, void *opaque)
 {
@@ -150,6 +151,26 @@ static bool input_full(const struct conn *c)
 	return c->proc && c->proc->to_child.len >= BUFFER_LIMIT;
 }
 
+/* A person of the host's reaches an agent through insula-vmm's socket, which speaks so. */
+static bool take_greeting(struct conn *c)
+{
+	static const char hello[] = "CONNECT ";
+	char *end = c->in.len ? memchr(c->in.data, '\n', c->in.len) : NULL;
+
+	if (!end) {
+		c->closing = c->closing || c->in.len > GREETING_MAX;
+		return false;
+	}
+	if (strncmp(c->in.data, hello, sizeof(hello) - 1) != 0) {
+		c->closing = true;
+		return false;
+	}
+	strbuf_printf(&c->out, "OK %u\n", AGENT_PORT);
+	strbuf_consume(&c->in, (size_t)(end - c->in.data) + 1);
+	c->greeting = false;
+	return true;
+}
+
 /* Handles whole frames for as long as their content has room. */
 static void take_frames(struct conn *c)
 {
@@ -158,6 +179,8 @@ static void take_frames(struct conn *c)
 	size_t len, used;
 	int r = 0;
 
+	if (c->greeting && !take_greeting(c))
+		return;
 	while (!c->closing && !input_full(c) &&
 	       (r = agent_frame_get(&c->in, &type, &payload, &len, &used)) == 1) {
 		handle_frame(c, type, payload, len);

@@ -27,6 +27,7 @@ struct conn {
 	void *opaque;
 	bool serial; /* a virtio port: never ends, carries one command after the other */
 	bool closing;
+	bool greeting; /* "CONNECT 1024" comes first, and gets "OK 1024" */
 	struct strbuf in, out;
 	struct proc *proc;
 	struct pollfd *polls[CONN_POLLS]; /* this round's, NULL = not waited for */

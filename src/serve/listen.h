@@ -9,5 +9,3 @@
 /* Descriptor, or -errno.  A stale socket in the way (nobody listens) is replaced, a live one is
  * -EADDRINUSE. */
 must_check int listen_unix(const char *path, struct err *e);
-/* "unix:PATH" or "ADDRESS:PORT"; EXIT_PORT_TAKEN when somebody has the port. */
-must_check int listen_any(const char *where, struct err *e);

@@ -14,7 +14,7 @@
 #include "display/screen.h"
 #include "display/tls.h"
 #include "vmm/chardev.h"
-#include "serve/listen.h"
+#include "vmm/listen_any.h"
 #include "vmm/sandbox.h"
 #include "vmm/text_view.h"
 #include "vmm/vmm_priv.h"
