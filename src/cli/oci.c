@@ -64,35 +64,6 @@ bool cli_is_registry_image(struct cli_store *s, const char *name)
 	return valid;
 }
 
-int cli_image_get(struct cli_store *s, const char *name, struct progress *p, struct oci_image *ret,
-		  struct err *e)
-{
-	struct platform want = platform_host();
-	struct reference ref = {0};
-	int r = oci_store_find(&s->store, name, ret, NULL);
-
-	if (r == -ENOENT) {
-		r = reference_parse(name, &ref, e);
-		if (r == 0)
-			r = image_pull(&s->store, &ref, &want, p, e);
-		if (r == 0)
-			r = oci_store_find(&s->store, name, ret, e);
-		reference_fini(&ref);
-	} else if (r < 0) {
-		r = oci_store_find(&s->store, name, ret, e);
-	}
-	if (r < 0)
-		return r;
-	r = oci_image_use(&s->store, ret, e);
-	/* Layers may be missing after a kill between pull and unpacking. */
-	if (r == 0)
-		r = oci_store_unpack(&s->store, ret, p, e);
-	if (r < 0)
-		oci_image_fini(ret);
-	oci_store_close(&s->store);
-	return r;
-}
-
 static char *short_id(const struct oci_image *i)
 {
 	return xasprintf("%.16s", digest_hex(i->digest));

@@ -42,6 +42,9 @@ int run_set_disk(void *config, const char *value, struct err *e);
 int run_set_publish(void *config, const char *value, struct err *e);
 int run_set_share(void *config, const char *value, struct err *e);
 int run_set_env(void *config, const char *value, struct err *e);
+int run_set_isolation(void *config, const char *value, struct err *e);
+int run_set_workdir(void *config, const char *value, struct err *e);
+int run_set_user(void *config, const char *value, struct err *e);
 int run_set_name(void *config, const char *value, struct err *e);
 int run_set_firmware(void *config, const char *value, struct err *e);
 int run_set_cdrom(void *config, const char *value, struct err *e);
@@ -92,8 +95,8 @@ void machine_unpublish(const char *name);
 must_check int machine_connect(const char *name, struct err *e);
 
 /* cmd_create.c: `insula run --detach`: makes the machine under insulad, or takes the one of that
- * name, and starts it.  Returns the exit status. */
-int run_detached(struct run_config *cfg, const char *image);
+ * name, and starts it.  @command is a container's.  Returns the exit status. */
+int run_detached(struct run_config *cfg, const char *image, bool registry, char **command);
 
 /* run_vm.c: one insula-vmm. */
 struct vm {

@@ -558,3 +558,27 @@ int cgroup_remove(const struct cgroup *c, struct err *e)
 	}
 	return result;
 }
+
+int cgroup_destroy(const struct cgroup *c, struct err *e)
+{
+	uint64_t until = clock_now() + 5 * NSEC_PER_SEC;
+	const struct timespec pause = {.tv_nsec = 1000000};
+
+	/* Again, for what forked between our looking and our killing. */
+	for (;;) {
+		autofree pid_t *pids = NULL;
+		size_t n = 0;
+		int r = cgroup_pids(c, &pids, &n, e);
+
+		if (r == 0 && n)
+			r = cgroup_signal(c, SIGKILL, e);
+		if (r < 0)
+			return r;
+		if (!n)
+			return cgroup_remove(c, e);
+		if (clock_now() > until)
+			return err_msg(e, -EBUSY, "processes of control group %s do not end",
+				       c->path);
+		nanosleep(&pause, NULL);
+	}
+}

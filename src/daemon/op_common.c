@@ -76,7 +76,8 @@ static const char *state_of(bool there, const struct guest_info *g)
 
 static void put_summary(json_t *o, const json_t *config)
 {
-	static const char *const keys[] = {"image", "kernel", "firmware", "cpus", "memory"};
+	static const char *const keys[] = {"image",    "isolation", "kernel",
+					   "firmware", "cpus",      "memory"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
 		json_t *v = json_object_get(config, keys[i]);

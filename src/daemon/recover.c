@@ -11,6 +11,7 @@
 
 #include "base/dirs.h"
 #include "base/log.h"
+#include "image/exec.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -157,6 +158,8 @@ static void sweep_dirs(struct daemon *d, const char *parent, const struct machin
 			syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
 		limits_remove(de->d_name);
 		dirs_remove(path);
+		if (access(path, F_OK) == 0)
+			exec_remove_tree(path);
 	}
 	if (dir)
 		closedir(dir);

@@ -45,21 +45,11 @@ static void exec_runtime(const struct box *b, const char *pid_file, const char *
     __attribute__((noreturn));
 static void exec_runtime(const struct box *b, const char *pid_file, const char *tty, int out)
 {
-	const char *const argv[] = {"insula-oci",
-				    "--root",
-				    b->state,
-				    "--log",
-				    b->log,
-				    "run",
-				    "--detach",
-				    "--bundle",
-				    b->d.dir,
-				    "--pid-file",
-				    pid_file,
-				    BOX_ID,
-				    tty ? "--console-socket" : NULL,
-				    tty,
-				    NULL};
+	const char *const argv[] = {"insula-oci", "--root",   b->state,
+				    "--log",      b->log,     "run",
+				    "--detach",   "--bundle", b->d.dir,
+				    "--pid-file", pid_file,   tty ? "--console-socket" : BOX_ID,
+				    tty,          BOX_ID,     NULL};
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	proc_reset_signals();

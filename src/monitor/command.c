@@ -15,22 +15,25 @@
 
 #define WORDS_MAX 4096
 
-/* Borrows from @list; ends with NULL. */
-static int words_of(const json_t *list, const char *what, char ***ret, size_t *n, struct err *e)
+/* @before and what @list holds, borrowed; ends with NULL. */
+static int words_of(const struct strings *before, const json_t *list, const char *what, char ***ret,
+		    size_t *n, struct err *e)
 {
-	size_t count = json_array_size(list);
+	size_t count = json_array_size(list), had = before ? before->n : 0;
 	autofree char **v = NULL;
 
 	if (count > WORDS_MAX)
 		return err_msg(e, -E2BIG, "%s: more than %d words", what, WORDS_MAX);
-	v = xcalloc(count + 1, sizeof(*v));
+	v = xcalloc(had + count + 1, sizeof(*v));
+	for (size_t i = 0; i < had; i++)
+		v[i] = before->v[i];
 	for (size_t i = 0; i < count; i++) {
-		v[i] = (char *)json_string_value(json_array_get(list, i));
-		if (!v[i])
+		v[had + i] = (char *)json_string_value(json_array_get(list, i));
+		if (!v[had + i])
 			return err_msg(e, -EINVAL, "%s: not a list of words", what);
 	}
 	*ret = steal_ptr(&v);
-	*n = count;
+	*n = had + count;
 	return 0;
 }
 
@@ -52,10 +55,10 @@ static int describe(struct box *b, const json_t *request, struct err *e)
 	json_t *process = NULL;
 	const char *text;
 	size_t n_args = 0;
-	int r = words_of(json_object_get(request, "argv"), "argv", &args, &n_args, e), fd;
+	int r = words_of(NULL, json_object_get(request, "argv"), "argv", &args, &n_args, e), fd;
 
 	if (r == 0)
-		r = words_of(json_object_get(request, "env"), "env", &env, &o.n_env, e);
+		r = words_of(&b->d.env, json_object_get(request, "env"), "env", &env, &o.n_env, e);
 	if (r < 0)
 		return r;
 	shell_args[0] = shell = bundle_shell(b->d.dir);

@@ -6,6 +6,7 @@
 
 #include "base/exit.h"
 #include "base/fd.h"
+#include "container/cgroup.h"
 #include "container/proc.h"
 
 #include <errno.h>
@@ -15,6 +16,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/signalfd.h>
 
 static const char usage[] =
     "Usage: insula-monitor --description FILE [OPTIONS]\n"
@@ -98,6 +100,7 @@ struct outer {
 	int go[2];     /* closed without a byte: give up */
 	int report[2]; /* a struct report comes back */
 	struct slirp net;
+	sigset_t set;
 };
 
 static int open_outer(struct outer *o, struct err *e)
@@ -113,6 +116,11 @@ static int open_outer(struct outer *o, struct err *e)
 	b->console.listener = listen_unix(b->d.console, e);
 	if (b->console.listener < 0)
 		return b->console.listener;
+	/* Each of the two processes reads its own signals from it. */
+	runner_block_signals(&o->set);
+	b->signals = signalfd(-1, &o->set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (b->signals < 0)
+		return err_set(e, -errno, "signals");
 	if (pipe2(o->go, O_CLOEXEC) < 0 || pipe2(o->report, O_CLOEXEC) < 0)
 		return err_set(e, -errno, "pipe");
 	return 0;
@@ -141,15 +149,47 @@ static void close_end(int *fd)
 	*fd = -1;
 }
 
+/* Hands signals on until the inner process reported, true, or died without. */
+static bool await_report(const struct outer *o, pid_t pid, struct report *ret)
+{
+	for (;;) {
+		struct pollfd p[] = {{.fd = o->report[0], .events = POLLIN},
+				     {.fd = o->box.signals, .events = POLLIN}};
+		struct signalfd_siginfo si;
+
+		if (poll(p, ARRAY_SIZE(p), -1) < 0 && errno != EINTR)
+			return false;
+		if (p[1].revents && read(p[1].fd, &si, sizeof(si)) == sizeof(si) &&
+		    si.ssi_signo != SIGCHLD)
+			kill(pid, (int)si.ssi_signo);
+		if (p[0].revents)
+			return read_full(p[0].fd, ret, sizeof(*ret)) == 0;
+	}
+}
+
+/* An inner process that was killed takes all of the container along, but waits for what is frozen:
+ * that has to thaw for its end. */
+static void clear_group(const char *path)
+{
+	struct cgroup c;
+	struct err e = {0};
+
+	if (cgroup_init(&c, &e) == 0 && cgroup_place(&c, path, BOX_ID, &e) == 0 &&
+	    cgroup_destroy(&c, &e) == 0)
+		e = (struct err){0};
+	if (e.code)
+		log_warn("%s", e.msg);
+	cgroup_fini(&c);
+}
+
 /* Until the container has ended; how, in @ret. */
 static int run_outer(struct outer *o, const struct arguments *a, struct report *ret, struct err *e)
 {
 	struct box *b = &o->box;
-	sigset_t set;
+	bool told;
 	pid_t pid;
 	int r, status;
 
-	runner_block_signals(&set);
 	pid = runner_clone();
 	if (pid == 0)
 		run_inner(o, a);
@@ -166,15 +206,16 @@ static int run_outer(struct outer *o, const struct arguments *a, struct report *
 		kill(pid, SIGKILL);
 	else if (a->ready_fd >= 0)
 		close(a->ready_fd); /* its end is then the inner process's */
-	status = runner_wait(pid, &set);
+	told = r == 0 && await_report(o, pid, ret);
+	if (!told)
+		clear_group(b->d.cgroup);
+	status = runner_wait(pid, &o->set);
 	slirp_stop(&o->net);
-	if (r < 0)
-		return r;
-	if (read(o->report[0], ret, sizeof(*ret)) != sizeof(*ret)) {
+	if (r == 0 && !told) {
 		*ret = (struct report){.status = status};
 		snprintf(ret->reason, sizeof(ret->reason), "killed");
 	}
-	return 0;
+	return r;
 }
 
 static void tell_end(int fd, int status, const char *reason, const char *words)

@@ -223,14 +223,8 @@ static void take_signals(struct box *b)
 
 int serve_open(struct box *b, int control, struct err *e)
 {
-	sigset_t set;
-	int r;
+	int r = loop_new(&b->loop, e);
 
-	runner_block_signals(&set);
-	b->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (b->signals < 0)
-		return err_set(e, -errno, "signals");
-	r = loop_new(&b->loop, e);
 	return r < 0 ? r
 		     : control_new(b->loop, b->d.control, control, &control_ops, b, &b->control, e);
 }

@@ -198,10 +198,12 @@ static json_t *make_env(const struct image_config *image, const struct container
 static void read_etc(int root, const char *path, struct strbuf *ret)
 {
 	autoclose int fd = path_open(root, path, O_RDONLY | O_NONBLOCK);
-	autofree char *text = xcalloc(1, ETC_MAX);
-	ssize_t n = fd < 0 ? 0 : read(fd, text, ETC_MAX - 1);
+	char chunk[4096];
+	ssize_t n;
 
-	strbuf_puts(ret, n > 0 ? text : "");
+	while (fd >= 0 && ret->len < ETC_MAX && (n = read(fd, chunk, sizeof(chunk))) > 0)
+		strbuf_add(ret, chunk, (size_t)n);
+	strbuf_puts(ret, "");
 }
 
 static int find_user(const char *dir, const char *user, struct passwd_user *ret, struct err *e)

@@ -23,7 +23,7 @@
 int oci_store_open(struct image_cache *cache, const char *unpacker, struct oci_store *ret,
 		   struct err *e)
 {
-	static const char *const dirs[] = {"blobs", "partial", "layers", "refs"};
+	static const char *const dirs[] = {"blobs", "partial", "layers", "refs", "pins"};
 	int r = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(dirs) && r == 0; i++) {
@@ -364,12 +364,45 @@ int oci_store_each(const struct oci_store *s, void (*fn)(void *opaque, const str
 	return each_ref(s, visit, &w, e);
 }
 
+int oci_store_pin(const struct oci_store *s, const char *id, const char *dir, struct err *e)
+{
+	autofree char *link = xasprintf("%s/oci/pins/%s", s->cache->dir, id);
+
+	if (symlink(dir, link) < 0)
+		return err_set(e, -errno, "make %s", link);
+	return 0;
+}
+
+/* Links whose directory has gone are removed on the way. */
+static bool is_pinned(const struct oci_store *s, const char *digest)
+{
+	autofree char *path = xasprintf("%s/oci/pins", s->cache->dir);
+	DIR *d = opendir(path);
+	bool found = false;
+	struct dirent *de;
+
+	while (d && !found && (de = readdir(d))) {
+		autofree char *pin = xasprintf("%s/%s", path, de->d_name);
+		autofree char *file = xasprintf("%s/" OCI_PIN_FILE, pin);
+		json_t *o = de->d_type == DT_LNK ? json_read(file) : NULL;
+
+		found = o && strcmp(json_text(o, "manifest"), digest) == 0;
+		json_decref(o);
+		if (de->d_type == DT_LNK && access(pin, F_OK) < 0 && errno == ENOENT)
+			unlink(pin);
+	}
+	if (d)
+		closedir(d);
+	return found;
+}
+
 static bool in_use(const struct oci_store *s, const char *digest)
 {
 	autofree char *id = use_id(digest);
 	autoclose int fd = -1;
 
-	return cache_lock(s->cache, CACHE_LOCK_USE, id, true, false, &fd, NULL) < 0;
+	return cache_lock(s->cache, CACHE_LOCK_USE, id, true, false, &fd, NULL) < 0 ||
+	       is_pinned(s, digest);
 }
 
 int oci_store_remove(struct oci_store *s, const char *name, struct err *e)

@@ -6,6 +6,7 @@
  *	oci/partial/HEX        layers half pulled, to go on with
  *	oci/layers/HEX/fs      unpacked, by the digest of the uncompressed layer
  *	oci/refs/KEY.json      {reference, manifest, created}: what keeps the rest
+ *	oci/pins/ID            a link to what was made from an image and needs its layers
  *
  * Everything is written elsewhere and renamed into place.  Whoever changes the store holds its
  * lock; who runs an image holds the image's own, so that it cannot be removed.
@@ -69,6 +70,12 @@ must_check int oci_image_use(const struct oci_store *s, struct oci_image *i, str
 must_check int oci_store_each(const struct oci_store *s,
 			      void (*fn)(void *opaque, const struct oci_image *i), void *opaque,
 			      struct err *e);
+
+/* What is in @dir, whose image.json says "manifest", needs that image as long as it is there; by an
+ * @id of its own. */
+#define OCI_PIN_FILE "image.json"
+must_check int oci_store_pin(const struct oci_store *s, const char *id, const char *dir,
+			     struct err *e);
 
 /* Forgets the name; -EBUSY while the image is in use.  The content goes with oci_store_prune. */
 must_check int oci_store_remove(struct oci_store *s, const char *name, struct err *e);
