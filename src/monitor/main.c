@@ -204,8 +204,6 @@ static int run_outer(struct outer *o, const struct arguments *a, struct report *
 		r = err_set(e, -errno, "start the container");
 	if (r < 0)
 		kill(pid, SIGKILL);
-	else if (a->ready_fd >= 0)
-		close(a->ready_fd); /* its end is then the inner process's */
 	told = r == 0 && await_report(o, pid, ret);
 	if (!told)
 		clear_group(b->d.cgroup);

@@ -200,7 +200,7 @@ def terminal(c):
     check(p.wait(60) == 0)
     os.close(master)
     check(c.state("t") == "running" and "got words" in c.cli("logs", "t"))
-    p, master = on_terminal("exec", "t", "--", "sh", "-c", "tty; stty size; read x; echo <$x>")
+    p, master = on_terminal("exec", "t", "--", "sh", "-c", "tty; stty size; read x; echo \"<$x>\"")
     read_until(master, b"/dev/pts/")
     os.write(master, b"typed\n")
     read_until(master, b"<typed>")
