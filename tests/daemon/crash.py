@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""tests/daemon/crash.py INSULA [N [SEED]] - kill -9 of insulad, of a VMM, of the command, at random
-points of N random operations
+"""tests/daemon/crash.py INSULA [N [SEED]] - kill -9 of insulad, of a VMM or of a container's monitor,
+of the command, at random points of N random operations
 
 For each machine the test keeps the set of states that it may be in: after an operation that was
 acknowledged the one that it promised, after one that was not either that or the one before.  What
@@ -12,11 +12,19 @@ import collections
 import json
 import os
 import random
+import shutil
 import signal
 import sys
+import tempfile
 import time
 
 from box import Box, Failed, alive, check, wait_for
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "container"))
+import images
+from registry import Image, busybox_layer
+
+CAN_CONTAIN = os.geteuid() == 0 and shutil.which("busybox")
 
 State = collections.namedtuple("State", "there name cpus runs")
 GONE = State(False, None, None, False)
@@ -32,8 +40,8 @@ class Machine:
 
 
 class Test:
-    def __init__(self, box, n, seed):
-        self.box, self.n = box, n
+    def __init__(self, box, n, seed, image):
+        self.box, self.n, self.image = box, n, image
         self.random = random.Random(seed)
         self.machines, self.names, self.counts = [], 0, collections.Counter()
         self.log = []
@@ -67,9 +75,12 @@ class Test:
                 m = Machine(f"k{len(self.machines)}")
                 self.machines.append(m)
                 name = self.new_name()
-                args = ["create", "--name", name, "--engine", "soft", "--machine", "micro",
-                        "--memory", "32M", "--net", "none", "--label", f"key={m.key}", "--kernel",
-                        self.box.kernel("idle")]
+                args = ["create", "--name", name, "--net", "none", "--label", f"key={m.key}"]
+                if self.image and self.random.random() < 0.5:
+                    args.append(self.image)  # sleeps
+                else:
+                    args += ["--engine", "soft", "--machine", "micro", "--memory", "32M",
+                             "--kernel", self.box.kernel("idle")]
                 if CAN_LIMIT and self.random.random() < 0.5:
                     args += ["--cpu-cap", "150", "--memory-limit", "1G"]
                 return m, args, lambda s: State(True, name, 1, False)
@@ -103,7 +114,7 @@ class Test:
         elif what == "command":
             command.kill()
         elif what == "vmm":
-            vmms = self.box.processes("insula-vmm")
+            vmms = self.guests()
             if vmms:
                 pid = self.random.choice(sorted(vmms))
                 self.victim = vmms[pid]
@@ -114,6 +125,9 @@ class Test:
                 wait_for(lambda: not alive(pid), "the VMM's end")
             for m in self.machines:  # whichever it was
                 m.states |= {s._replace(runs=False) for s in m.states if s.there}
+
+    def guests(self):
+        return {**self.box.processes("insula-vmm"), **self.box.processes("insula-monitor")}
 
     def step(self):
         m, args, change = self.choose()
@@ -177,12 +191,14 @@ class Test:
         running = {m["uuid"] for m in listed if m["state"] != "stopped"}
         links = {n: os.readlink(f"{self.box.data}/machines/{n}")
                  for n in os.listdir(f"{self.box.data}/machines")}
-        vmms = self.box.processes("insula-vmm")
+        # Of a container there is an inner process, too, which dies a moment after the outer one.
+        guests = self.guests().values()
         return (set(os.listdir(f"{self.box.data}/guests")) == everything and
                 set(os.listdir(f"{self.box.run_dir}/vm")) == running and
                 links == {m["name"]: "../guests/" + m["uuid"] for m in listed} and
-                len(vmms) == len(running) and self.box.groups() & self.seen <= running and
-                all(any(u in line for u in running) for line in vmms.values()))
+                self.box.groups() & self.seen <= running and
+                all(any(u in line for line in guests) for u in running) and
+                all(any(u in line for u in running) for line in guests))
 
     def run(self):
         for i in range(self.n):
@@ -204,11 +220,20 @@ def main():
     n = int(sys.argv[2]) if len(sys.argv) > 2 else 30
     seed = int(sys.argv[3]) if len(sys.argv) > 3 else random.randrange(1 << 32)
     print("seed", seed, flush=True)
-    with Box(sys.argv[1]) as box:
+    with Box(sys.argv[1]) as box, tempfile.TemporaryDirectory(prefix="insula-crash.") as cache:
         box.kernel("idle")
-        t = Test(box, n, seed)
+        image = None
+        if CAN_CONTAIN:
+            box.env.update(XDG_CACHE_HOME=cache, REGISTRY_AUTH_FILE=cache + "/none")
+            image = images.Server(Image(busybox_layer(), config={
+                "Env": ["PATH=/bin"], "Cmd": ["sleep", "1000000"]})).ref
+        t = Test(box, n, seed, image)
         try:
             t.run()
+            if image:
+                box.cli("image", "remove", image, status=None)
+                box.cli("image", "prune")
+                check(not os.listdir(cache + "/insula/oci/layers"), "layers left")
         except Failed as e:
             print(open(f"{box.run_dir}/insulad.log").read())
             print("".join(t.log[-12:]))
