@@ -159,7 +159,8 @@ static int check_vm(const struct run_config *run, const char *image, bool regist
 			    "--isolation container",
 			    image);
 	else if (run->isolation && run->isolation[0] == 'c')
-		r = err_msg(e, -EINVAL, "a container is made from an image of a registry");
+		r = err_msg(e, -EINVAL,
+			    "a container is made from an image of a registry, or deb:SUITE");
 	else if ((command && command[0]) || run->n_env || run->workdir || run->user || run->tty)
 		r = err_msg(e, -EINVAL,
 			    "a command, --env, --workdir, --user and --tty are of containers: "
@@ -195,11 +196,13 @@ static int complete(struct run_config *run, const char *image, bool registry, ch
 	return r < 0 ? r : complete_vm(&run->m, image, e);
 }
 
-static bool is_registry_image(const char *name)
+static bool is_registry_image(const char *name, const char *isolation)
 {
 	struct cli_store s = {0};
 	bool is;
 
+	if (name && strncmp(name, "deb:", 4) == 0)
+		return isolation && isolation[0] == 'c';
 	if (!name || cli_store_open(&s, NULL) < 0)
 		return false;
 	is = cli_is_registry_image(&s, name);
@@ -236,7 +239,7 @@ static int create_run(void *config, int argc, char **argv, char **command)
 
 	if (argc > 1)
 		return ui_error(EXIT_USAGE, "insula create IMAGE [-- COMMAND...]: one image");
-	r = complete(&c->run, argv[0], is_registry_image(argv[0]), command, &e);
+	r = complete(&c->run, argv[0], is_registry_image(argv[0], c->run.isolation), command, &e);
 	if (r == 0)
 		r = create(&c->run, &c->policy, &machine, &e);
 	if (r == 0 && c->start)

@@ -241,10 +241,12 @@ static int check_isolation(const struct run_config *cfg, int argc, char **argv, 
 		*registry = cli_is_registry_image(&s, argv[0]);
 		cli_store_close(&s);
 	}
+	if (!*registry && cfg->isolation && cfg->isolation[0] == 'c' && argc == 1 &&
+	    strncmp(argv[0], "deb:", 4) == 0)
+		*registry = true; /* as an image of one layer */
 	if (!*registry && cfg->isolation && cfg->isolation[0] == 'c')
-		return ui_error(EXIT_USAGE,
-				"a container runs an image of a registry, such as "
-				"docker.io/library/debian: `insula image pull` or `load` get one");
+		return ui_error(EXIT_USAGE, "a container runs an image of a registry, such as "
+					    "docker.io/library/debian, or deb:SUITE");
 	return EXIT_OK;
 }
 

@@ -18,6 +18,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -160,6 +161,8 @@ int box_start(struct box *b, struct err *e)
 	fd_set_nonblock(output, true);
 	b->console.output = output;
 	b->console.tty = b->d.options.tty;
+	b->console.slave =
+	    b->console.tty ? ioctl(output, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC) : -1;
 	b->ended = b->paused = false;
 	b->wish = WISH_NONE;
 	b->started = clock_now();

@@ -115,7 +115,8 @@ void console_drain(struct console *c)
 		;
 	if (c->client >= 0)
 		(void)flush(c->client, &c->out);
+	close_p(&c->slave);
 	close_p(&c->output);
-	c->output = -1;
+	c->slave = c->output = -1;
 	strbuf_consume(&c->in, c->in.len);
 }

@@ -145,6 +145,8 @@ int desc_parse(const char *text, size_t len, struct desc *ret, struct err *e)
 		return r;
 	}
 	ret->options.args = runner_args(&ret->image, ret->command.n ? ret->command.v : NULL);
+	/* Its console is where a system logs people in. */
+	ret->options.tty = ret->options.tty || runner_is_system(ret->options.args);
 	return 0;
 }
 

@@ -256,7 +256,8 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	proc_cloexec_from(3);
 	o.box.agent = o.box.signals = o.box.console.listener = -1;
-	o.box.console.output = o.box.console.client = o.box.console.log.fd = -1;
+	o.box.console.slave = o.box.console.output = o.box.console.client = o.box.console.log.fd =
+	    -1;
 	list_init(&o.box.conns);
 	r = read_description(a.description, &o.box.d, &e);
 	if (r == 0)

@@ -38,8 +38,10 @@ struct report {
 /* --- console.c: what the container says and, on a terminal, hears --- */
 
 struct console {
-	int output;        /* a pipe's end or a terminal's master, -1 = it has ended */
-	bool tty;          /* the latter */
+	int output; /* a pipe's end or a terminal's master, -1 = it has ended */
+	int slave;  /* of a terminal, so that it is there while nobody in the container has it open
+		     */
+	bool tty;   /* the latter */
 	int listener;      /* where a person connects */
 	int client;        /* -1 = nobody; one at a time */
 	struct strbuf out; /* to the client */

@@ -11,7 +11,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
+#include <sys/vfs.h>
 
 #define ETC_MAX        (1u << 20)
 #define PIDS_LIMIT     4096
@@ -108,6 +110,25 @@ char **runner_args(const struct image_config *c, char *const *command)
 	return args;
 }
 
+bool runner_is_system(char *const *args)
+{
+	static const char *const inits[] = {"init", "systemd"};
+	const char *slash = strrchr(args[0], '/');
+
+	for (size_t i = 0; slash && i < ARRAY_SIZE(inits); i++) {
+		if (strcmp(slash + 1, inits[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool is_v2(void)
+{
+	struct statfs fs;
+
+	return statfs("/sys/fs/cgroup", &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC;
+}
+
 static json_t *string_list(const char *const *v, size_t n)
 {
 	json_t *list = json_array();
@@ -130,7 +151,24 @@ static void add_mount(json_t *mounts, const char *type, const char *source, cons
 						"type", type, "source", source, "options", list));
 }
 
-static json_t *make_mounts(const char *dir, const struct container_options *o)
+/*
+ * What an init expects of a container (systemd.io/CONTAINER_INTERFACE): directories that are empty
+ * at each start, and control groups to make its own below.  Of version 1 that is the tree that
+ * controls nothing; of version 2 its own part of the only one.
+ */
+static void add_system_mounts(json_t *mounts, const char *cgroup)
+{
+	autofree char *own = xasprintf("/sys/fs/cgroup/systemd%s", cgroup);
+
+	add_mount(mounts, "tmpfs", "tmpfs", "/run", "nosuid,nodev,mode=755");
+	add_mount(mounts, "tmpfs", "tmpfs", "/run/lock", "nosuid,nodev,noexec,mode=1777");
+	add_mount(mounts, "tmpfs", "tmpfs", "/tmp", "nosuid,nodev,mode=1777");
+	if (access("/sys/fs/cgroup/systemd", F_OK) == 0)
+		add_mount(mounts, "bind", own, "/sys/fs/cgroup/systemd",
+			  "bind,nosuid,nodev,noexec,rw");
+}
+
+static json_t *make_mounts(const char *dir, const char *cgroup, const struct container_options *o)
 {
 	static const char *const etc[] = {"resolv.conf", "hostname", "hosts"};
 	json_t *m = json_array();
@@ -142,7 +180,11 @@ static json_t *make_mounts(const char *dir, const struct container_options *o)
 	add_mount(m, "tmpfs", "shm", "/dev/shm", "nosuid,noexec,nodev,mode=1777,size=65536k");
 	add_mount(m, "mqueue", "mqueue", "/dev/mqueue", "nosuid,noexec,nodev");
 	add_mount(m, "sysfs", "sysfs", "/sys", "nosuid,noexec,nodev,ro");
-	add_mount(m, "cgroup", "cgroup", "/sys/fs/cgroup", "nosuid,noexec,nodev,relatime,ro");
+	add_mount(m, "cgroup", "cgroup", "/sys/fs/cgroup",
+		  runner_is_system(o->args) && is_v2() ? "nosuid,noexec,nodev,relatime,rw"
+						       : "nosuid,noexec,nodev,relatime,ro");
+	if (runner_is_system(o->args))
+		add_system_mounts(m, cgroup);
 	for (size_t i = 0; i < ARRAY_SIZE(etc); i++) {
 		autofree char *from = xasprintf("%s/%s", dir, etc[i]);
 		autofree char *to = xasprintf("/etc/%s", etc[i]);
@@ -183,6 +225,8 @@ static json_t *make_env(const struct image_config *image, const struct container
 
 	add_env(env, DEFAULT_ENV);
 	add_env(env, h);
+	if (runner_is_system(o->args))
+		add_env(env, "container=insula");
 	if (o->tty) {
 		autofree char *t = xasprintf("TERM=%s", term ? term : "dumb");
 
@@ -357,7 +401,7 @@ int bundle_write(const char *dir, const char *cgroup, const struct image_config 
 	}
 	spec = json_pack("{s:s, s:{s:s}, s:s, s:o, s:o, s:o}", "ociVersion", "1.1.0", "root",
 			 "path", "rootfs", "hostname", o->hostname, "process", process, "mounts",
-			 make_mounts(dir, o), "linux", make_linux(cgroup, o));
+			 make_mounts(dir, cgroup, o), "linux", make_linux(cgroup, o));
 	r = spec ? json_dump_file(spec, path, JSON_INDENT(1) | JSON_SORT_KEYS) : -1;
 	json_decref(spec);
 	return r < 0 ? err_msg(e, -EIO, "cannot write %s", path) : 0;

@@ -14,8 +14,10 @@ int oci_image_get(struct oci_store *s, const char *name, struct progress *p, str
 	int r = oci_store_find(s, name, ret, NULL);
 
 	if (r == -ENOENT) {
-		r = reference_parse(name, &ref, e);
-		if (r == 0)
+		bool deb = strncmp(name, "deb:", 4) == 0;
+
+		r = deb ? image_import_deb(s, name, p, e) : reference_parse(name, &ref, e);
+		if (r == 0 && !deb)
 			r = image_pull(s, &ref, &want, p, e);
 		if (r == 0)
 			r = oci_store_find(s, name, ret, e);

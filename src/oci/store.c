@@ -292,7 +292,9 @@ static int search(const struct oci_store *s, const char *name, struct search *re
 	autofree char *full = NULL;
 	int r;
 
-	if (reference_parse(name, &ref, NULL) == 0)
+	if (strncmp(name, "deb:", 4) == 0)
+		w.reference = name; /* of ours, and no registry's */
+	else if (reference_parse(name, &ref, NULL) == 0)
 		w.reference = full = reference_text(&ref);
 	reference_fini(&ref);
 	r = each_ref(s, match, &w, e);
@@ -512,15 +514,19 @@ static uint64_t space_left(const char *dir)
 	return left > KEEP_FREE ? left - KEEP_FREE : 0;
 }
 
-static int unpack_one(struct oci_store *s, const char *digest, const char *diff_id,
-		      struct progress *p, struct err *e)
+int oci_store_unpack_layer(struct oci_store *s, const char *digest, const char *diff_id,
+			   struct progress *p, struct err *e)
 {
+	autofree char *layer = oci_store_layer(s, diff_id);
 	autofree char *entry = xasprintf("oci/layers/%s", digest_hex(diff_id));
 	autofree char *blob = oci_store_blob(s, digest), *fs = NULL;
 	autofree char *max = xasprintf("%llu", (unsigned long long)space_left(s->cache->dir));
 	struct workspace w;
-	int r = workspace_make(s->cache, &w, e);
+	int r;
 
+	if (access(layer, F_OK) == 0)
+		return 0;
+	r = workspace_make(s->cache, &w, e);
 	if (r < 0)
 		return r;
 	fs = xasprintf("%s/fs", w.dir);
@@ -542,13 +548,9 @@ int oci_store_unpack(struct oci_store *s, const struct oci_image *i, struct prog
 {
 	int r = 0;
 
-	for (size_t k = 0; k < i->manifest.n_layers && r == 0; k++) {
-		autofree char *layer = oci_store_layer(s, i->config.diff_ids.v[k]);
-
-		if (access(layer, F_OK) < 0)
-			r = unpack_one(s, i->manifest.layers[k].digest, i->config.diff_ids.v[k], p,
-				       e);
-	}
+	for (size_t k = 0; k < i->manifest.n_layers && r == 0; k++)
+		r = oci_store_unpack_layer(s, i->manifest.layers[k].digest, i->config.diff_ids.v[k],
+					   p, e);
 	return r;
 }
 

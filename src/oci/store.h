@@ -87,6 +87,10 @@ must_check int oci_store_prune(struct oci_store *s, uint64_t *freed, struct err 
 must_check int oci_store_unpack(struct oci_store *s, const struct oci_image *i, struct progress *p,
 				struct err *e);
 
+/* One layer. */
+must_check int oci_store_unpack_layer(struct oci_store *s, const char *digest, const char *diff_id,
+				      struct progress *p, struct err *e);
+
 /* A disk for machines with what the layers hold, made at the first call. */
 must_check int oci_store_disk(const struct oci_store *s, const struct oci_image *i,
 			      struct progress *p, struct image *ret, struct err *e);

@@ -13,6 +13,10 @@ must_check int image_pull(struct oci_store *s, const struct reference *ref,
  * store's lock back. */
 must_check int oci_image_get(struct oci_store *s, const char *name, struct progress *p,
 			     struct oci_image *ret, struct err *e);
+/* @name is deb:SUITE[+PACKAGE...]: made from the archives, as a machine's image is, and kept by
+ * that name. */
+must_check int image_import_deb(struct oci_store *s, const char *name, struct progress *p,
+				struct err *e);
 /* @image goes to @to. */
 must_check int image_push(struct oci_store *s, const struct oci_image *image,
 			  const struct reference *to, struct progress *p, struct err *e);
