@@ -120,6 +120,42 @@ def pull(p):
 
 
 @case
+def helpers(p):
+    """Credentials out of a program: of this registry alone before the file's, of all after."""
+    registry = Registry(p.top, auth=True)
+    try:
+        ref = registry.push(Image(busybox_layer()), "some/box", "1")
+        os.mkdir(p.top + "/bin")
+        program = p.top + "/bin/docker-credential-of-ours"
+        with open(program, "w") as f:
+            f.write("#!/bin/sh\nread server\n[ \"$1 $server\" = \"get %s\" ] || exit 1\n"
+                    "echo '{\"ServerURL\":\"x\",\"Username\":\"me\",\"Secret\":\"secret\"}'\n"
+                    % registry.host)
+        os.chmod(program, 0o755)
+        p.env["PATH"] = p.top + "/bin:" + p.env["PATH"]
+        p.env["REGISTRY_AUTH_FILE"] = p.top + "/helpers.json"
+
+        def write(**content):
+            with open(p.top + "/helpers.json", "w") as f:
+                json.dump(content, f)
+
+        wrong = {"auths": {registry.host: {"auth": "bWU6d3Jvbmc="}}}  # me:wrong
+        write(credsStore="of-ours", **wrong)
+        p.pull(ref, status=111, words="401")
+        write(credHelpers={registry.host: "of-ours"}, **wrong)
+        p.pull(ref)
+        p.call("image", "remove", ref)
+        write(credsStore="of-ours")
+        p.pull(ref)
+        p.call("image", "remove", ref)
+        for helper in ("../of-ours", "nobody-has-it", ""):
+            write(credsStore=helper)
+            p.pull(ref, status=111, words="asks for a login")
+    finally:
+        registry.close()
+
+
+@case
 def https(p):
     """A name that is not loopback's: HTTPS, with the authority of /etc/containers/certs.d or none."""
     if "HTTPS" not in os.environ:
