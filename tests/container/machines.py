@@ -166,7 +166,11 @@ def image(c):
     check("no-such-program" in c.stderr and c.state("bad") == "stopped", c.stderr)
     c.run("lost", ref="127.0.0.1:1/no/such:1", status=111)
     c.cli("create", "--isolation", "vm", c.ref, status=110)
-    c.cli("create", "--isolation", "container", "deb:bookworm", status=110)
+    check(c.cli("advise", "bad").startswith("container\n") and "already" in c.cli("advise", "bad"))
+    c.cli("create", "--name", "vm", "--kernel", c.kernel("idle"))
+    check(json.loads(c.cli("advise", "--json", "vm"))["isolation"] == "vm")
+    c.cli("advise", "nobody", status=120)
+    c.cli("create", "--isolation", "container", c.top, status=110)
     c.cli("create", "--firmware", "bios", c.ref, status=110)
 
 
