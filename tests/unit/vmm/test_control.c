@@ -6,8 +6,8 @@
 #include "serve/control.h"
 
 #include "base/fd.h"
-#include "test.h"
 #include "serve/listen.h"
+#include "test.h"
 
 #include <errno.h>
 #include <fcntl.h>
