@@ -156,6 +156,34 @@ def helpers(p):
 
 
 @case
+def build(p):
+    """A Containerfile, with buildah; its faults are told, and nothing is left of either."""
+    if not shutil.which("buildah"):
+        raise Skip("no buildah")
+    os.mkdir(p.top + "/context")
+    shutil.copy(shutil.which("busybox"), p.top + "/context/busybox")
+
+    def write(*lines):
+        with open(p.top + "/context/Containerfile", "w") as f:
+            f.write("\n".join(("FROM scratch", "COPY busybox /bin/busybox", *lines)) + "\n")
+
+    run = 'RUN ["/bin/busybox", "sh", "-c", "/bin/busybox --install -s /bin; echo $WHAT >/file"]'
+    write("ARG WHAT=nothing", run, 'ENV PATH=/bin', 'CMD ["cat", "/file"]')
+    out = p.call("build", "--tag", "mine:2", "--build-arg", "WHAT=built", p.top + "/context",
+                 words="STEP 3/6")
+    expect(out == "localhost/mine:2\n", out)
+    expect(p.call("run", "--net", "none", "localhost/mine:2") == "built\n")
+    write('RUN ["/bin/busybox", "false"]')
+    p.call("build", "--tag", "bad", p.top + "/context", status=111)
+    p.call("build", "--tag", "bad", p.top + "/nowhere", status=111)
+    p.call("build", p.top + "/context", status=110)
+    expect(os.listdir(p.top + "/cache/insula/tmp") == [])
+    expect(p.ids() and "bad" not in p.call("image", "list"))
+    with open("/proc/self/mountinfo") as f:
+        expect(p.top not in f.read())
+
+
+@case
 def https(p):
     """A name that is not loopback's: HTTPS, with the authority of /etc/containers/certs.d or none."""
     if "HTTPS" not in os.environ:
