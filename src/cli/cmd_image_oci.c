@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 #include "cli/oci.h"
 #include "cli/ui.h"
+#include "oci/policy.h"
 #include "oci/transfer.h"
 
 #include <errno.h>
@@ -227,8 +228,13 @@ static int load_run(void *config, int argc, char **argv, char **command)
 
 	if (status != EXIT_OK)
 		return status;
-	r = image_load(&s.store, argv[0], argc == 2 ? argv[1] : "localhost/loaded", tell_loaded,
-		       NULL, &p, &e);
+	/* Which of the two it is shows only inside. */
+	r = policy_check_archive("oci-archive", &e);
+	if (r == 0)
+		r = policy_check_archive("docker-archive", &e);
+	if (r == 0)
+		r = image_load(&s.store, argv[0], argc == 2 ? argv[1] : "localhost/loaded",
+			       tell_loaded, NULL, &p, &e);
 	return end(&s, r, &e);
 }
 

@@ -3,6 +3,7 @@
  * oci/pull.c - images from and to registries
  */
 #include "oci/digest.h"
+#include "oci/policy.h"
 #include "oci/registry.h"
 #include "oci/transfer.h"
 
@@ -86,8 +87,10 @@ int image_pull(struct oci_store *s, const struct reference *ref, const struct pl
 	struct oci_image i = {.use = -1};
 	struct digest_text manifest;
 	struct registry *g = NULL;
-	int r = oci_store_lock(s, p, e);
+	int r = policy_check(ref, e);
 
+	if (r == 0)
+		r = oci_store_lock(s, p, e);
 	if (r == 0)
 		r = registry_open(ref, false, p, &g, e);
 	if (r == 0)

@@ -168,6 +168,7 @@ def build(p):
             f.write("\n".join(("FROM scratch", "COPY busybox /bin/busybox", *lines)) + "\n")
 
     run = 'RUN ["/bin/busybox", "sh", "-c", "/bin/busybox --install -s /bin; echo $WHAT >/file"]'
+    p.env.pop("REGISTRY_AUTH_FILE")  # buildah wants one that is named to be there
     write("ARG WHAT=nothing", run, 'ENV PATH=/bin', 'CMD ["cat", "/file"]')
     out = p.call("build", "--tag", "mine:2", "--build-arg", "WHAT=built", p.top + "/context",
                  words="STEP 3/6")
@@ -181,6 +182,34 @@ def build(p):
     expect(p.ids() and "bad" not in p.call("image", "list"))
     with open("/proc/self/mountinfo") as f:
         expect(p.top not in f.read())
+
+
+@case
+def policy(p):
+    """What the policy of containers rejects is not even asked for."""
+    server = Server(Image(busybox_layer()))
+    p.env["XDG_CONFIG_HOME"] = p.top + "/config"
+    os.makedirs(p.top + "/config/containers")
+
+    def write(scopes, default="reject"):
+        with open(p.top + "/config/containers/policy.json", "w") as f:
+            json.dump({"default": [{"type": default}], "transports": {"docker": {
+                k: [{"type": v}] for k, v in scopes.items()}}}, f)
+
+    write({})
+    p.pull(server.ref, status=111, words="policy.json: the policy of images rejects it")
+    expect(p.store("blobs") == [] and p.store("refs") == [])
+    host = server.ref.split("/")[0]
+    write({host: "signedBy"}, default="insecureAcceptAnything")
+    p.pull(server.ref, status=111, words="asks for signedBy")
+    write({host: "insecureAcceptAnything"})
+    p.pull(server.ref)
+    saved = p.top + "/saved.tar"
+    p.call("image", "save", "--output", saved, server.ref)
+    p.call("image", "load", saved, status=111, words="rejects")
+    with open(p.top + "/config/containers/policy.json", "w") as f:
+        f.write("{")
+    p.pull(server.ref, status=111, words="not JSON")
 
 
 @case
