@@ -12,6 +12,7 @@
 #include "base/dirs.h"
 #include "base/exit.h"
 #include "base/fd.h"
+#include "image/image.h"
 #include "oci/transfer.h"
 
 #include <errno.h>
@@ -97,6 +98,24 @@ int container_install(const struct machine_config *c, const char *uuid, const ch
 		r = install(&s, c->image, uuid, dir, p, e);
 		oci_store_close(&s);
 	}
+	image_cache_fini(&cache);
+	return r;
+}
+
+int container_pin(const char *uuid, const char *dir, const char *image, struct err *e)
+{
+	autofree char *to = xasprintf("%s/" IMAGE_FILE, dir);
+	struct image_cache cache = {0};
+	struct oci_store s;
+	int r = image_copy(image, to, e);
+
+	if (r == 0)
+		r = image_cache_open(&cache, e);
+	if (r < 0)
+		return r;
+	r = oci_store_open(&cache, NULL, &s, e);
+	if (r == 0)
+		r = oci_store_pin(&s, uuid, dir, e);
 	image_cache_fini(&cache);
 	return r;
 }

@@ -64,8 +64,26 @@ must_check int container_install(const struct machine_config *c, const char *uui
 /* For insula-monitor. */
 must_check int container_describe(struct daemon *d, const struct machine_record *m,
 				  const struct machine_config *c, json_t **ret, struct err *e);
+/* A container with its files in @dir needs what @image, the image.json of another, names. */
+must_check int container_pin(const char *uuid, const char *dir, const char *image, struct err *e);
 /* What it may take of the host, as insula-monitor's command "limits" takes it. */
 json_t *container_limits(const struct machine_config *c);
+
+/* --- container_copy.c: of claimed containers, c->result is set --- */
+
+bool container_is(const struct machine_record *m);
+must_check int container_snapshot_create(struct op_call *c, const struct machine_record *m,
+					 const char *name, struct err *e);
+/* An array of {name, created, memory}. */
+json_t *container_snapshots(struct daemon *d, const struct machine_record *m);
+must_check int container_snapshot_restore(struct op_call *c, const struct machine_record *m,
+					  const char *name, struct err *e);
+must_check int container_snapshot_delete(struct op_call *c, const struct machine_record *m,
+					 const char *name, struct err *e);
+must_check int container_clone(struct op_call *c, const struct machine_record *from,
+			       const char *name, struct err *e);
+/* What was cut off. */
+void container_sweep_copies(struct daemon *d, const char *uuid);
 
 /* --- limits.c --- */
 
@@ -214,6 +232,8 @@ json_t *op_format_machine(struct daemon *d, const struct machine_record *m, bool
 const char *op_string(const struct op_call *c, const char *name);
 int64_t op_int(const struct op_call *c, const char *name, int64_t preset);
 bool op_bool(const struct op_call *c, const char *name);
+/* op_machine.c: may a machine be called so? */
+must_check int op_check_name_free(struct daemon *d, const char *name, struct err *e);
 
 /* The operations, by file. */
 int op_machine_create(struct op_call *c, struct err *e);
@@ -237,6 +257,11 @@ int op_machine_stats(struct op_call *c, struct err *e);
 int op_machine_logs(struct op_call *c, struct err *e);
 int op_machine_console(struct op_call *c, struct err *e);
 int op_machine_agent(struct op_call *c, struct err *e);
+int op_snapshot_create(struct op_call *c, struct err *e);
+int op_snapshot_list(struct op_call *c, struct err *e);
+int op_snapshot_restore(struct op_call *c, struct err *e);
+int op_snapshot_delete(struct op_call *c, struct err *e);
+int op_machine_clone(struct op_call *c, struct err *e);
 int op_job_list(struct op_call *c, struct err *e);
 int op_job_show(struct op_call *c, struct err *e);
 int op_job_cancel(struct op_call *c, struct err *e);

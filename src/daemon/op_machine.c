@@ -45,7 +45,7 @@ static int take_policies(struct op_call *c, struct machine_record *m, struct err
 
 /* --- create --- */
 
-static int check_name_free(struct daemon *d, const char *name, struct err *e)
+int op_check_name_free(struct daemon *d, const char *name, struct err *e)
 {
 	autofree char *link = path_link(d, name);
 	struct stat st;
@@ -129,7 +129,7 @@ static int make_files(struct op_call *c, const struct machine_config *config,
 static int create_claimed(struct op_call *c, const struct machine_config *config,
 			  const struct machine_record *m, struct err *e)
 {
-	int r = check_name_free(c->d, m->name, e);
+	int r = op_check_name_free(c->d, m->name, e);
 
 	if (r == 0)
 		r = make_files(c, config, m, e);
@@ -318,7 +318,7 @@ static int edit_claimed(struct op_call *c, struct machine_record *m, struct err 
 	if (name && strcmp(name, old) != 0) {
 		r = machine_name_check(name, e);
 		if (r == 0)
-			r = check_name_free(c->d, name, e);
+			r = op_check_name_free(c->d, name, e);
 		free(m->name);
 		m->name = xstrdup(name);
 	}

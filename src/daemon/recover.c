@@ -206,6 +206,7 @@ int recover(struct daemon *d, struct err *e)
 	for (size_t i = 0; i < n; i++) {
 		find_guest(d, &rows[i]);
 		note_end(d, &rows[i]);
+		container_sweep_copies(d, rows[i].uuid);
 	}
 	sweep_dirs(d, vm, rows, n);
 	sweep_dirs(d, guests, rows, n);

@@ -377,6 +377,64 @@ def log(c):
     check(512 << 10 <= os.path.getsize(path) <= 1 << 20, os.path.getsize(path))
 
 
+@case
+def copies(c):
+    """Snapshots and clones of files; both run afterwards, each with its own."""
+    c.service("a")
+    c.exec("a", "sh", "-c", "echo one >/file; rm /etc/group; mkdir /d; ln -s / /d/l; echo x >/gone;"
+           "chown 1000:2000 /d; echo 0123 >/etc/machine-id; mkfifo /d/f; touch /d/k; chmod 4755 /d/k")
+
+    def job(method, path, body=None):
+        return c.wait_job(c.request(method, "/v1/machines/a" + path, body, status=202))
+
+    check("is running" in job("POST", "/snapshots", {"name": "s"})["error"]["message"])
+    check("is running" in job("POST", "/clone", {"name": "b"})["error"]["message"])
+    c.cli("stop", "a")
+    check(job("POST", "/snapshots", {"name": "s"})["state"] == "done")
+    check("already" in job("POST", "/snapshots", {"name": "s"})["error"]["message"])
+    for bad in ("..", "a/b", ".new", ""):
+        check(job("POST", "/snapshots", {"name": bad})["state"] == "failed", bad)
+    check(job("POST", "/clone", {"name": "b"})["state"] == "done")
+    check(job("POST", "/clone", {"name": "b"})["state"] == "failed")
+    c.cli("start", "a", "b")
+    look = ("cat /file; ls /etc/group /gone 2>&1; readlink /d/l; stat -c '%u:%g %a' /d /d/k; "
+            "test -p /d/f && echo fifo")
+    before = c.exec("a", "sh", "-c", look)
+    check("one" in before and "No such" in before and "1000:2000" in before and "4755" in before,
+          before)
+    check(c.exec("b", "sh", "-c", look) == before)
+    check(c.exec("b", "sh", "-c", "hostname; cat /etc/machine-id") == "b\n")
+    check(c.exec("a", "cat", "/etc/machine-id") == "0123\n")
+    c.exec("b", "sh", "-c", "echo of-b >/file")
+    c.exec("a", "sh", "-c", "echo two >/file; rm /gone; echo new >/new")
+    check("is running" in job("POST", "/snapshots/s/restore")["error"]["message"])
+    c.cli("stop", "a")
+    listed = c.request("GET", "/v1/machines/a/snapshots")["snapshots"]
+    check([s["name"] for s in listed] == ["s"], listed)
+    # Cut off in the middle: what was half there is gone with the next insulad.
+    guest = f"{c.data}/guests/{c.machines()['a']['uuid']}"
+    os.makedirs(guest + "/kept/.new/upper/x")
+    os.makedirs(guest + "/restoring/y")
+    c.kill_daemon()
+    c.machines()
+    check(os.listdir(guest + "/kept") == ["s"] and not os.path.exists(guest + "/restoring"))
+    check(job("POST", "/snapshots/s/restore")["state"] == "done")
+    c.cli("start", "a")
+    check(c.exec("a", "sh", "-c", look + "; ls /new 2>&1; :").startswith(before))
+    check(c.exec("a", "sh", "-c", "ls /new 2>/dev/null; :") == "")
+    check(c.exec("b", "cat", "/file") == "of-b\n")
+    c.request("DELETE", "/v1/machines/a/snapshots/s")
+    c.request("DELETE", "/v1/machines/a/snapshots/s", status=404)
+    c.cli("create", "--name", "vm", "--kernel", c.kernel("idle"))
+    r = c.wait_job(c.request("POST", "/v1/machines/vm/snapshots", {"name": "s"}, status=202))
+    check(r["state"] == "failed", r)
+    # The clone keeps the image.
+    c.cli("delete", "--force", "a")
+    c.cli("image", "remove", c.ref, status=125)
+    c.cli("stop", "b")
+    c.cli("start", "b")
+
+
 def key_pair(c):
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", c.top + "/key"],
                    check=True)
