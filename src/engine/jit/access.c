@@ -92,6 +92,14 @@ static struct rm based(struct tr *t)
 	return rm;
 }
 
+void tr_lea(struct tr *t, bool w, unsigned int to)
+{
+	struct rm rm = based(t);
+
+	t->t1_kept = rm.base != HOST_T1;
+	emit_op(&t->e, w, 0x8d, to, rm);
+}
+
 static int32_t base_of(unsigned int seg)
 {
 	return (int32_t)(offsetof(struct ivcpu, c.seg) + seg * sizeof(struct cpu_segment) +
@@ -104,6 +112,7 @@ void tr_address(struct tr *t, bool agen)
 	bool w = i->addrsize == 8;
 	struct rm rm;
 
+	t->t1 = -1;
 	if (i->disp != (int32_t)i->disp) { /* MOV with an absolute address */
 		emit8(&t->e, 0x49);
 		emit8(&t->e, 0xbb);
@@ -193,6 +202,7 @@ static void look_up(struct tr *t, struct rm ea, unsigned int size, bool write)
 	struct offsets o = offsets_of(t, write);
 	struct rm last = {.mem = true, .index = HOST_T0, .scale = 1};
 
+	t->t1 = -1;
 	if (ea.disp || ea.index != RM_NONE) {
 		emit_lea(&t->e, HOST_T1, ea);
 		page_place(t, HOST_T1);
@@ -249,6 +259,7 @@ static struct rm check_home(struct tr *t, struct rm ea, unsigned int size, bool 
 	uint8_t *hit;
 	struct cold *c;
 
+	t->t1 = -1;
 	page_place(t, ea.base);
 	emit_load(&t->e, HOST_T1, rm_gs8(HOST_T0, o.addend));
 	emit_load(&t->e, HOST_T0, rm_gs8(HOST_T0, o.tag));
@@ -310,14 +321,20 @@ static struct rm check_group(struct tr *t, struct group *g, const struct member 
 	struct rm held = rm_gs(GS(jx.held) + 8 * m->group);
 	int32_t lo = (int32_t)(g->lo - m->moved), hi = (int32_t)(g->hi - m->moved);
 	struct offsets o = offsets_of(t, g->write);
+	unsigned int page_of = base;
 	uint8_t *hit;
 
 	if (g->held) {
-		emit_load(&t->e, HOST_T1, held);
+		if (t->t1 != m->group)
+			emit_load(&t->e, HOST_T1, held);
+		t->t1 = m->group;
 		return rm_index(base, HOST_T1, disp - TLB_BIAS);
 	}
-	emit_lea(&t->e, HOST_T1, rm_base(base, lo));
-	page_place(t, HOST_T1);
+	if (lo) {
+		emit_lea(&t->e, HOST_T1, rm_base(base, lo));
+		page_of = HOST_T1;
+	}
+	page_place(t, page_of);
 	emit_load(&t->e, HOST_T1, rm_gs8(HOST_T0, o.addend));
 	emit_load(&t->e, HOST_T0, rm_gs8(HOST_T0, o.tag));
 	emit_lea(&t->e, HOST_T0, rm_index(base, HOST_T0, hi - 1));
@@ -329,13 +346,19 @@ static struct rm check_group(struct tr *t, struct group *g, const struct member 
 	emit_here(&t->e, hit);
 	emit_store(&t->e, HOST_T1, held);
 	g->held = true;
+	t->t1 = m->group;
 	return rm_index(base, HOST_T1, disp - TLB_BIAS);
+}
+
+bool tr_in_group(const struct tr *t, const struct member *m)
+{
+	return t->grouped && m->group >= 0 && t->group[m->group].members > 1;
 }
 
 struct rm tr_check_based(struct tr *t, const struct member *m, unsigned int base, int32_t disp,
 			 unsigned int size, bool write)
 {
-	if (t->grouped && m->group >= 0 && t->group[m->group].members > 1)
+	if (tr_in_group(t, m))
 		return check_group(t, &t->group[m->group], m, base, disp);
 	return check_operand(t, rm_base(base, disp), size, write);
 }

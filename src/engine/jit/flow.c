@@ -213,6 +213,7 @@ static void branch_if(struct tr *t)
 	bool inside = to >= 0 && to < 0x1000;
 	uint32_t over;
 
+	t->t1_kept = true; /* if not taken */
 	if (inside && to > t->u->off) {
 		emit_jcc(&t->e, cc, 0);
 		link_near(t, t->u, to, 0);
@@ -283,9 +284,12 @@ static void push_return(struct tr *t)
 	struct rm rm = tr_stack_room(t);
 	int64_t to = t->u->off + t->u->len;
 
-	emit_lea(&t->e, HOST_T1, rm);
+	if (rm.index == HOST_T0) {
+		emit_lea(&t->e, HOST_T1, rm);
+		rm = rm_base(HOST_T1, 0);
+	}
 	page_address(t, HOST_T0, to);
-	emit_op(&t->e, t->wide, 0x89, HOST_T0, rm_base(HOST_T1, 0));
+	emit_op(&t->e, t->wide, 0x89, HOST_T0, rm);
 	if (t->jumps && to < (int64_t)GMEM_PAGE_SIZE && t->n_links < JIT_LINKS)
 		note_return(t, to);
 }
@@ -337,6 +341,7 @@ static bool call_indirect(struct tr *t)
 		return false;
 	t->two_accesses = t->ops[0].type == ZYDIS_OPERAND_TYPE_MEMORY;
 	indirect_target(t);
+	t->t1 = -1;
 	emit_store(&t->e, HOST_T1, rm_gs(GS(jx.saved)));
 	look_up(t->v, &t->e, t->jumps);
 	hit = emit_jrcxz(&t->e);
@@ -425,6 +430,7 @@ static bool push_insn(struct tr *t)
 		rm = tr_operand(t, op_size(t), false, false);
 		emit_op(&t->e, t->wide, 0x8b, HOST_T1, rm);
 		emit_store(&t->e, HOST_T1, rm_gs(GS(jx.saved)));
+		t->t1 = -1;
 		rm = tr_stack_room(t);
 		t->two_accesses = false;
 		emit_lea(&t->e, HOST_T1, rm);
@@ -432,6 +438,7 @@ static bool push_insn(struct tr *t)
 		emit_op(&t->e, t->wide, 0x89, HOST_T0, rm_base(HOST_T1, 0));
 	} else if (o->type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
 		rm = tr_stack_room(t);
+		t->t1_kept = tr_in_group(t, &t->of[t->k].stack);
 		emit_op(&t->e, t->wide, 0xc7, 0, rm);
 		emit32(&t->e, (uint32_t)o->imm.value.s);
 	} else if (o->type == ZYDIS_OPERAND_TYPE_REGISTER) {
@@ -443,6 +450,8 @@ static bool push_insn(struct tr *t)
 			h = HOST_T0;
 			emit_load(&t->e, h, rm_gs(GS_GPR(g)));
 			rm = rm_base(HOST_T1, 0);
+		} else {
+			t->t1_kept = tr_in_group(t, &t->of[t->k].stack);
 		}
 		emit_op(&t->e, t->wide, 0x89, h, rm);
 	} else {
@@ -468,6 +477,7 @@ static bool pop_insn(struct tr *t)
 		emit_store(&t->e, HOST_T1, rm_gs(GS_GPR(g)));
 	} else {
 		emit_op(&t->e, t->wide, 0x8b, h, rm);
+		t->t1_kept = tr_in_group(t, &t->of[t->k].stack);
 	}
 	if (g != RSP)
 		add_rsp(t, (int32_t)op_size(t));

@@ -20,7 +20,7 @@ struct plain {
 	unsigned int n_far;                              /* operands in guest R10 and R11, */
 	unsigned int far[2];                             /* which, */
 	unsigned int far_host[2];
-	bool far_write[2];
+	bool far_read[2], far_write[2];
 	bool sse, avx, x87;
 };
 
@@ -153,7 +153,16 @@ static bool writes(const ZydisDecodedOperand *o)
 	return o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
 }
 
-static bool note_far(struct plain *p, unsigned int g, bool write)
+/* Is what the register held before still in it, or part of what is, or looked at? */
+static bool reads(const struct tr *t, const ZydisDecodedOperand *o)
+{
+	return !(o->actions & ZYDIS_OPERAND_ACTION_WRITE) ||
+	       (o->actions & ZYDIS_OPERAND_ACTION_MASK_READ) || o->size < 32 ||
+	       t->z->mnemonic == ZYDIS_MNEMONIC_BSF || t->z->mnemonic == ZYDIS_MNEMONIC_BSR;
+}
+
+static bool note_far(const struct tr *t, struct plain *p, unsigned int g,
+		     const ZydisDecodedOperand *o)
 {
 	unsigned int i = 0;
 
@@ -163,10 +172,10 @@ static bool note_far(struct plain *p, unsigned int g, bool write)
 		return false;
 	if (i == p->n_far) {
 		p->far[i] = g;
-		p->far_write[i] = false;
 		p->n_far++;
 	}
-	p->far_write[i] |= write;
+	p->far_read[i] |= reads(t, o);
+	p->far_write[i] |= writes(o);
 	return true;
 }
 
@@ -180,7 +189,7 @@ static bool note_gpr(const struct tr *t, struct plain *p, const ZydisDecodedOper
 	case ZYDIS_OPERAND_ENCODING_NDSNDD:
 	case ZYDIS_OPERAND_ENCODING_OPCODE:
 		p->high |= is_high(o->reg.value);
-		return jit_host(g) != HOST_MEM || note_far(p, g, writes(o));
+		return jit_host(g) != HOST_MEM || note_far(t, p, g, o);
 	default:
 		break;
 	}
@@ -299,6 +308,7 @@ static void need(struct tr *t, bool *ready, int32_t out, uint32_t stub)
 
 	if (*ready)
 		return;
+	t->t1 = -1;
 	emit_load8(&t->e, HOST_T0, rm_gs(out));
 	in = emit_jrcxz(&t->e);
 	/* LEA R11, behind the jump: MOV ECX and JMP are 10 bytes. */
@@ -467,6 +477,10 @@ static bool do_lea(struct tr *t)
 	struct form f = {.opcode = 0x89, .w = t->z->operand_width == 64};
 	struct rm rm;
 
+	if (t->i->addrsize == 8 && t->z->operand_width >= 32 && h != HOST_MEM) {
+		tr_lea(t, f.w, h);
+		return true;
+	}
 	tr_address(t, true);
 	if (t->z->operand_width == 16) {
 		f.prefix[0] = 0x66;
@@ -500,8 +514,10 @@ bool tr_plain(struct tr *t)
 	struct rm mem = {0};
 	bool held;
 
-	if (is_nop(t))
+	if (is_nop(t)) {
+		t->t1_kept = true;
 		return true;
+	}
 	if (t->z->mnemonic == ZYDIS_MNEMONIC_LEA && t->u->fn != op_ud)
 		return t->i->addrsize > 2 && do_lea(t);
 	if (!is_wanted(t) || !survey(t, &p))
@@ -509,10 +525,12 @@ bool tr_plain(struct tr *t)
 	need_state(t, &p);
 	if (p.mem)
 		mem = operand_in_memory(t, &p);
+	t->t1_kept = p.mem ? tr_in_group(t, &t->of[t->k].operand) : p.n_far == 0;
 	held = p.mem && p.high; /* the address is in RCX */
 	for (unsigned int i = 0; i < p.n_far; i++) {
 		p.far_host[i] = p.mem || i == 1 ? HOST_T0 : HOST_T1;
-		emit_load(&t->e, p.far_host[i], rm_gs(GS_GPR(p.far[i])));
+		if (p.far_read[i])
+			emit_load(&t->e, p.far_host[i], rm_gs(GS_GPR(p.far[i])));
 	}
 	if (p.rcx && !held)
 		emit_mov(&t->e, RCX, R10);
@@ -521,6 +539,7 @@ bool tr_plain(struct tr *t)
 	    p.mem) { /* FDP: now that nothing can keep it from being executed */
 		tr_address(t, true);
 		emit_store(&t->e, HOST_T1, rm_gs(GS(jx.fdp)));
+		t->t1_kept = false;
 	}
 	for (unsigned int i = 0; i < p.n_far; i++) {
 		if (p.far_write[i])

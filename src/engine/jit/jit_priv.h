@@ -195,6 +195,8 @@ struct tr {
 	bool grouped; /* this is the copy that uses groups */
 	struct group group[JIT_GROUPS];
 	unsigned int n_groups;
+	int8_t t1;    /* group whose addend is in HOST_T1, -1 = none; */
+	bool t1_kept; /* and still is behind the instruction */
 	struct {
 		struct member operand, stack;
 	} of[JIT_MAX_INSNS];
@@ -279,6 +281,9 @@ bool tr_is_based(const struct tr *t);
 
 /* R11 = linear address of the memory operand (for @agen: its offset in the segment). */
 void tr_address(struct tr *t, bool agen);
+/* Host register @to = the operand's offset, of 64-bit or (not @w) 32 bits; 64-bit addresses only.
+ */
+void tr_lea(struct tr *t, bool w, unsigned int to);
 /* R11 = linear address -> RCX = addend; leaves by the miss stub.  @lock: also if not aligned. */
 void tr_check(struct tr *t, unsigned int size, bool write, bool lock);
 
@@ -289,6 +294,8 @@ void tr_away(struct tr *t, const struct cold *c);
 struct rm tr_tag(const struct tr *t, bool write);
 struct rm tr_addend(const struct tr *t);
 
+/* Does the access take its addend from a group? */
+bool tr_in_group(const struct tr *t, const struct member *m);
 /* The operand at [@base + @disp], a host register and a constant, checked; uses R11 and RCX. */
 struct rm tr_check_based(struct tr *t, const struct member *m, unsigned int base, int32_t disp,
 			 unsigned int size, bool write);

@@ -123,15 +123,19 @@ static bool translate_all(struct tr *t, uint32_t *at)
 	bool ends = false;
 
 	t->sse_ready = t->avx_ready = t->x87_ready = false;
+	t->t1 = -1;
 	for (t->k = 0; t->k < b->n && !ends; t->k++) {
 		if (!tr_decode(t))
 			return false;
 		at[t->k] = emit_at(&t->e);
+		t->t1_kept = false;
 		if (!translate_insn(t, &ends)) {
 			for (unsigned int i = t->k + 1; i <= b->n; i++)
 				at[i] = UINT32_MAX;
 			return t->k > 0;
 		}
+		if (!t->t1_kept)
+			t->t1 = -1;
 	}
 	at[b->n] = emit_at(&t->e);
 	if (!ends && (b->u[b->n].fn == op_fall || b->crosses)) {

@@ -181,6 +181,61 @@ GUEST64(home, "mov $0x70000, %ebx\n"
 	      "2: add (%rbx, %rcx), %edx\n"
 	      "ret\n");
 
+/* Pointers that are copied, moved along and replaced: 0x26000 is the page 0x22000, others are where
+ * they seem to be, so that one's host address is no good for the other. */
+GUEST64(values, "mov $50, %edi\n"
+		"xor %r12d, %r12d\n"
+		"1: mov $0x26100, %ebx\n"
+		"mov %rbx, %cr2\n"
+		"mov $0x70100, %eax\n"
+		"mov %rax, %rsi\n"
+		"add (%rax), %r12d\n"
+		"lea 8(%rsi), %r8\n"
+		"add (%r8), %r12d\n"
+		"add 16(%rsi), %r12d\n"
+		"mov %rbx, %rax\n" /* the copy stays */
+		"add (%rax), %r12d\n"
+		"add 8(%rsi), %r12d\n"
+		"add 8(%rax), %r12d\n"
+		"xchg %rax, %rsi\n"
+		"add 16(%rax), %r12d\n"
+		"add 16(%rsi), %r12d\n"
+		"mov %rax, %rsi\n"
+		"mov %cr2, %rax\n" /* calls C */
+		"add (%rax), %r12d\n"
+		"add 8(%rsi), %r12d\n"
+		"add 8(%rax), %r12d\n"
+		"pushq $0x26100\n"
+		"add (%rsi), %r12d\n"
+		"pop %rsi\n"
+		"add (%rsi), %r12d\n"
+		"add 8(%rsi), %r12d\n"
+		"push %rbp\n"
+		"mov %rsp, %rbp\n"
+		"sub $32, %rsp\n"
+		"movl $5, -8(%rbp)\n"
+		"add 24(%rsp), %r12d\n"
+		"leave\n"
+		"add (%rax), %r12d\n" /* scratch registers between */
+		"mov $3, %r10d\n"
+		"add 8(%rax), %r12d\n"
+		"add %r10, %r12\n"
+		"add 16(%rax), %r12d\n"
+		"mov %r12, %r11\n"
+		"add (%rax), %r11d\n"
+		"lea (%r11), %r12\n"
+		"movd 8(%rax), %xmm0\n"
+		"movd %xmm0, %ecx\n"
+		"add %ecx, %r12d\n"
+		"push (%rax)\n"
+		"pop %r10\n"
+		"add %r10d, %r12d\n"
+		"add 16(%rax), %r12d\n"
+		"dec %edi\n"
+		"jnz 1b\n"
+		"mov %r12d, %eax\n"
+		"out %eax, $0xf4\n");
+
 /* --- system instructions that are translated --- */
 
 /* User pages only between STAC and CLAC; the #PF behind them ends it. */
@@ -295,6 +350,17 @@ static void set_up_returns(struct vm *vm)
 	load(vm, 0x22000, calls_rdi_too, calls_rdi_too_end);
 }
 
+static void set_up_values(struct vm *vm)
+{
+	vm_put64(vm, GUEST_PT + 8 * 0x26, 0x22007);
+	for (unsigned int k = 0; k < 3; k++) {
+		vm_put64(vm, 0x70100 + 8 * k, 1u << k);
+		vm_put64(vm, 0x22100 + 8 * k, 0x100u << k);
+		vm_put64(vm, 0x26100 + 8 * k, 0x10000);
+		vm_put64(vm, 0x74100 + 8 * k, 0x20000);
+	}
+}
+
 static void set_up_smap(struct vm *vm)
 {
 	struct cpu c;
@@ -399,6 +465,7 @@ static const struct {
     {"calls_kernel", calls_kernel, calls_kernel_end, set_up_syscall, 0x3aa5ad0e},
     {"tsc", tsc, tsc_end, set_up_tsc, 5},
     {"home", home, home_end, NULL, 17},
+    {"values", values, values_end, set_up_values, 50 * 0x1c18},
 };
 
 static void run(enum engine_kind kind, unsigned int n)
