@@ -223,13 +223,28 @@ static void put_paths(struct daemon *d, const struct machine_record *m, json_t *
 	put_path(o, "cgroup", xasprintf("/" LIMITS_GROUP, m->uuid));
 }
 
+/* The defaults of --cpus and --memory are left out without a word; what was asked for is not. */
+static int check_limits(const struct machine_config *c, struct err *e)
+{
+	const struct machine_limits *l = &c->limits;
+
+	if (geteuid() == 0 || !(l->cpu_percent || l->cpu_weight || l->memory))
+		return 0;
+	return err_msg(e, -ENOTSUP,
+		       "limits: a container's control groups need root; take out cpu_percent, "
+		       "cpu_weight and memory, or run it as a virtual machine");
+}
+
 int container_describe(struct daemon *d, const struct machine_record *m,
 		       const struct machine_config *c, json_t **ret, struct err *e)
 {
 	const struct passwd *pw = getpwuid(geteuid());
-	json_t *image = read_image(d, m, e), *limits, *o;
-	int r;
+	json_t *image, *limits, *o;
+	int r = check_limits(c, e);
 
+	if (r < 0)
+		return r;
+	image = read_image(d, m, e);
 	if (!image)
 		return e && e->code ? e->code : -EIO;
 	o = json_pack("{s:s, s:s, s:O, s:O, s:o, s:o, s:o, s:o, s:b, s:b, s:s*, s:s*, s:s*}",

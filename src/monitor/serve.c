@@ -38,7 +38,7 @@ static json_t *status(struct box *b)
 	autostrbuf struct strbuf text = {0};
 	json_t *o =
 		   json_pack("{s:s, s:s, s:i, s:I, s:I}", "state", b->paused ? "paused" : "running",
-			     "engine", "none", "cpus", (int)b->d.options.cpus, "memory",
+			     "engine", "host", "cpus", (int)b->d.options.cpus, "memory",
 			     (json_int_t)b->d.options.memory, "uptime_ms",
 			     (json_int_t)((clock_now() - b->started) / NSEC_PER_MSEC)),
 	       *stats;

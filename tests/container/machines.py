@@ -522,6 +522,13 @@ def rootless(c):
     c.wait_state("u", "stopped")
     c.cli("start", "u")
     c.exec("u", "ls", "/of-root")
+    c.cli("edit", "u", "--memory-limit", "64M", status=None)
+    c.cli("stop", "u")
+    c.cli("edit", "u", "--memory-limit", "64M")
+    c.cli("start", "u", status=121)
+    check("need root" in c.stderr, c.stderr)
+    c.cli("edit", "u", "--memory-limit", "0")
+    c.cli("start", "u")
     c.cli("pause", "u", status=125)
     check("freezer" in c.stderr or "control group" in c.stderr, c.stderr)
 
