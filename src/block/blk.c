@@ -114,6 +114,11 @@ void blk_close(struct blk *b)
 	b->ops->close(b);
 }
 
+uint64_t blk_known_zeroes(struct blk *b, uint64_t offset)
+{
+	return b->ops->known_zeroes ? b->ops->known_zeroes(b, offset) : 0;
+}
+
 int blk_share(struct blk *b)
 {
 	return b->ops->share ? b->ops->share(b) : -ENOTSUP;

@@ -57,6 +57,8 @@ struct blk_ops {
 	/* See blk_share; no request is in flight.  NULL: what the node holds goes with the process.
 	 */
 	int (*share)(struct blk *b);
+	/* See blk_known_zeroes; NULL: none are known. */
+	uint64_t (*known_zeroes)(struct blk *b, uint64_t offset);
 	const struct blk_sync_ops *sync; /* NULL but for files */
 };
 
@@ -117,6 +119,8 @@ must_check int blk_open_fd(int fd, const char *name, struct loop *l, struct blk 
 			   struct err *e);
 /* Waits for requests in flight.  In the loop thread, or when the loop does not run any more. */
 void blk_close(struct blk *b);
+/* How many bytes from @offset on read as zeroes, as far as can be told without reading them. */
+uint64_t blk_known_zeroes(struct blk *b, uint64_t offset);
 /* Returns when no request is in flight; the caller submits none meanwhile.  From any thread. */
 void blk_drain(struct blk *b);
 /* From now on the disk is only read, and others may read its file, too: what was written is in

@@ -50,6 +50,10 @@ must_check int disk_convert(const struct disk_copy *c, struct err *e);
  * has it: the caller's, NULL = none.  *@qcow2: is that one qcow2, too? */
 must_check int qcow2_read_backing(const char *path, char **ret, bool *qcow2, struct err *e);
 
+/* The qcow2 image at @path, which nobody has open and has a backing file, lies over @backing from
+ * now on: of the same format as the one before. */
+must_check int qcow2_rename_backing(const char *path, const char *backing, struct err *e);
+
 must_check int disk_resize(const char *path, const char *format, uint64_t size, bool shrink,
 			   struct err *e);
 /* Bytes that the file takes on the host. */

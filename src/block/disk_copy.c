@@ -120,31 +120,24 @@ static void read_done(struct blk_req *r, int result)
 }
 
 /* Skips what the source says is zero without reading it. */
-static int skip_zeroes(struct job *j)
+static void skip_zeroes(struct job *j)
 {
-	while (blk_is_qcow2(j->from.blk) && j->next < j->size) {
-		enum qcow2_extent what;
-		uint64_t len;
-		int r = qcow2_extent(j->from.blk, j->next, &len, &what);
+	while (j->next < j->size) {
+		uint64_t len = blk_known_zeroes(j->from.blk, j->next);
 
-		if (r < 0)
-			return r;
-		len = ALIGN_DOWN(len, GRAIN);
-		if (what != QCOW2_ZEROES || !len)
-			return 0;
+		if (len < j->size - j->next)
+			len = ALIGN_DOWN(len, GRAIN);
+		if (!len)
+			return;
 		j->next += len;
 		j->done += len;
 	}
-	return 0;
 }
 
 static void start_slot(struct job *j, struct slot *s)
 {
-	int r = skip_zeroes(j);
-
-	if (r < 0)
-		j->error = r;
-	if (r < 0 || j->next >= j->size)
+	skip_zeroes(j);
+	if (j->next >= j->size)
 		return;
 	s->busy = true;
 	s->off = j->next;

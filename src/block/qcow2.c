@@ -102,6 +102,7 @@ static int qcow2_share(struct blk *b)
 
 static const struct blk_ops qcow2_ops = {
     .share = qcow2_share,
+    .known_zeroes = qcow2_known_zeroes,
     .name = "qcow2",
     .submit = q_submit,
     .poll = qcow2_poll,

@@ -9,6 +9,7 @@
 #include "block/disk.h"
 #include "block/qcow2_priv.h"
 
+#include "base/fd.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -273,4 +274,28 @@ int qcow2_read_backing(const char *path, char **ret, bool *qcow2, struct err *e)
 	*qcow2 = *ret && strcmp(disk_format(*ret, h.backing_format), "qcow2") == 0;
 	q_header_fini(&h);
 	return 0;
+}
+
+int qcow2_rename_backing(const char *path, const char *backing, struct err *e)
+{
+	autoclose int fd = open(path, O_RDWR | O_CLOEXEC);
+	uint8_t p[Q_H_BACKING_SIZE + 4];
+	uint64_t at, room = 65536;
+	size_t len = strlen(backing);
+	int r = fd < 0 ? -errno : pread_full(fd, p, sizeof(p), 0);
+
+	if (r < 0)
+		return err_set(e, r, "%s", path);
+	at = load_be64(p + Q_H_BACKING_OFFSET);
+	/* It is the last thing in the first cluster (qcow2_create.c). */
+	if (!at || len > Q_MAX_NAME || !range_ok(at, len, room))
+		return err_msg(e, -EINVAL, "%s: there is no room for the name of its backing file",
+			       path);
+	store_be32(p + Q_H_BACKING_SIZE, (uint32_t)len);
+	r = pwrite_full(fd, backing, len, at);
+	if (r == 0)
+		r = pwrite_full(fd, p + Q_H_BACKING_SIZE, 4, Q_H_BACKING_SIZE);
+	if (r == 0 && fsync(fd) < 0)
+		r = -errno;
+	return r < 0 ? err_set(e, r, "%s", path) : 0;
 }

@@ -322,6 +322,7 @@ void q_entry_set(struct qcow2 *q, struct q_block *b, unsigned int index, uint64_
 /* lock held: the clusters that an entry refers to. */
 void q_entry_range(const struct qcow2 *q, const struct q_entry *en, uint64_t *first, uint64_t *n);
 /* lock held: reads as zeroes, without looking? */
+uint64_t qcow2_known_zeroes(struct blk *b, uint64_t offset);
 bool q_reads_zero(const struct qcow2 *q, uint64_t cluster, const struct q_entry *en);
 /* lock held: one of our tables lies there, so that no data may be written. */
 bool q_is_table(const struct qcow2 *q, uint64_t host, uint64_t len);

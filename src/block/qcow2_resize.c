@@ -270,3 +270,16 @@ int qcow2_extent(struct blk *b, uint64_t offset, uint64_t *len, enum qcow2_exten
 		*len = MIN((cluster + n) << q->h.cluster_bits, q->h.size) - offset;
 	return r;
 }
+
+uint64_t qcow2_known_zeroes(struct blk *b, uint64_t offset)
+{
+	const struct qcow2 *q = q_of(b);
+	enum qcow2_extent what;
+	uint64_t len;
+
+	if (offset >= q->h.size || qcow2_extent(b, offset, &len, &what) < 0)
+		return 0;
+	if (what == QCOW2_BACKING && q->backing && offset < q->backing_size)
+		return MIN(len, blk_known_zeroes(q->backing, offset));
+	return what == QCOW2_DATA ? 0 : len;
+}

@@ -294,8 +294,20 @@ static int raw_share(struct blk *b)
 	return blk_lock_file(raw->fd, "", false, NULL);
 }
 
+/* Holes.  Writes in flight do not count: who asks has none. */
+static uint64_t raw_known_zeroes(struct blk *b, uint64_t offset)
+{
+	const struct raw *raw = container_of(b, struct raw, blk);
+	off_t data = lseek(raw->fd, (off_t)offset, SEEK_DATA);
+
+	if (data < 0)
+		return errno == ENXIO && offset < b->info.size ? b->info.size - offset : 0;
+	return MIN((uint64_t)data, b->info.size) - MIN(offset, b->info.size);
+}
+
 static const struct blk_ops raw_ops = {
     .share = raw_share,
+    .known_zeroes = raw_known_zeroes,
     .name = "raw",
     .submit = raw_submit,
     .poll = raw_poll,

@@ -1,15 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cli/cmd_fork.c - insula fork, insula clone: more machines from one
+ * cli/cmd_fork.c - insula fork, insula clone, insula template: more machines from one
+ *
+ * insulad's are its to copy; those of `insula run --name` are copied here.
  */
 #include "base/exit.h"
 #include "base/fd.h"
 #include "block/disk.h"
 #include "cli/cli.h"
-#include "cli/snapshots.h"
+#include "cli/client.h"
+#include "cli/loose.h"
+#include "cli/machine.h"
+#include "cli/policy.h"
+#include "cli/run.h"
 #include "cli/ui.h"
 #include "live/identity.h"
-#include "live/live.h"
+#include "live/lineage.h"
+#include "live/snapshots.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -21,12 +28,33 @@
 
 struct fork_config {
 	unsigned int count;
-	bool json, full;
+	bool json, full, off;
+	struct policy_options policy; /* its labels alone */
 };
+
+POLICY_SETTER(fork_config, label)
 
 static void fork_init(void *config)
 {
-	((struct fork_config *)config)->count = 1;
+	struct fork_config *cfg = config;
+
+	policy_init(&cfg->policy);
+	cfg->count = 1;
+}
+
+static void fork_fini(void *config)
+{
+	policy_fini(&((struct fork_config *)config)->policy);
+}
+
+/* A request about NEW. */
+static json_t *copy_request(const struct fork_config *cfg, const char *name)
+{
+	json_t *o = json_pack("{s:s}", "name", name);
+
+	if (cfg->policy.labels)
+		json_object_set(o, "labels", cfg->policy.labels);
+	return o;
 }
 
 static int set_count(void *config, const char *value, struct err *e)
@@ -84,14 +112,12 @@ struct forked {
 	int locks[2];
 };
 
-static int prepare_fork(struct forked *f, const char *parent, struct live_child *c, struct err *e)
+static int prepare_fork(struct forked *f, struct live_child *c, struct err *e)
 {
 	int r = claim_new(f->name, &f->locks[0], e);
 
 	if (r == 0)
 		r = run_dir_make(&f->run, e);
-	if (r == 0)
-		r = machine_note_clone(parent, f->name, e);
 	if (r < 0)
 		return r;
 	f->locks[1] = f->run.lock;
@@ -123,7 +149,7 @@ static int settle_fork(struct forked *f, struct live_child *c, struct err *e)
 
 	for (unsigned int i = 0; i < LIVE_MAX_DISKS; i++) {
 		if (i == 0 && r == 0 && c->disks[0])
-			r = machine_set_disk(f->name, strrchr(c->disks[0], '/') + 1, e);
+			r = live_set_disk(f->dir, strrchr(c->disks[0], '/') + 1, e);
 		free(c->disks[i]);
 	}
 	/* The directory is the machine's now: its lock is held there, too. */
@@ -143,20 +169,6 @@ static void report(const struct fork_config *cfg, const struct live_child *child
 	}
 }
 
-static int on_switching(void *machine, const struct live_disks *disks, struct err *e)
-{
-	return disks->n ? machine_set_disk(machine, strrchr(disks->disk[0].overlay, '/') + 1, e)
-			: 0;
-}
-
-static void on_not_switched(void *machine, const struct live_disks *disks)
-{
-	struct err e = {0};
-
-	if (disks->n && machine_set_disk(machine, strrchr(disks->disk[0].path, '/') + 1, &e) < 0)
-		ui_error(EXIT_FAIL, "%s", e.msg);
-}
-
 static int fork_machine(const struct fork_config *cfg, const char *parent, struct forked *f,
 			struct live_child *children, struct err *e)
 {
@@ -164,9 +176,9 @@ static int fork_machine(const struct fork_config *cfg, const char *parent, struc
 	char control[PATH_MAX];
 	struct live_machine m = {.control = control,
 				 .dir = dir,
-				 .switching = on_switching,
-				 .not_switched = on_not_switched,
-				 .opaque = (void *)(uintptr_t)parent};
+				 .switching = snapshot_switching,
+				 .not_switched = snapshot_not_switched,
+				 .opaque = dir};
 	json_t *answer;
 	double stall;
 	int r = 0;
@@ -174,7 +186,7 @@ static int fork_machine(const struct fork_config *cfg, const char *parent, struc
 	if (!realpath(link, control))
 		return err_msg(e, -ENOENT, "no machine named '%s' is running", parent);
 	for (unsigned int i = 0; i < cfg->count && r == 0; i++)
-		r = prepare_fork(&f[i], parent, &children[i], e);
+		r = prepare_fork(&f[i], &children[i], e);
 	if (r == 0)
 		r = live_fork(&m, children, cfg->count, &answer, e);
 	if (r < 0)
@@ -190,19 +202,13 @@ static int fork_machine(const struct fork_config *cfg, const char *parent, struc
 	return r;
 }
 
-static int fork_run(void *config, int argc, char **argv, char **command)
+static int fork_loose(const struct fork_config *cfg, char **argv)
 {
-	const struct fork_config *cfg = config;
 	struct live_child *children;
 	struct forked *f;
 	struct err e = {0};
 	int r;
 
-	ui_init(false, false);
-	if (argc != 2)
-		return ui_error(EXIT_USAGE, "insula fork RUNNING NEW");
-	if (snapshot_check_name(argv[0], &e) < 0 || snapshot_check_name(argv[1], &e) < 0)
-		return ui_fail(&e, EXIT_USAGE);
 	f = xcalloc(cfg->count, sizeof(*f));
 	children = xcalloc(cfg->count, sizeof(*children));
 	for (unsigned int i = 0; i < cfg->count; i++) {
@@ -221,6 +227,43 @@ static int fork_run(void *config, int argc, char **argv, char **command)
 	return r < 0 ? ui_fail(&e, EXIT_FAIL) : EXIT_OK;
 }
 
+/* Of insulad. */
+static int fork_kept(const struct fork_config *cfg, char **argv)
+{
+	autofree char *path = client_machine_path(argv[0], "/fork");
+	json_t *answer = NULL, *m, *body = copy_request(cfg, argv[1]);
+	struct err e = {0};
+	size_t i;
+
+	json_object_set_new(body, "count", json_integer(cfg->count));
+	if (client_job("POST", path, body, &answer, &e) < 0)
+		return ui_fail(&e, EXIT_FAIL);
+	json_array_foreach(json_object_get(answer, "machines"), i, m)
+	{
+		if (cfg->json)
+			printf("{\"name\":\"%s\",\"pid\":%lld,\"ms\":%.3f,\"stall_ms\":%.3f}\n",
+			       machine_text(m, "name"), machine_int(m, "pid"),
+			       json_real_value(json_object_get(m, "ms")),
+			       json_real_value(json_object_get(answer, "stall_ms")));
+		else
+			puts(machine_text(m, "name"));
+	}
+	json_decref(answer);
+	return EXIT_OK;
+}
+
+static int fork_run(void *config, int argc, char **argv, char **command)
+{
+	struct err e = {0};
+
+	ui_init(false, false);
+	if (argc != 2)
+		return ui_error(EXIT_USAGE, "insula fork RUNNING NEW");
+	if (snapshot_check_name(argv[1], &e) < 0)
+		return ui_fail(&e, EXIT_USAGE);
+	return loose_is(argv[0]) ? fork_loose(config, argv) : fork_kept(config, argv);
+}
+
 /* --- clone --- */
 
 static int clone_full(const char *disk, const char *name, struct err *e)
@@ -235,32 +278,24 @@ static int clone_full(const char *disk, const char *name, struct err *e)
 /* What both see lies below: the source goes on in an overlay, too. */
 static int clone_linked(const char *source, const char *disk, const char *name, struct err *e)
 {
+	autofree char *to = machine_dir(name), *from = machine_dir(source);
 	autofree char *ours = NULL, *theirs = NULL;
-	int r = machine_note_clone(source, name, e);
+	int r = live_overlay_make(to, 0, disk, NULL, 0, &ours, e);
 
 	if (r == 0)
-		r = snapshot_overlay(name, disk, &ours, e);
+		r = live_overlay_make(from, 0, disk, NULL, 0, &theirs, e);
 	if (r == 0)
-		r = snapshot_overlay(source, disk, &theirs, e);
-	if (r == 0)
-		r = machine_set_disk(source, theirs, e);
-	return r == 0 ? machine_set_disk(name, ours, e) : r;
+		r = live_set_disk(from, strrchr(theirs, '/') + 1, e);
+	return r == 0 ? live_set_disk(to, strrchr(ours, '/') + 1, e) : r;
 }
 
-static int clone_run(void *config, int argc, char **argv, char **command)
+static int clone_loose(const struct fork_config *cfg, char **argv)
 {
-	const struct fork_config *cfg = config;
 	autoclose int source = -1, lock = -1;
 	autofree char *disk = NULL;
 	struct err e = {0};
-	int r;
+	int r = machine_must_exist(argv[0], &e);
 
-	ui_init(false, false);
-	if (argc != 2)
-		return ui_error(EXIT_USAGE, "insula clone SOURCE NEW");
-	r = snapshot_check_name(argv[0], &e);
-	if (r == 0)
-		r = machine_must_exist(argv[0], &e);
 	if (r == 0)
 		r = machine_claim(argv[0], &source, &e);
 	if (r == 0)
@@ -272,7 +307,59 @@ static int clone_run(void *config, int argc, char **argv, char **command)
 	return r < 0 ? ui_fail(&e, EXIT_FAIL) : EXIT_OK;
 }
 
+static int clone_kept(const struct fork_config *cfg, char **argv)
+{
+	autofree char *path = client_machine_path(argv[0], "/clone");
+	json_t *m = NULL, *body = copy_request(cfg, argv[1]);
+	struct err e = {0};
+
+	json_object_set_new(body, "full", json_boolean(cfg->full));
+	if (client_job("POST", path, body, &m, &e) < 0)
+		return ui_fail(&e, EXIT_FAIL);
+	puts(machine_text(m, "name"));
+	json_decref(m);
+	return EXIT_OK;
+}
+
+static int clone_run(void *config, int argc, char **argv, char **command)
+{
+	struct err e = {0};
+
+	ui_init(false, false);
+	if (argc != 2)
+		return ui_error(EXIT_USAGE, "insula clone SOURCE NEW");
+	if (snapshot_check_name(argv[1], &e) < 0)
+		return ui_fail(&e, EXIT_USAGE);
+	return loose_is(argv[0]) ? clone_loose(config, argv) : clone_kept(config, argv);
+}
+
+/* --- template --- */
+
+static int set_off(void *config, const char *value, struct err *e)
+{
+	((struct fork_config *)config)->off = true;
+	return 0;
+}
+
+static int template_run(void *config, int argc, char **argv, char **command)
+{
+	const struct fork_config *cfg = config;
+	autofree char *path = NULL;
+	struct err e = {0};
+	int status = machine_need_words("template", argc, 1, "NAME");
+
+	if (status != EXIT_OK)
+		return status;
+	path = client_machine_path(argv[0], "/template");
+	if (client_call("POST", path, json_pack("{s:b}", "template", !cfg->off), NULL, &e) < 0)
+		return ui_fail(&e, EXIT_FAIL);
+	return EXIT_OK;
+}
+
+#define LABEL_HELP "labels of yours instead of the source's; repeatable"
+
 static const struct cli_option fork_options[] = {
+    {"label", "KEY=VALUE", NULL, LABEL_HELP, set_label},
     {"count", "N", NULL, "so many, named NEW-1, NEW-2..., all of the same instant", set_count},
     {"json", NULL, NULL,
      "print a JSON line for each: name, pid, milliseconds until it ran, and how "
@@ -281,9 +368,29 @@ static const struct cli_option fork_options[] = {
 };
 
 static const struct cli_option clone_options[] = {
+    {"label", "KEY=VALUE", NULL, LABEL_HELP, set_label},
     {"linked", NULL, NULL, "share with the source what neither has written since (default)",
      set_linked},
     {"full", NULL, NULL, "copy the disk", set_full},
+};
+
+static const struct cli_option template_options[] = {
+    {"off", NULL, NULL, "make it a machine again", set_off},
+};
+
+const struct cli_command cmd_template = {
+    .name = "template",
+    .usage = "NAME",
+    .summary = "Make a machine a template: it does not run, and is cloned.",
+    .more = "`insula clone TEMPLATE NEW` makes a machine that shares the template's disk until it "
+	    "writes.",
+    .words = MACHINE_WORDS,
+    .options = template_options,
+    .n_options = ARRAY_SIZE(template_options),
+    .config_size = sizeof(struct fork_config),
+    .init = fork_init,
+    .fini = fork_fini,
+    .run = template_run,
 };
 
 const struct cli_command cmd_fork = {
@@ -291,22 +398,27 @@ const struct cli_command cmd_fork = {
     .usage = "RUNNING NEW",
     .summary = "Make a running copy of a running machine, which goes on.",
     .more =
-	"Memory is shared until one of them writes; the copy has a disk and addresses of its own "
-	"and lives until it is shut down. Shared folders and published ports stay the parent's.",
+	"Memory is shared until one of them writes; the copy has a name, a disk and addresses of "
+	"its own. Shared folders and published ports stay the parent's.",
+    .words = MACHINE_WORDS,
     .options = fork_options,
     .n_options = ARRAY_SIZE(fork_options),
     .config_size = sizeof(struct fork_config),
     .init = fork_init,
+    .fini = fork_fini,
     .run = fork_run,
 };
 
 const struct cli_command cmd_clone = {
     .name = "clone",
     .usage = "SOURCE NEW",
-    .summary = "Make a machine with the disk of another one, which does not run.",
+    .summary = "Make a machine with the disk of another one.",
+    .more = "Of a machine that runs it is the disk of one instant, as after a power cut.",
+    .words = MACHINE_WORDS,
     .options = clone_options,
     .n_options = ARRAY_SIZE(clone_options),
     .config_size = sizeof(struct fork_config),
     .init = fork_init,
+    .fini = fork_fini,
     .run = clone_run,
 };

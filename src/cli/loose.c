@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-static bool is_loose(const char *name)
+bool loose_is(const char *name)
 {
 	autofree char *data = dirs_data(), *path = xasprintf("%s/machines/%s", data, name);
 	struct stat st;
@@ -40,7 +40,7 @@ static int ask(const char *name, const char *command, json_t **ret, struct err *
 
 int loose_call(const char *name, const char *command, struct err *e)
 {
-	return is_loose(name) ? ask(name, command, NULL, e) : -ENOENT;
+	return loose_is(name) ? ask(name, command, NULL, e) : -ENOENT;
 }
 
 char *loose_vsock(const char *name)
@@ -48,7 +48,7 @@ char *loose_vsock(const char *name)
 	autofree char *dir = machine_dir(name), *link = xasprintf("%s/control", dir);
 	char control[PATH_MAX], *slash;
 	struct err e = {0};
-	autoclose int fd = is_loose(name) ? machine_connect(name, &e) : -ENOENT;
+	autoclose int fd = loose_is(name) ? machine_connect(name, &e) : -ENOENT;
 
 	if (fd < 0 || !realpath(link, control))
 		return NULL;

@@ -62,21 +62,6 @@ char *machine_current_disk(const char *name)
 	return dirs_machine_disk(dir);
 }
 
-int machine_set_disk(const char *name, const char *file, struct err *e)
-{
-	autofree char *dir = machine_dir(name), *link = xasprintf("%s/disk", dir);
-	autofree char *temp = xasprintf("%s/disk.new", dir);
-	autoclose int fd = -1;
-
-	unlink(temp);
-	if (symlink(file, temp) < 0 || rename(temp, link) < 0)
-		return err_set(e, -errno, "make %s", link);
-	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd >= 0)
-		(void)fsync(fd);
-	return 0;
-}
-
 int machine_disk(const char *name, const char *base, char **ret, struct err *e)
 {
 	autofree char *path = machine_current_disk(name);
@@ -85,33 +70,6 @@ int machine_disk(const char *name, const char *base, char **ret, struct err *e)
 	if (r == 0)
 		*ret = steal_ptr(&path);
 	return r;
-}
-
-/* machines/NAME/clones/CLONE, a link to the clone's directory: gone with that, it dangles. */
-int machine_note_clone(const char *name, const char *clone, struct err *e)
-{
-	autofree char *dir = machine_dir(name), *clones = xasprintf("%s/clones", dir);
-	autofree char *link = xasprintf("%s/%s", clones, clone), *target = machine_dir(clone);
-	int r = make_dir(clones, 0700, e);
-
-	if (r < 0)
-		return r;
-	unlink(link);
-	return symlink(target, link) < 0 ? err_set(e, -errno, "make %s", link) : 0;
-}
-
-bool machine_has_clones(const char *name)
-{
-	autofree char *dir = machine_dir(name), *path = xasprintf("%s/clones", dir);
-	DIR *d = opendir(path);
-	struct dirent *de;
-	bool any = false;
-
-	while (d && (de = readdir(d)))
-		any |= de->d_name[0] != '.' && faccessat(dirfd(d), de->d_name, F_OK, 0) == 0;
-	if (d)
-		closedir(d);
-	return any;
 }
 
 char *machine_nvram(const char *name)

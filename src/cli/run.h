@@ -79,13 +79,8 @@ must_check int machine_disk(const char *name, const char *base, char **ret, stru
 char *machine_dir(const char *name);
 /* -ENOENT with words if it has no disk. */
 must_check int machine_must_exist(const char *name, struct err *e);
-/* The file that it writes to (which may not be there yet), and to change it: another in its
- * directory. */
+/* The file that it writes to, which may not be there yet. */
 char *machine_current_disk(const char *name);
-must_check int machine_set_disk(const char *name, const char *file, struct err *e);
-/* Machine @clone's disk looks through to files of @name's, which then stay. */
-must_check int machine_note_clone(const char *name, const char *clone, struct err *e);
-bool machine_has_clones(const char *name);
 /* Where UEFI's variables of machine @name are kept. */
 char *machine_nvram(const char *name);
 /* While machine @name runs, its control socket is found by it. */

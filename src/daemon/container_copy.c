@@ -226,6 +226,8 @@ int container_snapshot_restore(struct op_call *c, const struct machine_record *m
 	autofree char *kept = NULL;
 	int r = need_kept(c, m, name, &kept, e);
 
+	if (r == 0 && op_bool(c, "force") && guest_get(c->d, m->uuid, NULL))
+		r = power_stop(c->d, m->uuid, e);
 	if (r == 0)
 		r = need_stopped(c, m, e);
 	for (size_t i = 0; i < ARRAY_SIZE(parts) && r == 0; i++)
@@ -318,7 +320,7 @@ static int clone_named(struct op_call *c, const struct machine_record *from,
 		return r;
 	r = fill_clone(c, from, m, dir, e);
 	if (r == 0)
-		r = store_machine_add(c->d->store, m, e);
+		r = store_machine_add(c->d->store, m, 1, e);
 	if (r < 0) {
 		path_guest_remove(c->d, m->uuid);
 		return r;

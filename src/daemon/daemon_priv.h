@@ -7,6 +7,7 @@
 #include "daemon/daemon.h"
 #include "daemon/operations.h"
 #include "image/progress.h"
+#include "live/lineage.h"
 #include "model/machine_config.h"
 
 #define MACHINE_FILES_MODE 0700
@@ -124,6 +125,8 @@ struct job {
 
 /* A progress that shows in the job, and stops when it is cancelled. */
 void job_progress(struct job *j, struct progress *ret);
+/* How far it is, of 1; @j may be NULL. */
+void job_fraction(struct job *j, const char *text, double fraction);
 json_t *job_format(const struct job *j); /* the lock held */
 void jobs_cancel(struct daemon *d);
 void jobs_free(struct daemon *d);
@@ -177,11 +180,18 @@ void guests_arrive(void *d);
 
 /* --- vmm.c: one insula-vmm's start and sockets --- */
 
+/* What a machine goes on from instead of booting. */
+struct vmm_origin {
+	const json_t *description; /* of the machine as it ran */
+	const char *state;         /* file of memory and devices */
+	const char *disk; /* an overlay in its directory, its disk from now on; NULL = none */
+};
+
 /* Starts it for the machine of @m, in the directories that are there, and waits until it is ready;
- * *@pid, *@pidfd and *@control (connected) are the caller's. */
+ * *@pid, *@pidfd and *@control (connected) are the caller's.  @origin NULL: it boots. */
 must_check int vmm_start(struct daemon *d, const struct machine_record *m,
-			 const struct machine_config *c, pid_t *pid, int *pidfd, int *control,
-			 struct err *e);
+			 const struct machine_config *c, const struct vmm_origin *origin,
+			 pid_t *pid, int *pidfd, int *control, struct err *e);
 /* Ends one that was just started. */
 void vmm_abandon(struct daemon *d, const char *uuid, int pidfd, int control);
 must_check int vmm_connect(const char *path, struct err *e);
@@ -201,6 +211,32 @@ bool agent_ping(struct daemon *d, const char *uuid, unsigned int ms);
 /* "poweroff" or "reboot"; -EAGAIN when it does not answer. */
 must_check int agent_shutdown(struct daemon *d, const char *uuid, const char *mode, struct err *e);
 
+/* --- disks.c: disk files that several machines look through --- */
+
+/* The files that machines need; finish @ret, also on failure. */
+must_check int disks_lineage(struct daemon *d, struct lineage *ret, struct err *e);
+/* Others may lie over files of this machine from now on. */
+must_check int disks_note_descendants(struct daemon *d, const char *uuid, struct err *e);
+bool disks_have_descendants(struct daemon *d, const char *uuid);
+/* A claimed machine's overlays and memory files that nothing needs. */
+void disks_tidy(struct daemon *d, const char *uuid);
+/* Does its disk, or a snapshot of it, lie over files of another machine's? */
+bool disks_lie_elsewhere(struct daemon *d, const char *uuid);
+/* The directory of a machine whose row is gone; @elsewhere as disks_lie_elsewhere said before. */
+void disks_remove(struct daemon *d, const char *uuid, bool elsewhere);
+/* The same for one that was found. */
+void disks_release(struct daemon *d, const struct lineage *l, const char *uuid);
+
+/* --- identity.c: what a copy's guest must not have in common with its source --- */
+
+/* Notes down that the guest is to get one when its agent answers. */
+must_check int identity_want(struct daemon *d, const char *uuid, struct err *e);
+bool identity_wanted(struct daemon *d, const char *uuid);
+/* It runs: in a thread of its own, if one is wanted. */
+void identity_start(struct daemon *d, const char *uuid);
+/* Waits for that; false when the time is over. */
+bool identity_wait(struct daemon *d, const char *uuid, unsigned int ms);
+
 /* --- recover.c --- */
 
 must_check int recover(struct daemon *d, struct err *e);
@@ -208,6 +244,10 @@ must_check int recover(struct daemon *d, struct err *e);
 /* --- power.c: what several operations and policies do; all under a claim --- */
 
 must_check int power_start(struct daemon *d, const struct machine_record *m, struct err *e);
+must_check int power_start_from(struct daemon *d, const struct machine_record *m,
+				const struct vmm_origin *origin, struct err *e);
+/* A link for commands that find a machine's control socket by its name. */
+void power_link_control(struct daemon *d, const char *uuid);
 must_check int power_stop(struct daemon *d, const char *uuid, struct err *e);
 
 /* --- policy.c --- */
@@ -232,8 +272,23 @@ json_t *op_format_machine(struct daemon *d, const struct machine_record *m, bool
 const char *op_string(const struct op_call *c, const char *name);
 int64_t op_int(const struct op_call *c, const char *name, int64_t preset);
 bool op_bool(const struct op_call *c, const char *name);
+/* op_snapshot.c.  Was the job cancelled?  -EINTR with words. */
+int op_cancelled(const struct op_call *c, struct err *e);
+/* What the job is doing. */
+void op_note(const struct op_call *c, const char *text);
 /* op_machine.c: may a machine be called so? */
 must_check int op_check_name_free(struct daemon *d, const char *name, struct err *e);
+
+/* op_common.c: -ENOTSUP for a container, which cannot be @done. */
+must_check int op_refuse_container(const struct machine_record *m, const char *done, struct err *e);
+/* op_copy.c.  Names of machines to be, claimed and free. */
+must_check int op_claim_name(struct daemon *d, const char *name, struct err *e);
+void op_release_name(struct daemon *d, const char *name);
+/* A machine whose files are there: its row, link and event; the call's result. */
+must_check int op_add_machine(struct op_call *c, const struct machine_record *m, struct err *e);
+/* The machine goes on above @disk, which then stays as it is. */
+must_check int op_freeze_disk(struct op_call *c, const struct machine_record *m, const char *disk,
+			      struct err *e);
 
 /* The operations, by file. */
 int op_machine_create(struct op_call *c, struct err *e);
@@ -261,7 +316,12 @@ int op_snapshot_create(struct op_call *c, struct err *e);
 int op_snapshot_list(struct op_call *c, struct err *e);
 int op_snapshot_restore(struct op_call *c, struct err *e);
 int op_snapshot_delete(struct op_call *c, struct err *e);
+int op_machine_fork(struct op_call *c, struct err *e);
 int op_machine_clone(struct op_call *c, struct err *e);
+int op_machine_template(struct op_call *c, struct err *e);
+int op_machine_export(struct op_call *c, struct err *e);
+int op_machine_import(struct op_call *c, struct err *e);
+int op_machine_backup(struct op_call *c, struct err *e);
 int op_job_list(struct op_call *c, struct err *e);
 int op_job_show(struct op_call *c, struct err *e);
 int op_job_cancel(struct op_call *c, struct err *e);

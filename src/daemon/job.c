@@ -95,6 +95,13 @@ void job_progress(struct job *j, struct progress *ret)
 	    .show = on_progress, .note = on_note, .cancelled = is_cancelled, .opaque = j};
 }
 
+void job_fraction(struct job *j, const char *text, double fraction)
+{
+	if (j)
+		on_progress(j, &(struct progress_event){
+				   .subject = j->op->name, .text = text, .fraction = fraction});
+}
+
 /* --- life --- */
 
 static void job_free(struct job *j)

@@ -67,6 +67,13 @@ int op_need_running(struct op_call *c, const struct machine_record *m, struct gu
 	return 0;
 }
 
+int op_refuse_container(const struct machine_record *m, const char *done, struct err *e)
+{
+	return container_is(m)
+		   ? err_msg(e, -ENOTSUP, "'%s' is a container, which cannot be %s", m->name, done)
+		   : 0;
+}
+
 static const char *state_of(bool there, const struct guest_info *g)
 {
 	static const char *const names[] = {"starting", "running", "paused"};
@@ -115,6 +122,8 @@ json_t *op_format_machine(struct daemon *d, const struct machine_record *m, bool
 		json_object_set_new(o, "pid", json_integer(g.pid));
 		json_object_set_new(o, "started", json_integer(g.started));
 	}
+	if (m->template)
+		json_object_set_new(o, "template", json_true());
 	if (m->end_reason)
 		json_object_set_new(o, "end",
 				    json_pack("{s:s, s:I, s:I}", "reason", m->end_reason, "status",

@@ -113,8 +113,11 @@ static int make_files(struct op_call *c, const struct machine_config *config,
 {
 	autofree char *dir = path_guest(c->d, m->uuid, NULL);
 	autofree char *parent = xasprintf("%s/guests", c->d->data_dir);
-	int r = make_dir(dir, MACHINE_FILES_MODE, e);
+	int r = access(dir, F_OK) < 0 ? make_dir(dir, MACHINE_FILES_MODE, e) : -EEXIST;
 
+	if (r == -EEXIST)
+		return err_msg(
+		    e, r, "clones still need files of a deleted machine of this UUID: %s", m->uuid);
 	if (r == 0 && config->image)
 		r = install_image(c, config, m->uuid, dir, e);
 	if (r == 0)
@@ -135,7 +138,7 @@ static int create_claimed(struct op_call *c, const struct machine_config *config
 		r = make_files(c, config, m, e);
 	if (r < 0)
 		return r;
-	r = store_machine_add(c->d->store, m, e);
+	r = store_machine_add(c->d->store, m, 1, e);
 	if (r < 0) {
 		path_guest_remove(c->d, m->uuid);
 		return r;
@@ -175,6 +178,7 @@ int create_machine(struct op_call *c, const char *uuid, struct err *e)
 
 static int delete_claimed(struct op_call *c, const struct machine_record *m, struct err *e)
 {
+	bool elsewhere = disks_lie_elsewhere(c->d, m->uuid);
 	int r = 0;
 
 	if (guest_get(c->d, m->uuid, NULL)) {
@@ -189,7 +193,7 @@ static int delete_claimed(struct op_call *c, const struct machine_record *m, str
 	if (r < 0)
 		return r;
 	path_link_remove(c->d, m->name, m->uuid);
-	path_guest_remove(c->d, m->uuid);
+	disks_remove(c->d, m->uuid, elsewhere);
 	event_emit(c->d, "machine.deleted", m->uuid, m->name, NULL);
 	return 0;
 }

@@ -16,6 +16,7 @@
 
 #define LOG_BYTES     65536
 #define LOG_MAX_BYTES (2 << 20)
+#define IDENTITY_MS   30000 /* a command in a copy waits for its names */
 
 /* --- wait --- */
 
@@ -49,7 +50,8 @@ static bool wait_agent(struct daemon *d, const char *uuid, unsigned int ms)
 	do {
 		struct guest_info g;
 
-		if (guest_get(d, uuid, &g) && g.state == GUEST_RUNNING && agent_ping(d, uuid, 2000))
+		if (guest_get(d, uuid, &g) && g.state == GUEST_RUNNING &&
+		    agent_ping(d, uuid, 2000) && identity_wait(d, uuid, 2000))
 			return true;
 		poll(NULL, 0, 100);
 	} while (clock_now() < give_up && !d->stopping);
@@ -217,8 +219,10 @@ int op_machine_agent(struct op_call *c, struct err *e)
 			    "'%s' was not made from an image, so it has no agent; `insula console "
 			    "%s` is its terminal",
 			    m.name, m.name);
-	if (r == 0)
+	if (r == 0) {
+		(void)identity_wait(c->d, m.uuid, IDENTITY_MS);
 		r = c->stream = agent_connect(c->d, m.uuid, e);
+	}
 	machine_record_fini(&m);
 	return MIN(r, 0);
 }

@@ -13,8 +13,7 @@
 #define STATE_MS    10000
 #define SHUTDOWN_MS 60000
 
-/* A link for commands that find a machine's control socket by its name. */
-static void link_control(struct daemon *d, const char *uuid)
+void power_link_control(struct daemon *d, const char *uuid)
 {
 	autofree char *link = path_guest(d, uuid, "control");
 	autofree char *target = path_run(d, uuid, "control");
@@ -23,8 +22,17 @@ static void link_control(struct daemon *d, const char *uuid)
 	(void)!symlink(target, link);
 }
 
+static int set_disk(struct daemon *d, const struct machine_record *m, const char *file,
+		    struct err *e)
+{
+	autofree char *dir = path_guest(d, m->uuid, NULL);
+
+	return live_set_disk(dir, file, e);
+}
+
 static int start_guest(struct daemon *d, const struct machine_record *m,
-		       const struct machine_config *c, struct err *e)
+		       const struct machine_config *c, const struct vmm_origin *origin,
+		       struct err *e)
 {
 	int pidfd = -1, control = -1;
 	pid_t pid;
@@ -32,34 +40,50 @@ static int start_guest(struct daemon *d, const struct machine_record *m,
 
 	if (r < 0)
 		return r;
-	r = vmm_start(d, m, c, &pid, &pidfd, &control, e);
+	r = vmm_start(d, m, c, origin, &pid, &pidfd, &control, e);
 	if (r < 0) {
 		guest_drop(d, m->uuid);
 		return r;
 	}
+	/* If we do not come to it, the next insulad does (recover.c). */
+	r = origin && origin->disk ? set_disk(d, m, origin->disk, e) : 0;
 	/* Before it is watched: what is done at its end depends on it. */
-	r = store_machine_set_wanted(d->store, m->uuid, true, e);
+	if (r == 0)
+		r = store_machine_set_wanted(d->store, m->uuid, true, e);
 	if (r < 0) {
 		vmm_abandon(d, m->uuid, pidfd, control);
 		guest_drop(d, m->uuid);
 		return r;
 	}
-	link_control(d, m->uuid);
+	power_link_control(d, m->uuid);
 	event_emit(d, "machine.started", m->uuid, m->name, NULL);
 	guest_run(d, m->uuid, pid, pidfd, control);
+	identity_start(d, m->uuid);
 	return 0;
 }
 
 int power_start(struct daemon *d, const struct machine_record *m, struct err *e)
 {
-	struct machine_config config = {0};
-	json_t *o = json_loads(m->config, 0, NULL);
-	int r = machine_config_parse(o, &config, e);
+	return power_start_from(d, m, NULL, e);
+}
 
+int power_start_from(struct daemon *d, const struct machine_record *m,
+		     const struct vmm_origin *origin, struct err *e)
+{
+	struct machine_config config = {0};
+	json_t *o;
+	int r;
+
+	if (m->template)
+		return err_msg(e, -EBUSY,
+			       "'%s' is a template: `insula clone %s NAME` makes a machine of it",
+			       m->name, m->name);
+	o = json_loads(m->config, 0, NULL);
+	r = machine_config_parse(o, &config, e);
 	json_decref(o);
 	if (r < 0)
 		return err_wrap(e, r, "'%s'", m->name);
-	r = start_guest(d, m, &config, e);
+	r = start_guest(d, m, &config, origin, e);
 	machine_config_fini(&config);
 	return r;
 }

@@ -10,8 +10,9 @@
 #include "daemon/daemon_priv.h"
 
 #include "base/dirs.h"
+#include "base/fd.h"
 #include "base/log.h"
-#include "image/exec.h"
+#include "live/snapshots.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -49,16 +50,61 @@ static int connect_running(struct daemon *d, const char *uuid)
 	return -1;
 }
 
-/* The process behind the socket; it cannot end and be replaced unseen, since the socket would. */
-static int open_process(int control, pid_t *pid)
+/* Is @pid an insula-vmm, or a container's insula-monitor?  The socket of a fork names us, or an
+ * insulad before us, until the fork has come so far as to listen itself. */
+static bool is_vmm(pid_t pid)
 {
-	struct ucred peer;
-	socklen_t len = sizeof(peer);
+	autofree char *path = xasprintf("/proc/%d/comm", (int)pid);
+	autostrbuf struct strbuf name = {0};
 
-	if (getsockopt(control, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 || peer.pid <= 0)
-		return -1;
-	*pid = peer.pid;
-	return (int)syscall(SYS_pidfd_open, peer.pid, 0);
+	return read_file(path, 64, &name) == 0 && name.len &&
+	       (strcmp(name.data, "insula-vmm\n") == 0 ||
+		strcmp(name.data, "insula-monitor\n") == 0);
+}
+
+/* The process behind the socket; it cannot end and be replaced unseen, since the socket would. */
+static int open_process(struct daemon *d, const char *uuid, pid_t *pid)
+{
+	autofree char *path = path_run(d, uuid, "control");
+
+	for (int ms = 0; ms < STARTING_MS && is_locked(d, uuid); ms += 20) {
+		autoclose int fd = vmm_connect(path, NULL);
+		struct ucred peer;
+		socklen_t len = sizeof(peer);
+
+		if (fd >= 0 && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
+		    peer.pid > 0 && is_vmm(peer.pid)) {
+			*pid = peer.pid;
+			return (int)syscall(SYS_pidfd_open, peer.pid, 0);
+		}
+		poll(NULL, 0, 20);
+	}
+	return -1;
+}
+
+/* A machine writes to the disk that it says: a restore may have been cut off before its link was
+ * set. */
+static void follow_disk(struct daemon *d, const struct machine_record *m)
+{
+	autofree char *dir = path_guest(d, m->uuid, NULL), *now = dirs_machine_disk(dir);
+	json_t *answer = NULL, *disk;
+	size_t i, n = strlen(dir);
+	struct err e = {0};
+
+	if (vmm_call(d, m->uuid, "describe", NULL, &answer, NULL) < 0)
+		return;
+	json_array_foreach(json_object_get(json_object_get(answer, "description"), "disks"), i,
+			   disk)
+	{
+		const char *path = json_string_value(json_object_get(disk, "path"));
+		const char *serial = json_string_value(json_object_get(disk, "serial"));
+
+		if (path && serial && strcmp(serial, "root") == 0 && strcmp(path, now) != 0 &&
+		    strncmp(path, dir, n) == 0 && lineage_is_disk(path + n + 1) &&
+		    live_set_disk(dir, path + n + 1, &e) < 0)
+			log_warn("'%s': %s", m->name, e.msg);
+	}
+	json_decref(answer);
 }
 
 static bool is_paused(struct daemon *d, const char *uuid)
@@ -77,7 +123,7 @@ static bool is_paused(struct daemon *d, const char *uuid)
 
 static int64_t started_at(struct daemon *d, const char *uuid)
 {
-	autofree char *path = path_run(d, uuid, "description.json");
+	autofree char *path = path_run(d, uuid, "exit"); /* made at the start, written at the end */
 	struct stat st;
 
 	return stat(path, &st) == 0 ? (int64_t)st.st_mtime : (int64_t)time(NULL);
@@ -93,13 +139,14 @@ static void find_guest(struct daemon *d, const struct machine_record *m)
 
 	if (control < 0)
 		return;
-	pidfd = open_process(control, &pid);
+	pidfd = open_process(d, m->uuid, &pid);
 	config = json_loads(m->config, 0, NULL);
 	agent = json_object_get(config, "image") != NULL;
 	json_decref(config);
 	if (pidfd < 0 || guest_add(d, m->uuid, m->name, agent, NULL) < 0)
 		return;
 	paused = is_paused(d, m->uuid);
+	follow_disk(d, m);
 	guest_run(d, m->uuid, pid, steal_fd(&pidfd), steal_fd(&control));
 	pthread_mutex_lock(&d->lock);
 	g = guest_find(d, m->uuid);
@@ -140,7 +187,7 @@ static bool is_known(const char *uuid, const struct machine_record *rows, size_t
 /* Directories of machines that are not there: a create or delete was cut off.  A guest of such a
  * machine - its delete was not through - goes first. */
 static void sweep_dirs(struct daemon *d, const char *parent, const struct machine_record *rows,
-		       size_t n)
+		       size_t n, const struct lineage *needed)
 {
 	DIR *dir = opendir(parent);
 	struct dirent *de;
@@ -153,13 +200,14 @@ static void sweep_dirs(struct daemon *d, const char *parent, const struct machin
 		if (!machine_uuid_is(de->d_name) || is_known(de->d_name, rows, n))
 			continue;
 		control = connect_running(d, de->d_name);
-		pidfd = control < 0 ? -1 : open_process(control, &pid);
+		pidfd = control < 0 ? -1 : open_process(d, de->d_name, &pid);
 		if (pidfd >= 0)
 			syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
 		limits_remove(de->d_name);
-		dirs_remove(path);
-		if (access(path, F_OK) == 0)
-			exec_remove_tree(path);
+		if (needed)
+			disks_release(d, needed, de->d_name);
+		else
+			dirs_remove(path);
 	}
 	if (dir)
 		closedir(dir);
@@ -193,6 +241,32 @@ static void sweep_links(struct daemon *d, const struct machine_record *rows, siz
 		path_link_make(d, rows[i].name, rows[i].uuid);
 }
 
+/* Files of what was cut off.  If an image cannot be read nothing goes. */
+static void sweep_disks(struct daemon *d, const char *guests, const struct machine_record *rows,
+			size_t n)
+{
+	struct lineage needed = {0};
+	struct err e = {0};
+
+	if (disks_lineage(d, &needed, &e) < 0) {
+		log_warn("disks are not swept: %s", e.msg);
+		lineage_fini(&needed);
+		return;
+	}
+	sweep_dirs(d, guests, rows, n, &needed);
+	for (size_t i = 0; i < n; i++) {
+		autofree char *dir = path_guest(d, rows[i].uuid, NULL);
+		autofree char *stage = xasprintf("%s/export", dir);
+
+		if (guest_get(d, rows[i].uuid, NULL))
+			continue;
+		dirs_remove(stage);
+		snapshot_sweep(dir);
+		lineage_sweep(&needed, dir, false);
+	}
+	lineage_fini(&needed);
+}
+
 int recover(struct daemon *d, struct err *e)
 {
 	autofree char *guests = xasprintf("%s/guests", d->data_dir);
@@ -208,11 +282,14 @@ int recover(struct daemon *d, struct err *e)
 		note_end(d, &rows[i]);
 		container_sweep_copies(d, rows[i].uuid);
 	}
-	sweep_dirs(d, vm, rows, n);
-	sweep_dirs(d, guests, rows, n);
+	sweep_dirs(d, vm, rows, n, NULL);
 	sweep_links(d, rows, n);
-	for (size_t i = 0; i < n; i++)
+	sweep_disks(d, guests, rows, n);
+	for (size_t i = 0; i < n; i++) {
+		if (guest_get(d, rows[i].uuid, NULL))
+			identity_start(d, rows[i].uuid);
 		machine_record_fini(&rows[i]);
+	}
 	free(rows);
 	return 0;
 }

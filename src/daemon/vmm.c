@@ -90,12 +90,15 @@ static int open_files(struct daemon *d, const struct machine_record *m, struct s
 }
 
 /* The program is looked up each time: an upgrade may have replaced it. */
-static int spawn(const char *name, const char *description, const struct start *s, pid_t *pid,
-		 struct err *e)
+static int spawn(const char *name, const char *description, const char *state,
+		 const struct start *s, pid_t *pid, struct err *e)
 {
 	autofree char *program = NULL;
-	const char *const argv[] = {name, "--description", description, "--ready-fd",
-				    "3",  "--exit-fd",     "4",         NULL};
+	const char *const argv[] = {name,        "--description",
+				    description, "--ready-fd",
+				    "3",         "--exit-fd",
+				    "4",         state ? "--restore" : NULL,
+				    state,       NULL};
 	posix_spawn_file_actions_t fa;
 	posix_spawnattr_t attr;
 	sigset_t none, all;
@@ -176,6 +179,7 @@ static json_t *describe(struct daemon *d, const struct machine_record *m,
 	bool image = c->image != NULL;
 	struct machine_place p = {
 	    .name = m->name,
+	    .uuid = m->uuid,
 	    .root = image ? root : NULL,
 	    .root_private = true,
 	    .kernel = image && !c->kernel ? kernel : c->kernel,
@@ -192,8 +196,42 @@ static json_t *describe(struct daemon *d, const struct machine_record *m,
 	return machine_describe(c, &p);
 }
 
+/* The machine as it ran, with sockets and disk of now.  What only its owner may know is not kept
+ * with a snapshot. */
+static json_t *describe_again(struct daemon *d, const struct machine_record *m,
+			      const struct machine_config *c, const struct vmm_origin *origin)
+{
+	json_t *ret = json_deep_copy(origin->description), *now = describe(d, m, c), *disk;
+	json_t *display = json_object_get(ret, "display");
+	static const char *const keys[] = {"control", "vsock", "serial", "initrd"};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(keys); i++) {
+		json_t *v = json_object_get(now, keys[i]);
+
+		if (v)
+			json_object_set(ret, keys[i], v);
+	}
+	if (json_object_get(display, "vnc") && c->vnc_password)
+		json_object_set_new(display, "password", json_string(c->vnc_password));
+	json_array_foreach(json_object_get(ret, "disks"), i, disk)
+	{
+		const char *serial = json_string_value(json_object_get(disk, "serial"));
+
+		if (!origin->disk || !serial || strcmp(serial, "root") != 0)
+			continue;
+		json_object_set_new_nocheck(
+		    disk, "path",
+		    json_sprintf("%s/guests/%s/%s", d->data_dir, m->uuid, origin->disk));
+		json_object_set_new(disk, "format", json_string("qcow2"));
+	}
+	json_decref(now);
+	return ret;
+}
+
 static int write_description(struct daemon *d, const struct machine_record *m,
-			     const struct machine_config *c, const char *path, struct err *e)
+			     const struct machine_config *c, const struct vmm_origin *origin,
+			     const char *path, struct err *e)
 {
 	autofree char *modules = path_guest(d, m->uuid, "modules");
 	autofree char *initrd = path_run(d, m->uuid, "initrd");
@@ -204,7 +242,7 @@ static int write_description(struct daemon *d, const struct machine_record *m,
 	if (c->container.on)
 		r = container_describe(d, m, c, &o, e);
 	else
-		o = describe(d, m, c);
+		o = origin ? describe_again(d, m, c, origin) : describe(d, m, c);
 	if (r == 0 && (!o || json_dump_file(o, path, JSON_INDENT(1)) < 0))
 		r = err_msg(e, -EIO, "cannot write %s", path);
 	json_decref(o);
@@ -231,11 +269,12 @@ static int connect_first(const char *path, int pidfd, int *control, struct err *
 }
 
 static int bring_up(struct daemon *d, const struct machine_record *m, struct start *s,
-		    const char *description, const struct machine_config *c, pid_t *pid, int *pidfd,
-		    int *control, struct err *e)
+		    const char *description, const char *state, const struct machine_config *c,
+		    pid_t *pid, int *pidfd, int *control, struct err *e)
 {
 	autofree char *socket_path = path_run(d, m->uuid, "control");
-	int r = spawn(c->container.on ? "insula-monitor" : "insula-vmm", description, s, pid, e);
+	int r =
+	    spawn(c->container.on ? "insula-monitor" : "insula-vmm", description, state, s, pid, e);
 
 	if (r < 0)
 		return r;
@@ -256,7 +295,7 @@ static int bring_up(struct daemon *d, const struct machine_record *m, struct sta
 }
 
 int vmm_start(struct daemon *d, const struct machine_record *m, const struct machine_config *c,
-	      pid_t *pid, int *pidfd, int *control, struct err *e)
+	      const struct vmm_origin *origin, pid_t *pid, int *pidfd, int *control, struct err *e)
 {
 	autofree char *run = path_run(d, m->uuid, NULL);
 	autofree char *description = path_run(d, m->uuid, "description.json");
@@ -268,11 +307,12 @@ int vmm_start(struct daemon *d, const struct machine_record *m, const struct mac
 		r = make_dir(run, 0700, e);
 	}
 	if (r == 0)
-		r = write_description(d, m, c, description, e);
+		r = write_description(d, m, c, origin, description, e);
 	if (r == 0)
 		r = open_files(d, m, &s, e);
 	if (r == 0)
-		r = bring_up(d, m, &s, description, c, pid, pidfd, control, e);
+		r = bring_up(d, m, &s, description, origin ? origin->state : NULL, c, pid, pidfd,
+			     control, e);
 	if (r < 0 && s.lock >= 0)
 		run_dir_remove(d, m->uuid);
 	start_fini(&s);

@@ -271,7 +271,10 @@ static void pm_reset(void *opaque)
 {
 	struct acpi_pm *pm = opaque;
 
-	pm->pm1_status = pm->pm1_enable = pm->pm1_control = 0;
+	pm->pm1_status = pm->pm1_enable = 0;
+	/* The FADT names no SMI command: a guest takes it that ACPI mode is on, and never enters
+	 * it. */
+	pm->pm1_control = CNT_SCI_EN;
 	memset(pm->gpe_status, 0, sizeof(pm->gpe_status));
 	memset(pm->gpe_enable, 0, sizeof(pm->gpe_enable));
 	pm->smi_enable = SMI_APMC_ENABLE;

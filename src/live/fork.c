@@ -5,11 +5,11 @@
 #include "base/fd.h"
 #include "block/disk.h"
 #include "live/live_priv.h"
+#include "model/vm_desc.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -135,14 +135,6 @@ static int give_common(struct live_session *s, struct err *e)
 
 /* --- one of them --- */
 
-static void random_mac(char text[18])
-{
-	uint8_t m[3] = {0};
-
-	(void)!getrandom(m, sizeof(m), 0);
-	snprintf(text, 18, "52:54:00:%02x:%02x:%02x", m[0], m[1], m[2]);
-}
-
 static int describe_disks(const struct live_session *s, struct live_child *c, json_t *desc,
 			  struct parcel *p, struct err *e)
 {
@@ -165,48 +157,93 @@ static int describe_disks(const struct live_session *s, struct live_child *c, js
 	return r;
 }
 
+/* Its serial console: a socket whose output is kept, or the log. */
+static int describe_console(struct live_child *c, json_t *desc, const char *log, struct parcel *p,
+			    struct err *e)
+{
+	int r = 0;
+
+	if (!c->console) {
+		json_object_set_new(desc, "serial",
+				    json_pack("{s:s, s:s}", "type", "file", "path", log));
+		return 0;
+	}
+	json_object_set_new(desc, "serial",
+			    json_pack("{s:s, s:s, s:s}", "type", "socket", "path", c->console,
+				      "log", c->console_log));
+	r = pack(p, c->console, listen_at(c->console), e);
+	return r < 0 ? r : pack_file(p, c->console_log, O_RDWR | O_CREAT | O_APPEND, e);
+}
+
+/* Addresses of its own, those that it will have when it is started again; no published ports. */
+static void describe_nets(struct live_child *c, json_t *desc)
+{
+	json_t *net;
+	size_t i;
+
+	json_array_foreach(json_object_get(desc, "nets"), i, net)
+	{
+		uint8_t mac[6];
+		char text[18];
+
+		vm_mac_derive(c->name, i, mac);
+		vm_mac_format(mac, text);
+		json_object_set_new(net, "publish", json_array());
+		json_object_set_new(net, "hostname", json_string(c->name));
+		json_object_del(net, "mac");
+		if (i == 0)
+			memcpy(c->mac, text, sizeof(text));
+	}
+}
+
+static int describe_child(struct live_session *s, struct live_child *c, json_t *desc,
+			  const char *log, struct parcel *p, struct err *e)
+{
+	autofree char *control = xasprintf("%s/control", c->sockets);
+	autofree char *vsock = xasprintf("%s/vsock", c->sockets);
+	int r = pack(p, control, listen_at(control), e);
+
+	json_object_set_new(desc, "name", json_string(c->name));
+	json_object_set_new(desc, "control", json_string(control));
+	json_object_del(desc, "uuid");
+	if (c->uuid)
+		json_object_set_new(desc, "uuid", json_string(c->uuid));
+	json_object_del(json_object_get(desc, "display"), "vnc");
+	json_object_del(json_object_get(desc, "display"), "text");
+	if (r == 0)
+		r = describe_console(c, desc, log, p, e);
+	if (r == 0 && json_object_get(desc, "vsock")) {
+		json_object_set_new(json_object_get(desc, "vsock"), "socket", json_string(vsock));
+		r = pack(p, vsock, listen_at(vsock), e);
+		c->has_agent = true;
+	}
+	describe_nets(c, desc);
+	return r < 0 ? r : describe_disks(s, c, desc, p, e);
+}
+
 static int give_child(struct live_session *s, struct live_child *c, unsigned int number,
 		      json_t *children, struct err *e)
 {
 	struct parcel p = {.paths = json_array()};
-	json_t *desc = json_deep_copy(s->description), *net;
-	autofree char *control = xasprintf("%s/control", c->sockets);
-	autofree char *vsock = xasprintf("%s/vsock", c->sockets);
-	autofree char *log = xasprintf("%s/log", c->sockets);
+	json_t *desc = json_deep_copy(s->description), *o;
+	autofree char *log = c->log ? xstrdup(c->log) : xasprintf("%s/log", c->sockets);
 	int r = pack_file(&p, log, O_RDWR | O_CREAT | O_APPEND, e);
-	char mac[18];
-	size_t i;
 
 	if (r == 0)
-		r = pack(&p, control, listen_at(control), e);
-	json_object_set_new(desc, "name", json_string(c->name));
-	json_object_set_new(desc, "control", json_string(control));
-	json_object_set_new(desc, "serial", json_pack("{s:s, s:s}", "type", "file", "path", log));
-	json_object_del(json_object_get(desc, "display"), "vnc");
-	json_object_del(json_object_get(desc, "display"), "text");
-	if (r == 0 && json_object_get(desc, "vsock")) {
-		json_object_set_new(json_object_get(desc, "vsock"), "socket", json_string(vsock));
-		r = pack(&p, vsock, listen_at(vsock), e);
-		c->has_agent = true;
-	}
-	json_array_foreach(json_object_get(desc, "nets"), i, net)
-	{
-		json_object_set_new(net, "publish", json_array());
-		random_mac(mac);
-		json_object_set_new(net, "mac", json_string(mac));
-		if (i == 0)
-			memcpy(c->mac, mac, sizeof(mac));
-	}
+		r = pack_file(&p, c->exit, O_WRONLY | O_CREAT | O_TRUNC, e);
 	if (r == 0)
-		r = describe_disks(s, c, desc, &p, e);
-	for (i = 0; i < c->n_keep && r == 0; i++) {
+		r = describe_child(s, c, desc, log, &p, e);
+	for (unsigned int i = 0; i < c->n_keep && r == 0; i++) {
 		int fd = fcntl(c->keep[i], F_DUPFD_CLOEXEC, 3);
 
 		r = pack(&p, "lock", fd < 0 ? -errno : fd, e);
 	}
 	if (r == 0)
 		r = give(s, &p, (int)number, e);
-	json_array_append_new(children, json_pack("{s:o, s:s}", "description", desc, "log", log));
+	o = json_pack("{s:o, s:s}", "description", desc, "log", log);
+	if (c->exit)
+		json_object_set_new(o, "exit", json_string(c->exit));
+	json_array_append_new(children, o);
 	parcel_fini(&p);
 	return r;
 }

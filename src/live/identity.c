@@ -12,18 +12,22 @@
 #include <jansson.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
-/* $1 = host name, $2 = address or nothing.  Each step where the system has it. */
+#define SCRIPT_MS 20000 /* keys take their time on a busy host */
+
+/* $1 = host name, $2 = address or nothing, $3 = machine-id.  Each step where the system has it.  It
+ * may be cut off and run again: a file says that keys were there and are still to be made. */
 static const char script[] =
     "hostname \"$1\" 2>/dev/null; [ -w /etc/hostname ] && echo \"$1\" >/etc/hostname\n"
-    "[ -c /dev/hwrng ] && head -c 64 /dev/hwrng >/dev/urandom 2>/dev/null\n"
     "if [ -e /etc/machine-id ]; then\n"
-    "  id=$(cat /proc/sys/kernel/random/uuid | tr -d -) && echo \"$id\" >/etc/machine-id\n"
+    "  echo \"$3\" >/etc/machine-id\n"
     "fi\n"
-    "if ls /etc/ssh/ssh_host_*_key >/dev/null 2>&1; then\n"
-    "  rm -f /etc/ssh/ssh_host_*; ssh-keygen -A >/dev/null 2>&1\n"
+    "if ls /etc/ssh/ssh_host_*_key /etc/ssh/.new-keys 2>/dev/null | grep -q .; then\n"
+    "  : >/etc/ssh/.new-keys; rm -f /etc/ssh/ssh_host_*\n"
+    "  ssh-keygen -A >/dev/null 2>&1; rm -f /etc/ssh/.new-keys\n"
     "fi\n"
     "for dev in /sys/class/net/e*; do\n"
     "  [ -n \"$2\" ] && [ -e \"$dev\" ] && ip link set dev \"${dev##*/}\" address \"$2\"; break\n"
@@ -54,14 +58,31 @@ static int connect_agent(const char *vsock)
 	return memcmp(line, "OK", 2) == 0 ? steal_fd(&fd) : -EPROTO;
 }
 
+/* Random hexadecimal digits of the host's: until the guest has been reseeded, its own are its
+ * source's. */
+static void random_digits(char *ret, size_t bytes)
+{
+	uint8_t raw[32];
+
+	while (getrandom(raw, bytes, 0) != (ssize_t)bytes)
+		;
+	for (size_t i = 0; i < bytes; i++)
+		snprintf(ret + 2 * i, 3, "%02x", raw[i]);
+}
+
 static int send_script(int fd, const char *name, const char *mac)
 {
-	json_t *o =
-	    json_pack("{s:[s, s, s, s, s, s], s:[], s:b, s:i, s:i}", "argv", "sh", "-c", script,
-		      "sh", name, mac ? mac : "", "env", "tty", 0, "rows", 24, "cols", 80);
-	autofree char *text = json_dumps(o, JSON_COMPACT);
+	char entropy[65], id[33];
 	autostrbuf struct strbuf out = {0};
+	autofree char *text = NULL;
+	json_t *o;
 
+	random_digits(entropy, 32);
+	random_digits(id, 16);
+	o = json_pack("{s:[s, s, s, s, s, s, s], s:[], s:b, s:i, s:i, s:s}", "argv", "sh", "-c",
+		      script, "sh", name, mac ? mac : "", id, "env", "tty", 0, "rows", 24, "cols",
+		      80, "entropy", entropy);
+	text = json_dumps(o, JSON_COMPACT);
 	json_decref(o);
 	agent_frame_put(&out, AGENT_EXEC, text, strlen(text));
 	agent_frame_put(&out, AGENT_STDIN_EOF, NULL, 0);
@@ -115,6 +136,7 @@ int live_new_identity(const char *vsock, const char *name, const char *mac,
 			poll(NULL, 0, 20);
 			continue;
 		}
+		give_up = clock_now() + SCRIPT_MS * NSEC_PER_MSEC;
 		r = send_script(fd, name, mac);
 		if (r == 0)
 			r = wait_exit(fd, give_up);

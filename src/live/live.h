@@ -11,7 +11,8 @@
 
 #include <jansson.h>
 
-#define LIVE_MAX_DISKS 8
+#define LIVE_MAX_DISKS   8
+#define LIVE_MAX_PARENTS 16
 
 /* One that the guest writes to. */
 struct live_disk {
@@ -31,6 +32,9 @@ struct live_machine {
 	 * and lies elsewhere: nobody would find it again. */
 	const char *dir;
 	bool compress; /* live_save: takes less room, and longer to go on from */
+	/* live_save: names of files beside the new one, the nearest first: what they hold is left
+	 * out.  NULL or empty = none. */
+	const json_t *parents;
 	/* The overlays are there, empty.  Note down, so that it lasts, that they are what the
 	 * machine writes to: it will in a moment, and until then they show what is below. */
 	int (*switching)(void *opaque, const struct live_disks *disks, struct err *e);
@@ -40,17 +44,23 @@ struct live_machine {
 	void *opaque;
 };
 
-/* Memory and devices to @file, made anew; disks to overlays.  *@ret: {stall_ms, total_ms,
- * description} with disks as they are in the snapshot. */
+/* Memory and devices to @file, made anew (NULL: neither); disks to overlays.  *@ret: {stall_ms,
+ * total_ms, description} with disks as they are in the snapshot. */
 must_check int live_save(const struct live_machine *m, const char *file, json_t **ret,
 			 struct err *e);
 
 /* One that is to be. */
 struct live_child {
 	const char *name;
+	const char *uuid;    /* NULL = none */
 	const char *dir;     /* for its overlays */
 	const char *sockets; /* directory for "control" and "vsock" */
-	const int *keep;     /* descriptors that it holds open as long as it lives: locks */
+	/* A socket for its serial console, and what keeps the end of that; NULL: it goes to the
+	 * log. */
+	const char *console, *console_log;
+	const char *log;  /* what the process says; NULL = "log" beside the sockets */
+	const char *exit; /* how it ended (vmm.h); NULL = nowhere */
+	const int *keep;  /* descriptors that it holds open as long as it lives: locks */
 	unsigned int n_keep;
 	/* out */
 	char *disks[LIVE_MAX_DISKS]; /* overlays, by number in the description; NULL = none */

@@ -2,7 +2,7 @@
 /*
  * live/overlay.c - overlays for the disks of a running machine
  */
-#include "block/disk.h"
+#include "live/lineage.h"
 #include "live/live_priv.h"
 
 #include <errno.h>
@@ -87,25 +87,9 @@ int live_overlay(const struct live_session *s, unsigned int disk, const char *di
 	const json_t *d = disk_of(s, disk), *sizes = json_object_get(s->described, "disk_sizes");
 	const char *base = json_string_value(json_object_get(d, "path"));
 	const char *format = json_string_value(json_object_get(d, "format"));
-	struct qcow2_options o = {
-	    .size = (uint64_t)json_integer_value(json_array_get(sizes, disk)),
-	    .refcount_order = -1,
-	    .backing = base,
-	    .backing_format = disk_format(base, format),
-	};
+	uint64_t size = (uint64_t)json_integer_value(json_array_get(sizes, disk));
 
-	if (base[0] != '/')
-		return err_msg(e, -ENOTSUP, "disk '%s': not by its whole path", base);
-	for (unsigned int k = 1;; k++) {
-		autofree char *path = xasprintf("%s/disk%u-%u.qcow2", dir, disk, k);
-		int r = disk_create(path, "qcow2", &o, false, e);
-
-		if (r == -EEXIST)
-			continue;
-		if (r == 0)
-			*ret = steal_ptr(&path);
-		return r;
-	}
+	return live_overlay_make(dir, disk, base, format, size, ret, e);
 }
 
 static bool is_in(const char *path, const char *dir)

@@ -32,6 +32,8 @@ struct acpi_config {
 	uint8_t acpi_enable, acpi_disable;
 	bool i8042, rtc, serial, vga;
 	uint16_t serial_port, pvpanic_port;
+	uint64_t vmgenid_base;
+	uint8_t vmgenid_gpe;
 	uint8_t serial_irq;
 	/* NULL: the tables are for ACPI_GPA.  Else firmware places them: they hold offsets, their
 	 * checksums are open, and this gets the commands that finish them (machine/acpi_loader.h).

@@ -133,6 +133,40 @@ static void add_pvpanic(const struct acpi_config *c, struct strbuf *b)
 	aml_end(b, dev);
 }
 
+/* Windows knows the device by the first of the compatible ids, Linux by the second. */
+static void add_vmgenid(const struct acpi_config *c, struct strbuf *b)
+{
+	size_t dev = aml_device(b, "VGEN"), pkg;
+
+	aml_name(b, "_HID");
+	aml_string(b, "INSU0001");
+	aml_name(b, "_CID");
+	pkg = aml_package(b, 2);
+	aml_string(b, "VM_Gen_Counter");
+	aml_string(b, "VMGENCTR");
+	aml_end(b, pkg);
+	aml_name(b, "_DDN");
+	aml_string(b, "VM_Gen_Counter");
+	aml_name_int(b, "_STA", 0x0f);
+	aml_name(b, "ADDR");
+	pkg = aml_package(b, 2);
+	aml_int(b, (uint32_t)c->vmgenid_base);
+	aml_int(b, c->vmgenid_base >> 32);
+	aml_end(b, pkg);
+	aml_end(b, dev);
+}
+
+/* An edge of the event tells that the number is another. */
+static void add_vmgenid_event(const struct acpi_config *c, struct strbuf *b)
+{
+	autofree char *name = xasprintf("_E%02X", c->vmgenid_gpe);
+	size_t gpe = aml_scope(b, "\\_GPE"), method = aml_method(b, name, 0);
+
+	aml_notify(b, "\\_SB_.VGEN", 0x80);
+	aml_end(b, method);
+	aml_end(b, gpe);
+}
+
 static void add_hpet(const struct acpi_config *c, struct strbuf *b)
 {
 	size_t dev = aml_device(b, "HPET"), res;
@@ -171,6 +205,10 @@ void acpi_dsdt(const struct acpi_config *c, struct strbuf *out)
 		add_hpet(c, out);
 	if (c->pvpanic_port)
 		add_pvpanic(c, out);
+	if (c->vmgenid_base)
+		add_vmgenid(c, out);
 	aml_end(out, sb);
+	if (c->vmgenid_base)
+		add_vmgenid_event(c, out);
 	add_s5(c, out);
 }

@@ -21,6 +21,7 @@ enum {
 	OP_METHOD = 0x14,
 	OP_EXT = 0x5b,
 	OP_DEVICE = 0x82,
+	OP_NOTIFY = 0x86,
 };
 
 static void put(struct strbuf *b, unsigned int byte)
@@ -60,6 +61,13 @@ static void put_name(struct strbuf *b, const char *name)
 	}
 	for (size_t i = 0; i < segments; i++)
 		strbuf_add(b, name + i * 5, 4);
+}
+
+void aml_notify(struct strbuf *b, const char *name, unsigned int value)
+{
+	put(b, OP_NOTIFY);
+	put_name(b, name);
+	aml_int(b, value);
 }
 
 /* 20.2.4: the length counts itself.  Written when the term ends, so that it takes as few bytes as

@@ -27,6 +27,8 @@ void aml_eisaid(struct strbuf *b, const char *id); /* "PNP0501" */
 void aml_name_int(struct strbuf *b, const char *name, uint64_t v);
 void aml_name_eisaid(struct strbuf *b, const char *name, const char *id);
 
+void aml_notify(struct strbuf *b, const char *name, unsigned int value); /* Notify (name, value) */
+
 /* Buffers of resource descriptors, for Name (_CRS, ...). */
 size_t aml_resources(struct strbuf *b);
 void aml_resources_end(struct strbuf *b, size_t mark);

@@ -194,19 +194,6 @@ static int plug_disks(struct plugger *p, struct err *e)
 	return 0;
 }
 
-/* An address that stays the same from run to run: locally administered, from the machine's name. */
-static void derive_mac(const struct machine *m, size_t index, uint8_t mac[6])
-{
-	uint32_t hash = 2166136261u;
-
-	for (const char *s = m->desc->name; *s; s++)
-		hash = (hash ^ (uint8_t)*s) * 16777619u;
-	memcpy(mac, "\x52\x54\x00", 3);
-	mac[3] = (uint8_t)(hash >> 16);
-	mac[4] = (uint8_t)(hash >> 8);
-	mac[5] = (uint8_t)(hash + index);
-}
-
 static int plug_net(struct plugger *p, size_t index, struct err *e)
 {
 	const struct vm_net *n = &p->m->desc->nets[index];
@@ -231,7 +218,7 @@ static int plug_net(struct plugger *p, size_t index, struct err *e)
 	if (n->has_mac)
 		memcpy(mac, n->mac, sizeof(mac));
 	else
-		derive_mac(p->m, index, mac);
+		vm_mac_derive(p->m->desc->name, index, mac);
 	r = net_user_open(&spec, p->m->cfg.loop, &net, e);
 	if (r < 0)
 		return r;

@@ -12,6 +12,7 @@
 #include "device/pit_i8254.h"
 #include "device/rtc_mc146818.h"
 #include "device/uart16550.h"
+#include "device/vmgenid.h"
 #include "display/input.h"
 #include "machine/machine_priv.h"
 
@@ -173,6 +174,10 @@ int chips_add_debug(struct machine *m, struct err *e)
 	r = pvpanic_new(sink, &d);
 	if (r < 0)
 		return failed(r, "pvpanic port", e);
+	board_add_chip(m, d);
+	r = vmgenid_new(&d);
+	if (r < 0)
+		return failed(r, "generation ID", e);
 	board_add_chip(m, d);
 	r = add_fw_cfg(m, e);
 	if (r < 0)

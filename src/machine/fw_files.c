@@ -46,7 +46,7 @@ static int add_smbios(struct machine *m)
 	autostrbuf struct strbuf b = {0};
 	int r;
 
-	smbios_build(m->desc->name, m->n_cpus, m->desc->memory, &b);
+	smbios_build(m->desc->name, m->desc->uuid, m->n_cpus, m->desc->memory, &b);
 	r = fw_cfg_add_file(m->fw_cfg, "etc/smbios/smbios-anchor", b.data, SMBIOS_ANCHOR);
 	return r < 0 ? r
 		     : fw_cfg_add_file(m->fw_cfg, "etc/smbios/smbios-tables",

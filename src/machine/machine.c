@@ -11,6 +11,7 @@
 #include "device/ioapic.h"
 #include "device/lapic.h"
 #include "device/vga.h"
+#include "device/vmgenid.h"
 #include "display/input.h"
 #include "machine/firmware.h"
 #include "machine/machine_priv.h"
@@ -235,6 +236,8 @@ static void fill_in_board(struct machine *m)
 	a->serial_port = 0x3f8;
 	a->serial_irq = 4;
 	a->pvpanic_port = 0x505;
+	a->vmgenid_base = VMGENID_BASE;
+	a->vmgenid_gpe = VMGENID_GPE;
 	a->vga = m->desc->display.vga;
 }
 

@@ -98,6 +98,8 @@ unsigned int machine_regions(struct machine *m, struct machine_region ret[MACHIN
 /* Inside @fn: appends the state of CPUs and devices, whose requests in flight are finished first,
  * and with them memory is complete.  -EBUSY with words names a device that cannot be saved now. */
 must_check int machine_save(struct machine *m, struct strbuf *out, struct err *e);
+/* After machine_load, once it runs: tells the guest that it is another one (device/vmgenid.h). */
+void machine_new_generation(struct machine *m);
 /* Bytes; 0 = a drive without a disk. */
 uint64_t machine_disk_size(const struct machine *m, unsigned int disk);
 /* Disk @disk of the description will go on in the qcow2 image open as @fd, an empty overlay with

@@ -13,9 +13,11 @@
  */
 #include "base/clock.h"
 #include "block/block.h"
+#include "device/acpi_pm.h"
 #include "device/ahci.h"
 #include "device/lapic.h"
 #include "device/vga.h"
+#include "device/vmgenid.h"
 #include "machine/firmware.h"
 #include "machine/machine_priv.h"
 #include "virtio/blk.h"
@@ -484,4 +486,9 @@ int machine_load(struct machine *m, const void *data, size_t len, struct err *e)
 	r = load_all(m, &in, e);
 	m->powering_on = false;
 	return r == 0 && m->firmware ? firmware_loaded(m->firmware, e) : r;
+}
+
+void machine_new_generation(struct machine *m)
+{
+	acpi_pm_gpe(container_of(m->pm, struct acpi_pm, dev), VMGENID_GPE);
 }

@@ -7,6 +7,8 @@
  */
 #include "machine/smbios.h"
 
+#include <stdio.h>
+
 #define ENTRY_SIZE 24u
 
 static void put(struct strbuf *b, uint64_t v, unsigned int bytes)
@@ -38,7 +40,19 @@ static void end(struct strbuf *b, size_t at, const char *const *strings)
 	put(b, 0, 1);
 }
 
-static void add_system(struct strbuf *b, const char *name)
+/* 7.2.1: the first three fields are little-endian. */
+static void put_uuid(struct strbuf *b, const char *uuid)
+{
+	static const uint8_t place[16] = {3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15};
+	uint8_t raw[16] = {0};
+	unsigned int n = 0, v;
+
+	for (const char *p = uuid; p && n < 16 && sscanf(p, "%2x", &v) == 1; p += 2 + (p[2] == '-'))
+		raw[place[n++]] = (uint8_t)v;
+	strbuf_add(b, raw, sizeof(raw));
+}
+
+static void add_system(struct strbuf *b, const char *name, const char *uuid)
 {
 	static const char *const bios[] = {"Insula", INSULA_VERSION, "01/01/2026", NULL};
 	const char *const system[] = {"Insula", "Virtual Machine", name, NULL};
@@ -61,8 +75,7 @@ static void add_system(struct strbuf *b, const char *name)
 	put(b, 2, 1);
 	put(b, 0, 1);
 	put(b, 3, 1); /* serial number: the machine's name */
-	put(b, 0, 8); /* UUID: none */
-	put(b, 0, 8);
+	put_uuid(b, uuid);
 	put(b, 6, 1); /* woken by the power switch */
 	put(b, 0, 2);
 	end(b, at, system);
@@ -138,14 +151,15 @@ static void add_memory(struct strbuf *b, uint64_t memory)
 	end(b, at, strings);
 }
 
-void smbios_build(const char *name, unsigned int n_cpus, uint64_t memory, struct strbuf *out)
+void smbios_build(const char *name, const char *uuid, unsigned int n_cpus, uint64_t memory,
+		  struct strbuf *out)
 {
 	static const uint8_t gap[SMBIOS_STRUCTURES];
 	uint8_t sum = 0;
 	size_t at;
 
 	strbuf_add(out, gap, SMBIOS_STRUCTURES);
-	add_system(out, name);
+	add_system(out, name, uuid);
 	add_processor(out, n_cpus);
 	add_memory(out, memory);
 	at = begin(out, 127, 0x7f00);

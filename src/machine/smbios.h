@@ -9,5 +9,6 @@
 #define SMBIOS_GPA        0xf1000u
 #define SMBIOS_STRUCTURES 32u /* where they start, after the entry point */
 
-/* Entry point and structures, to be stored at SMBIOS_GPA. */
-void smbios_build(const char *name, unsigned int n_cpus, uint64_t memory, struct strbuf *out);
+/* Entry point and structures, to be stored at SMBIOS_GPA.  @uuid may be NULL. */
+void smbios_build(const char *name, const char *uuid, unsigned int n_cpus, uint64_t memory,
+		  struct strbuf *out);

@@ -42,7 +42,7 @@ int machine_load_tables(struct machine *m, struct err *e)
 	r = acpi_build(&m->acpi, &acpi, rsdp, e);
 	if (r < 0)
 		return r;
-	smbios_build(m->desc->name, m->n_cpus, m->mem->ram_size, &smbios);
+	smbios_build(m->desc->name, m->desc->uuid, m->n_cpus, m->mem->ram_size, &smbios);
 	r = gmem_load(m->mem, ACPI_GPA, acpi.data, acpi.len);
 	if (r == 0)
 		r = gmem_load(m->mem, RSDP_GPA, rsdp, sizeof(rsdp));

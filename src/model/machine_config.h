@@ -87,6 +87,7 @@ must_check int machine_name_check(const char *name, struct err *e);
 /* Where one run of a machine has its things. */
 struct machine_place {
 	const char *name;  /* NULL = nameless */
+	const char *uuid;  /* NULL = none */
 	const char *root;  /* disk, NULL = none */
 	bool root_private; /* write to @root itself */
 	const char *kernel, *initrd;

@@ -140,6 +140,7 @@ json_t *machine_describe(const struct machine_config *c, const struct machine_pl
 	    describe_shares(c), "serial", describe_serial(p), "control", p->control, "rng", 1,
 	    "balloon", 1, "on_reboot", p->restart ? "restart" : "exit");
 
+	set_optional(d, "uuid", p->uuid);
 	if (c->firmware) {
 		json_object_set_new(d, "firmware", json_string(c->firmware));
 		set_optional(d, "nvram", p->nvram);

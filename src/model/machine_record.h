@@ -28,6 +28,7 @@ struct machine_record {
 	enum machine_restart restart;
 	int64_t watchdog; /* seconds without an answer of the agent; 0 = none */
 	bool wanted;      /* was started, and not stopped by a person since */
+	bool template;    /* does not run: what is made from it lies over its disk */
 	/* How it last ended; NULL = never ran. */
 	char *end_reason;
 	int64_t end_status, end_time;

@@ -24,6 +24,7 @@ void vm_desc_fini(struct vm_desc *d)
 	size_t i;
 
 	free(d->name);
+	free(d->uuid);
 	free(d->kernel);
 	free(d->initrd);
 	free(d->append);
@@ -49,6 +50,18 @@ void vm_desc_fini(struct vm_desc *d)
 		free(d->shares[i].tag);
 	}
 	*d = (struct vm_desc){0};
+}
+
+void vm_mac_derive(const char *name, size_t index, uint8_t mac[6])
+{
+	uint32_t hash = 2166136261u;
+
+	for (const char *s = name; *s; s++)
+		hash = (hash ^ (uint8_t)*s) * 16777619u;
+	memcpy(mac, "\x52\x54\x00", 3);
+	mac[3] = (uint8_t)(hash >> 16);
+	mac[4] = (uint8_t)(hash >> 8);
+	mac[5] = (uint8_t)(hash + index);
 }
 
 void vm_mac_format(const uint8_t mac[6], char out[18])
@@ -180,6 +193,7 @@ void vm_desc_format(const struct vm_desc *d, struct strbuf *out)
 
 	json_object_set_new(o, "version", json_integer(VM_DESC_VERSION));
 	put_string(o, "name", d->name);
+	put_string(o, "uuid", d->uuid);
 	put_string(o, "machine", vm_machine_names[d->machine]);
 	put_string(o, "engine", vm_engine_names[d->engine]);
 	json_object_set_new(o, "cpus", json_integer(d->cpus));

@@ -87,6 +87,7 @@ struct vm_display {
 
 struct vm_desc {
 	char *name;
+	char *uuid; /* what the machine says of itself (SMBIOS); NULL = none */
 	enum vm_machine machine;
 	enum vm_engine engine;
 	unsigned int cpus;
@@ -123,3 +124,6 @@ void vm_desc_fini(struct vm_desc *d);
 
 /* "52:54:00:12:34:56" */
 void vm_mac_format(const uint8_t mac[6], char out[18]);
+/* Of a card without one of its own: locally administered, the same from run to run, by the
+ * machine's name. */
+void vm_mac_derive(const char *name, size_t index, uint8_t mac[6]);

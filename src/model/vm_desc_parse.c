@@ -8,6 +8,7 @@
 #include "model/vm_desc.h"
 
 #include "base/exit.h"
+#include "model/machine_record.h"
 #include "model/vm_desc_priv.h"
 
 #include <arpa/inet.h>
@@ -447,6 +448,13 @@ static void read_name(struct reader *r, struct vm_desc *d)
 		fail(r, "name", "'%s' may hold letters, digits, '.', '_' and '-' only", d->name);
 }
 
+static void read_uuid(struct reader *r, struct vm_desc *d)
+{
+	d->uuid = read_string(r, "uuid", MACHINE_UUID_LEN, false, false);
+	if (d->uuid && !machine_uuid_is(d->uuid))
+		fail(r, "uuid", "'%s' is not one", d->uuid);
+}
+
 static void read_memory(struct reader *r, struct vm_desc *d)
 {
 	d->memory =
@@ -464,6 +472,7 @@ static void read_machine(struct reader *r, struct vm_desc *d)
 	if (read_int(r, "version", 0, UINT32_MAX, VM_DESC_VERSION) != VM_DESC_VERSION)
 		fail(r, "version", "only %d is known", VM_DESC_VERSION);
 	read_name(r, d);
+	read_uuid(r, d);
 	d->machine = (enum vm_machine)read_word(r, "machine", vm_machine_names, VM_MACHINE_Q35);
 	d->engine = (enum vm_engine)read_word(r, "engine", vm_engine_names, VM_ENGINE_AUTO);
 	d->cpus = (unsigned int)read_int(r, "cpus", 1, VM_DESC_MAX_CPUS, 1);

@@ -321,8 +321,13 @@ int control_new(struct loop *l, const char *path, int listener, const struct con
 	list_init(&c->clients);
 	list_init(&c->deferred);
 	c->fd = listener >= 0 ? listener : listen_unix(path, e);
-	if (listener >= 0)
-		(void)fd_set_nonblock(listener, true);
+	/* Whoever connects is told by the kernel who listens: that is us, not who made it. */
+	if (listener >= 0 && (fd_set_nonblock(listener, true) < 0 || listen(listener, 8) < 0)) {
+		r = err_set(e, -errno, "listen on %s", path);
+		close(listener);
+		free(c);
+		return r;
+	}
 	if (c->fd < 0) {
 		r = c->fd;
 		free(c);

@@ -12,16 +12,26 @@
 
 #define LOG_MAX (1u << 20)
 
-int keeplog_open(struct keeplog *k, const char *path, struct err *e)
+int keeplog_take(struct keeplog *k, int fd, struct err *e)
 {
-	autoclose int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	struct stat st;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return err_set(e, -errno, "open %s", path);
+	if (fstat(fd, &st) < 0) {
+		int r = err_set(e, -errno, "the log");
+
+		close(fd);
+		return r;
+	}
 	k->len = (uint64_t)st.st_size;
-	k->fd = steal_fd(&fd);
+	k->fd = fd;
 	return 0;
+}
+
+int keeplog_open(struct keeplog *k, const char *path, struct err *e)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+
+	return fd < 0 ? err_set(e, -errno, "open %s", path) : keeplog_take(k, fd, e);
 }
 
 /* The file is full: its second half becomes the whole. */

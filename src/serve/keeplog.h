@@ -13,6 +13,8 @@ struct keeplog {
 
 /* What was kept before stays in front. */
 must_check int keeplog_open(struct keeplog *k, const char *path, struct err *e);
+/* The same of a file that is open for reading and appending; @fd is taken over. */
+must_check int keeplog_take(struct keeplog *k, int fd, struct err *e);
 /* A full disk of the host's is not the guest's trouble: the log ends there. */
 void keeplog_add(struct keeplog *k, const void *data, size_t len);
 void keeplog_close(struct keeplog *k);

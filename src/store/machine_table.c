@@ -11,7 +11,7 @@
 
 #define COLUMNS                                                                                    \
 	"uuid, name, config, created, autostart, autostart_order, restart, watchdog, wanted, "     \
-	"end_reason, end_status, end_time"
+	"end_reason, end_status, end_time, template"
 
 static char *column_string(sqlite3_stmt *st, int i)
 {
@@ -45,6 +45,7 @@ static void read_row(sqlite3_stmt *st, struct machine_record *m)
 	    .end_reason = column_string(st, 9),
 	    .end_status = sqlite3_column_int64(st, 10),
 	    .end_time = sqlite3_column_int64(st, 11),
+	    .template = sqlite3_column_int(st, 12) != 0,
 	    .labels = json_object(),
 	};
 	snprintf(m->uuid, sizeof(m->uuid), "%s", uuid ? (const char *)uuid : "");
@@ -71,6 +72,7 @@ static void bind_record(sqlite3_stmt *st, const struct machine_record *m)
 	bind_text(st, ":restart", machine_restart_names[m->restart]);
 	bind_int(st, ":watchdog", m->watchdog);
 	bind_int(st, ":wanted", m->wanted);
+	bind_int(st, ":template", m->template);
 }
 
 static int run_change(struct store *s, sqlite3_stmt *st, const char *name, struct err *e)
@@ -84,26 +86,33 @@ static int run_change(struct store *s, sqlite3_stmt *st, const char *name, struc
 	return r;
 }
 
-int store_machine_add(struct store *s, const struct machine_record *m, struct err *e)
+/* Within a transaction. */
+static int insert(struct store *s, const struct machine_record *m, struct err *e)
 {
-	sqlite3_stmt *st;
+	sqlite3_stmt *st = store_prepare(
+	    s,
+	    "INSERT INTO machine (uuid, name, config, created, autostart, autostart_order, "
+	    "restart, watchdog, wanted, template) VALUES (:uuid, :name, :config, :created, "
+	    ":autostart, :autostart_order, :restart, :watchdog, :wanted, :template)",
+	    e);
+	int r;
+
+	if (!st)
+		return -EIO;
+	bind_record(st, m);
+	bind_int(st, ":created", m->created);
+	r = run_change(s, st, m->name, e);
+	return r < 0 ? r : label_table_write(s, m->uuid, m->labels, e);
+}
+
+int store_machine_add(struct store *s, const struct machine_record *m, size_t n, struct err *e)
+{
 	int r = store_begin(s, e);
 
 	if (r < 0)
 		return r;
-	st = store_prepare(s,
-			   "INSERT INTO machine (uuid, name, config, created, autostart, "
-			   "autostart_order, restart, watchdog, wanted) VALUES (:uuid, :name, "
-			   ":config, :created, :autostart, :autostart_order, :restart, :watchdog, "
-			   ":wanted)",
-			   e);
-	if (!st)
-		return store_end(s, -EIO, e);
-	bind_record(st, m);
-	bind_int(st, ":created", m->created);
-	r = run_change(s, st, m->name, e);
-	if (r == 0)
-		r = label_table_write(s, m->uuid, m->labels, e);
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = insert(s, &m[i], e);
 	return store_end(s, r, e);
 }
 
@@ -117,7 +126,8 @@ int store_machine_update(struct store *s, const struct machine_record *m, struct
 	st = store_prepare(s,
 			   "UPDATE machine SET name=:name, config=:config, autostart=:autostart, "
 			   "autostart_order=:autostart_order, restart=:restart, "
-			   "watchdog=:watchdog, wanted=:wanted WHERE uuid=:uuid",
+			   "watchdog=:watchdog, wanted=:wanted, template=:template "
+			   "WHERE uuid=:uuid",
 			   e);
 	if (!st)
 		return store_end(s, -EIO, e);

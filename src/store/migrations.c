@@ -32,6 +32,8 @@ static const char *const steps[] = {
     " value TEXT NOT NULL,"
     " PRIMARY KEY (machine, key)"
     ") STRICT, WITHOUT ROWID;",
+    /* 1: templates */
+    "ALTER TABLE machine ADD COLUMN template INTEGER NOT NULL DEFAULT 0;",
 };
 
 static int read_version(struct store *s, int *ret, struct err *e)

@@ -19,8 +19,9 @@ void store_close(struct store *s);
 
 /* --- machines: machine_table.c --- */
 
-/* -EEXIST with words when the name is taken. */
-must_check int store_machine_add(struct store *s, const struct machine_record *m, struct err *e);
+/* @n of them, all or none; -EEXIST with words when a name is taken. */
+must_check int store_machine_add(struct store *s, const struct machine_record *m, size_t n,
+				 struct err *e);
 /* By UUID; -ENOENT. */
 must_check int store_machine_get(struct store *s, const char *uuid, struct machine_record *ret,
 				 struct err *e);

@@ -252,6 +252,13 @@ static int open_stdio(struct chardev_backend *b, struct err *e)
 	return 0;
 }
 
+static int open_log(struct chardev_backend *b, const char *path, struct err *e)
+{
+	int fd = fd_table_find(b->cfg.given, path);
+
+	return fd < 0 ? keeplog_open(&b->log, path, e) : keeplog_take(&b->log, fd, e);
+}
+
 static int open_socket(struct chardev_backend *b, const char *path, struct err *e)
 {
 	int r;
@@ -265,7 +272,7 @@ static int open_socket(struct chardev_backend *b, const char *path, struct err *
 	r = loop_add(b->cfg.loop, &b->listen_watch, b->listen_fd, EPOLLIN, on_connect, b);
 	if (r < 0)
 		return err_set(e, r, "watch %s", path);
-	return b->cfg.desc->log ? keeplog_open(&b->log, b->cfg.desc->log, e) : 0;
+	return b->cfg.desc->log ? open_log(b, b->cfg.desc->log, e) : 0;
 }
 
 static int open_backend(struct chardev_backend *b, struct err *e)

@@ -14,6 +14,7 @@
 #include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 static const char usage[] =
     "Usage: insula-vmm --description FILE|- [OPTIONS]\n"
@@ -178,6 +179,17 @@ static int read_description(const struct arguments *a, struct strbuf *text, stru
 	}
 }
 
+/* Forks get their files through us, a handful each. */
+static void raise_file_limit(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) == 0) {
+		l.rlim_cur = l.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &l);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	struct arguments a = {
@@ -191,6 +203,7 @@ int main(int argc, char **argv)
 	int r;
 
 	log_init("insula-vmm", LOG_WARN);
+	raise_file_limit();
 	r = parse_arguments(argc, argv, &a);
 	if (r >= 0)
 		return r;

@@ -12,7 +12,8 @@
  *
  * To restore means to map memory from the file, privately: what the guest touches is read then. The
  * file must stay as it is for as long as the machine runs.  Packed memory (vmm/snapshot_pack.c)
- * takes less room and is unpacked at once.  Nothing in the file is trusted.
+ * takes less room and is unpacked at once.  A file may hold only the pages that differ from another
+ * one's (vmm/snapshot_delta.c), its parent.  Nothing in the file is trusted.
  */
 #pragma once
 
@@ -20,8 +21,9 @@
 
 #include <jansson.h>
 
-#define SNAPSHOT_VERSION  1
-#define SNAPSHOT_META_MAX (64u << 20)
+#define SNAPSHOT_VERSION     1
+#define SNAPSHOT_META_MAX    (64u << 20)
+#define SNAPSHOT_PARENTS_MAX 16
 
 struct snapshot;
 
@@ -33,6 +35,10 @@ struct snapshot_source {
 	const struct machine_region *regions;
 	unsigned int n_regions;
 	bool packed;
+	/* What this one has is left out, and the file is of use only with that: NULL = none.
+	 * @parent_name is its file's, beside the new one. */
+	const struct snapshot *parent;
+	const char *parent_name;
 };
 
 /* Into the empty file @fd.  Allocates, but takes no lock of ours: also in a child that fork made.
@@ -42,9 +48,16 @@ must_check int snapshot_write(int fd, const struct snapshot_source *src, struct 
 /* Reads and checks all but memory; @fd is taken over on success.  @name for messages. */
 must_check int snapshot_open(int fd, const char *name, struct snapshot **ret, struct err *e);
 void snapshot_free(struct snapshot *s);
+/* The file beside this one without which it is of no use; NULL = none.  Valid as long as @s. */
+const char *snapshot_parent_name(const struct snapshot *s);
+/* That one; taken over on success.  -EINVAL if it is another one. */
+must_check int snapshot_set_parent(struct snapshot *s, struct snapshot *parent, struct err *e);
+/* Calls @fn with the descriptor of @s and those of its parents. */
+void snapshot_each_fd(const struct snapshot *s, void (*fn)(void *opaque, int fd), void *opaque);
 /* Valid as long as @s. */
 const json_t *snapshot_manifest(const struct snapshot *s);
 const void *snapshot_state(const struct snapshot *s, size_t *len);
-/* Puts each region's content in its place: of the same names and sizes as were saved. */
+/* Puts each region's content in its place: of the same names and sizes as were saved.  @copy: by
+ * reading what there is, into memory that is all zeroes, instead of by mapping the file. */
 must_check int snapshot_map(const struct snapshot *s, const struct machine_region *regions,
-			    unsigned int n, struct err *e);
+			    unsigned int n, bool copy, struct err *e);

@@ -6,6 +6,9 @@
  *
  *	u64 offset | u32 length, 0 = zeroes | u32 CRC-32 of the frame      one a chunk
  *	u32 CRC-32 of the list
+ *
+ * With a map of pages (snapshot_delta.c) a frame holds those of its chunk one after the other, and
+ * nothing if there are none.
  */
 #include "vmm/snapshot_priv.h"
 
@@ -42,20 +45,52 @@ static bool all_zero(const uint8_t *p, size_t len)
 	return true;
 }
 
-int snapshot_pack(int fd, const struct machine_region *r, uint64_t *off, uint64_t *table)
+/* The pages of chunk @i that @map has, from @from to @to, of which one is the guest's memory and
+ * the other packed densely.  Returns their bytes; with @from == NULL they are only counted. */
+static size_t gather(const uint8_t *map, uint64_t i, size_t size, const uint8_t *from, uint8_t *to)
+{
+	size_t len = 0;
+
+	for (size_t at = 0; at < size; at += SNAPSHOT_PAGE) {
+		if (!delta_has(map, (i * CHUNK + at) / SNAPSHOT_PAGE))
+			continue;
+		if (from)
+			memcpy(to + len, from + at, SNAPSHOT_PAGE);
+		len += SNAPSHOT_PAGE;
+	}
+	return len;
+}
+
+static void scatter(const uint8_t *map, uint64_t i, size_t size, const uint8_t *from, uint8_t *to)
+{
+	for (size_t at = 0; at < size; at += SNAPSHOT_PAGE) {
+		if (!delta_has(map, (i * CHUNK + at) / SNAPSHOT_PAGE))
+			continue;
+		memcpy(to + at, from, SNAPSHOT_PAGE);
+		from += SNAPSHOT_PAGE;
+	}
+}
+
+int snapshot_pack(int fd, const struct machine_region *r, const uint8_t *map, uint64_t *off,
+		  uint64_t *table)
 {
 	uint64_t n = count_chunks(r);
 	size_t room = ZSTD_compressBound(CHUNK), list_len = (size_t)n * ENTRY;
 	autofree uint8_t *list = calloc(1, list_len + 4), *frame = malloc(room);
-	int ret = list && frame ? 0 : -ENOMEM;
+	autofree uint8_t *pages = malloc(CHUNK);
+	int ret = list && frame && pages ? 0 : -ENOMEM;
 
 	for (uint64_t i = 0; i < n && ret == 0; i++) {
 		const uint8_t *p = r->data + i * CHUNK;
-		size_t len;
+		size_t len = chunk_size(r, i);
 
-		if (all_zero(p, chunk_size(r, i)))
+		if (map) {
+			len = gather(map, i, len, p, pages);
+			p = pages;
+		}
+		if (!len || (!map && all_zero(p, len)))
 			continue;
-		len = ZSTD_compress(frame, room, p, chunk_size(r, i), LEVEL);
+		len = ZSTD_compress(frame, room, p, len, LEVEL);
 		if (ZSTD_isError(len))
 			return -EIO;
 		store_le64(list + i * ENTRY, *off);
@@ -72,31 +107,44 @@ int snapshot_pack(int fd, const struct machine_region *r, uint64_t *off, uint64_
 	return pwrite_full(fd, list, list_len + 4, *table);
 }
 
-static int unpack_chunk(int fd, const struct machine_region *r, uint64_t i, const uint8_t *entry,
-			uint8_t *frame, uint64_t size)
+struct unpacker {
+	int fd;
+	uint64_t size;
+	uint8_t *list, *frame, *pages;
+};
+
+static int unpack_chunk(const struct unpacker *u, const struct machine_region *r,
+			const uint8_t *map, uint64_t i)
 {
+	const uint8_t *entry = u->list + i * ENTRY;
 	uint64_t off = load_le64(entry);
 	uint32_t len = load_le32(entry + 8);
-	size_t want = chunk_size(r, i);
+	uint8_t *to = r->data + i * CHUNK;
+	size_t want = chunk_size(r, i), dense = map ? gather(map, i, want, NULL, NULL) : want;
 	int ret;
 
 	if (!len)
-		return 0;
-	if (len > ZSTD_compressBound(CHUNK) || !range_ok(off, len, size))
+		return map && dense ? -EINVAL : 0;
+	if (len > ZSTD_compressBound(CHUNK) || !range_ok(off, len, u->size))
 		return -EINVAL;
-	ret = pread_full(fd, frame, len, off);
-	if (ret == 0 && (load_le32(entry + 12) != checksum(frame, len) ||
-			 ZSTD_decompress(r->data + i * CHUNK, want, frame, len) != want))
+	ret = pread_full(u->fd, u->frame, len, off);
+	if (ret == 0 && (load_le32(entry + 12) != checksum(u->frame, len) ||
+			 ZSTD_decompress(map ? u->pages : to, dense, u->frame, len) != dense))
 		ret = -EINVAL;
+	if (ret == 0 && map)
+		scatter(map, i, want, u->pages, to);
 	return ret;
 }
 
-int snapshot_unpack(int fd, const struct machine_region *r, uint64_t table, uint64_t size)
+int snapshot_unpack(int fd, const struct machine_region *r, const uint8_t *map, uint64_t table,
+		    uint64_t size)
 {
 	uint64_t n = count_chunks(r);
 	size_t list_len = (size_t)n * ENTRY;
 	autofree uint8_t *list = malloc(list_len + 4), *frame = malloc(ZSTD_compressBound(CHUNK));
-	int ret = list && frame ? 0 : -ENOMEM;
+	autofree uint8_t *pages = malloc(CHUNK);
+	struct unpacker u = {fd, size, list, frame, pages};
+	int ret = list && frame && pages ? 0 : -ENOMEM;
 
 	if (ret == 0 && !range_ok(table, list_len + 4, size))
 		ret = -EINVAL;
@@ -105,6 +153,6 @@ int snapshot_unpack(int fd, const struct machine_region *r, uint64_t table, uint
 	if (ret == 0 && load_le32(list + list_len) != checksum(list, list_len))
 		ret = -EINVAL;
 	for (uint64_t i = 0; i < n && ret == 0; i++)
-		ret = unpack_chunk(fd, r, i, list + i * ENTRY, frame, size);
+		ret = unpack_chunk(&u, r, map, i);
 	return ret;
 }

@@ -258,6 +258,7 @@ static const struct command {
     {"screenshot", run_screenshot, false},
     {"status", run_status, false},
     {"stop", run_stop, false},
+    {"switch-disks", vmm_run_switch_disks, true},
     {"type", run_type, true},
 };
 
@@ -467,12 +468,17 @@ static int prepare(struct vmm *v, struct err *e)
 
 static int start(struct vmm *v, struct err *e)
 {
+	int r;
+
 	if (v->options->ready_fd >= 0 && write_full(v->options->ready_fd, "ready\n", 6) < 0)
 		log_warn("--ready-fd: nobody reads it");
 	if (v->options->ready_fd >= 0)
 		close(v->options->ready_fd);
 	v->start = clock_now();
-	return machine_start(v->machine, e);
+	r = machine_start(v->machine, e);
+	if (r == 0 && (v->options->parent || v->options->restore))
+		machine_new_generation(v->machine);
+	return r;
 }
 
 static void release(struct vmm *v)

@@ -31,7 +31,8 @@
 struct child {
 	struct vmm_fork *fork;
 	struct vm_desc desc;
-	char *log; /* path of a given file: standard output and error; NULL = nowhere */
+	char *log;  /* path of a given file: standard output and error; NULL = nowhere */
+	char *exit; /* likewise: how it ended */
 	pid_t pid;
 	int ready; /* see take_words; or its end */
 	char words[32];
@@ -57,6 +58,7 @@ static void fork_free(struct vmm_fork *f)
 		close_p(&c->ready);
 		vm_desc_fini(&c->desc);
 		free(c->log);
+		free(c->exit);
 	}
 	fd_table_fini(&f->vmm->given); /* they were for these children */
 	f->vmm->fork = NULL;
@@ -124,12 +126,15 @@ static void run_child(struct vmm_fork *f, unsigned int number, struct vmm_parent
 {
 	struct child *c = &f->child[number];
 	struct fd_table own = {0};
-	struct vmm_options options = {.ready_fd = ready, .parent_fd = -1, .parent = parent};
+	struct vmm_options options = {
+	    .ready_fd = ready, .parent_fd = -1, .exit_fd = -1, .parent = parent};
 
 	dprintf(ready, "%d\n", (int)getpid());
 	machine_forget(f->vmm->machine);
 	keep_own(f->vmm, number, &own, ready);
 	redirect(&own, c->log);
+	if (c->exit)
+		options.exit_fd = fd_table_find(&own, c->exit);
 	parent->given = &own;
 	/* _exit: what the C library would do at the end is the parent's to do. */
 	_exit(vmm_run(&c->desc, &options));
@@ -324,6 +329,7 @@ static int parse_child(struct vmm_fork *f, unsigned int number, json_t *o, struc
 	struct child *c = &f->child[number];
 	autofree char *text = json_dumps(json_object_get(o, "description"), JSON_COMPACT);
 	const char *log = json_string_value(json_object_get(o, "log"));
+	const char *end = json_string_value(json_object_get(o, "exit"));
 	int r;
 
 	c->fork = f;
@@ -332,6 +338,7 @@ static int parse_child(struct vmm_fork *f, unsigned int number, json_t *o, struc
 	if (!text)
 		return err_msg(e, -EINVAL, "children: each has a description");
 	c->log = log ? xstrdup(log) : NULL;
+	c->exit = end ? xstrdup(end) : NULL;
 	r = vm_desc_parse(text, strlen(text), &c->desc, e);
 	if (r == 0 && c->desc.n_shares)
 		r = err_msg(e, -EINVAL, "a fork cannot have shared folders");

@@ -51,6 +51,7 @@ int vmm_run_describe(struct vmm *v, json_t *args, json_t **ret, struct err *e);
 
 /* vmm_save.c: commands, as in vmm.c's table. */
 int vmm_run_save(struct vmm *v, json_t *args, json_t **ret, struct err *e);
+int vmm_run_switch_disks(struct vmm *v, json_t *args, json_t **ret, struct err *e);
 /* At the end: a snapshot that is being written is finished first. */
 void vmm_save_wait(struct vmm *v);
 /* machine_config.restore. */

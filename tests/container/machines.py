@@ -407,7 +407,7 @@ def copies(c):
     check(c.exec("a", "cat", "/etc/machine-id") == "0123\n")
     c.exec("b", "sh", "-c", "echo of-b >/file")
     c.exec("a", "sh", "-c", "echo two >/file; rm /gone; echo new >/new")
-    check("is running" in job("POST", "/snapshots/s/restore")["error"]["message"])
+    check("is running" in job("POST", "/snapshots/s/restore", {})["error"]["message"])
     c.cli("stop", "a")
     listed = c.request("GET", "/v1/machines/a/snapshots")["snapshots"]
     check([s["name"] for s in listed] == ["s"], listed)
@@ -418,7 +418,7 @@ def copies(c):
     c.kill_daemon()
     c.machines()
     check(os.listdir(guest + "/kept") == ["s"] and not os.path.exists(guest + "/restoring"))
-    check(job("POST", "/snapshots/s/restore")["state"] == "done")
+    check(job("POST", "/snapshots/s/restore", {})["state"] == "done")
     c.cli("start", "a")
     check(c.exec("a", "sh", "-c", look + "; ls /new 2>&1; :").startswith(before))
     check(c.exec("a", "sh", "-c", "ls /new 2>/dev/null; :") == "")

@@ -123,6 +123,73 @@ def test_life(box):
     check(os.listdir(f"{box.data}/guests") == [], "files are gone")
 
 
+def job(box, method, path, body=None, words=None):
+    """Its result, or with @words the failure that says them."""
+    j = box.wait_job(box.request(method, path, body, 202))
+    check(j["state"] == ("failed" if words else "done"), j)
+    check(not words or words in j["error"]["message"], j)
+    return j.get("result")
+
+
+def test_state(box):
+    """Machines without a disk of their own: memory alone."""
+    create(box, "s", labels={"x": "y"})
+    url = "/v1/machines/s"
+    job(box, "POST", url + "/snapshots", {"name": "no"}, "there is nothing to keep")
+    job(box, "POST", url + "/fork", {"name": "t"}, "does not run")
+    box.request("POST", url + "/start")
+    wait_for(lambda: box.request("GET", url + "/logs") == b"up\n", "the guest")
+    first = job(box, "POST", url + "/snapshots", {"name": "one", "whole": True})
+    check(first["memory"] and first["stall_ms"] > 0 and "incremental" not in first, first)
+    job(box, "POST", url + "/snapshots", {"name": "one"}, "already")
+    job(box, "POST", url + "/snapshots", {"name": "../x"}, "is no name")
+    job(box, "POST", url + "/snapshots", {"name": "d", "disk_only": True}, "no disk of its own")
+    second = job(box, "POST", url + "/snapshots", {"name": "two", "compress": True})
+    check(second["incremental"] and second["bytes"] < first["bytes"], first, second)
+    job(box, "POST", url + "/snapshots/two/restore", {}, "is running")
+    job(box, "POST", url + "/snapshots/three/restore", {}, "no snapshot 'three'")
+    box.request("DELETE", url + "/snapshots/one")
+    box.request("DELETE", url + "/snapshots/one", None, 404)
+    check([s["name"] for s in box.request("GET", url + "/snapshots")["snapshots"]] == ["two"], "list")
+    m = job(box, "POST", url + "/snapshots/two/restore", {"force": True})
+    check(m["state"] == "running", m)
+    check(box.request("GET", url + "/logs") == b"up\n", "it did not start again")
+    made = job(box, "POST", url + "/fork", {"name": "t", "count": 2, "labels": {"k": "v"}})["machines"]
+    check([m["name"] for m in made] == ["t-1", "t-2"] and made[0]["labels"] == {"k": "v"}, made)
+    check(made[0]["uuid"] != made[1]["uuid"] and all(m["state"] == "running" for m in made), made)
+    job(box, "POST", url + "/fork", {"name": "t", "count": 2}, "already")
+    job(box, "POST", url + "/fork", {"name": "t", "count": 251}, "not between")
+    # The next insulad knows them, and their ends.
+    box.kill_daemon()
+    box.cli("list")
+    check({m["name"]: m["pid"] for m in made}.items() <=
+          {m["name"]: m.get("pid") for m in box.machines().values()}.items(), box.machines())
+    os.kill(made[0]["pid"], 9)
+    wait_for(lambda: box.machines()["t-1"]["state"] == "stopped", "its end")
+    box.request("POST", "/v1/machines/t-2/stop")
+    m = box.request("GET", "/v1/machines/t-2")
+    check(m["end"]["reason"] == "stop", m)
+    box.request("POST", "/v1/machines/t-2/start")
+    check(job(box, "POST", url + "/clone", {"name": "c"})["labels"] == {"x": "y"}, "its source's labels")
+    box.request("POST", "/v1/machines/c/template", {"template": True})
+    box.request("POST", "/v1/machines/c/start", {}, 409)
+    box.request("POST", "/v1/machines/s/template", {"template": True}, 409)
+    job(box, "POST", "/v1/machines/c/clone", {"name": "d"})
+    box.request("POST", "/v1/machines/c/template", {"template": False})
+    for name in ("c", "d"):
+        box.request("POST", f"/v1/machines/{name}/start")
+    # Cancelled: there is none, and the machine goes on.
+    j = box.request("POST", url + "/snapshots", {"name": "never"}, 202)
+    box.request("DELETE", f"/v1/jobs/{j['id']}")
+    j = box.wait_job(j)
+    names = [s["name"] for s in box.request("GET", url + "/snapshots")["snapshots"]]
+    check(("never" in names) == (j["state"] == "done"), j, names)
+    check(box.request("GET", url)["state"] == "running", "it goes on")
+    for name in ("s", "t-1", "t-2", "c", "d"):
+        box.request("DELETE", f"/v1/machines/{name}?force=true")
+    check(os.listdir(f"{box.data}/guests") == [], "files are gone")
+
+
 def test_refusals(box):
     create(box, "taken")
     good = config(box)

@@ -6,7 +6,8 @@ of the command, at random points of N random operations
 For each machine the test keeps the set of states that it may be in: after an operation that was
 acknowledged the one that it promised, after one that was not either that or the one before.  What
 `insula list` tells afterwards must be in the set, and files, links, sockets, processes, control
-groups and mounts must be those of the machines that there are.
+groups and mounts must be those of the machines that there are.  What forks and clones look through stays
+as long as they do.
 """
 import collections
 import json
@@ -14,6 +15,7 @@ import os
 import random
 import shutil
 import signal
+import struct
 import sys
 import tempfile
 import time
@@ -26,15 +28,26 @@ from registry import Image, busybox_layer
 
 CAN_CONTAIN = os.geteuid() == 0 and shutil.which("busybox")
 
-State = collections.namedtuple("State", "there name cpus runs")
-GONE = State(False, None, None, False)
+State = collections.namedtuple("State", "there name cpus runs snapshots")
+NONE = frozenset()
+GONE = State(False, None, None, False, NONE)
 CAN_LIMIT = os.geteuid() == 0 and os.access("/sys/fs/cgroup/cpu", os.W_OK)
 SETTLE = 2.0  # seconds until what a killed command asked for is surely through
+
+
+def below(path):
+    """The backing file that a qcow2 image names."""
+    head = open(path, "rb").read(65536)
+    if head[:4] != b"QFI\xfb":
+        return None
+    at, n = struct.unpack(">QI", head[8:20])
+    return head[at:at + n].decode() if at else None
 
 
 class Machine:
     def __init__(self, key):
         self.key = key
+        self.container = False
         self.states = {GONE}
         self.settled = 0.0
 
@@ -46,6 +59,8 @@ class Test:
         self.machines, self.names, self.counts = [], 0, collections.Counter()
         self.log = []
         self.seen = set()  # UUIDs
+        self.memory = {}  # does the snapshot of that name hold memory?
+        self.trees = []  # what images are made of: with it machines have a disk of their own
 
     # --- operations: arguments and what they promise ---
 
@@ -62,6 +77,8 @@ class Test:
         """(machine, arguments, change)"""
         ops = ["create"] * 3 + ["start"] * 4 + ["stop"] * 3 + ["delete", "delete --force", "rename",
                                                              "edit", "pause"]
+        ops += ["snapshot create", "snapshot create", "snapshot restore", "snapshot delete", "fork",
+                "fork", "clone", "clone --full", "snapshot create --disk-only"]
         tries = 0
         while True:
             tries += 1
@@ -76,14 +93,25 @@ class Test:
                 self.machines.append(m)
                 name = self.new_name()
                 args = ["create", "--name", name, "--net", "none", "--label", f"key={m.key}"]
-                if self.image and self.random.random() < 0.5:
+                if self.image and self.random.random() < 0.4:
                     args.append(self.image)  # sleeps
+                    m.container = True
                 else:
-                    args += ["--engine", "soft", "--machine", "micro", "--memory", "32M",
-                             "--kernel", self.box.kernel("idle")]
+                    args += ["--engine", "soft", "--machine", "micro", "--memory", "64M",
+                             "--kernel", self.box.kernel("idle"), *self.trees]
                 if CAN_LIMIT and self.random.random() < 0.5:
                     args += ["--cpu-cap", "150", "--memory-limit", "1G"]
-                return m, args, lambda s: State(True, name, 1, False)
+                return m, args, lambda s: State(True, name, 1, False, NONE)
+            if op in ("fork", "clone", "clone --full"):
+                chosen = self.choose_copy(op)
+                if chosen:
+                    return chosen
+                continue
+            if op.startswith("snapshot"):
+                chosen = self.choose_snapshot(op)
+                if chosen:
+                    return chosen
+                continue
             running = op in ("stop", "pause") or (op == "delete --force")
             m = self.pick(lambda s: s.there and (op in ("rename", "edit") or s.runs == running))
             if not m:
@@ -102,6 +130,38 @@ class Test:
                 return m, ["rename", name, new], lambda s: s._replace(name=new)
             cpus = self.random.randint(1, 64)
             return m, ["edit", name, "--cpus", str(cpus)], lambda s: s._replace(cpus=cpus)
+
+    def choose_copy(self, op):
+        """The copy is what changes."""
+        source = self.pick(lambda s: s.there and (s.runs or op != "fork"))
+        if not source or sum(GONE not in m.states for m in self.machines) >= 10:
+            return None
+        s = next(iter(source.states))
+        if source.container and (op == "fork" or s.runs):
+            return None
+        m, name = Machine(f"k{len(self.machines)}"), self.new_name()
+        m.container = source.container
+        self.machines.append(m)
+        return (m, [*op.split(), "--label", f"key={m.key}", s.name, name],
+                lambda _: State(True, name, s.cpus, op == "fork", NONE))
+
+    def choose_snapshot(self, op):
+        m = self.pick(lambda s: s.there and (op.startswith("snapshot create") or s.snapshots) and
+                      (s.runs or self.trees or not op.startswith("snapshot create")) and
+                      (self.trees or "disk-only" not in op))
+        if not m:
+            return None
+        s = next(iter(m.states))
+        if m.container and op.startswith("snapshot create") and (s.runs or op != "snapshot create"):
+            return None
+        if op.startswith("snapshot create"):
+            name = self.new_name()
+            return m, [*op.split(), s.name, name], lambda s: s._replace(snapshots=s.snapshots | {name})
+        name = self.random.choice(sorted(s.snapshots))
+        if op == "snapshot delete":
+            return m, [*op.split(), s.name, name], lambda s: s._replace(snapshots=s.snapshots - {name})
+        return (m, [*op.split(), "--force", s.name, name],
+                lambda s: s._replace(runs=self.memory[name]))
 
     def kill_something(self, what, command):
         self.victim = ""
@@ -122,7 +182,10 @@ class Test:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
                     pass
-                wait_for(lambda: not alive(pid), "the VMM's end")
+                # Of a container's two processes each takes the other along.
+                pids = [p for p, line in vmms.items() if p == pid or
+                        ("insula-monitor" in line and line == self.victim)]
+                wait_for(lambda: not any(map(alive, pids)), "the VMM's end")
             for m in self.machines:  # whichever it was
                 m.states |= {s._replace(runs=False) for s in m.states if s.there}
 
@@ -141,7 +204,8 @@ class Test:
         out, err = command.communicate(timeout=120)
         self.log.append(f"{time.time():.2f} {args} with a killed {what} {self.victim}: "
                         f"{command.returncode}\n")
-        self.counts[f"{args[0]} with a killed {what}" if what != "nothing" else args[0]] += 1
+        op = " ".join(args[:2]) if args[0] == "snapshot" else args[0]
+        self.counts[f"{op} with a killed {what}" if what != "nothing" else op] += 1
         if command.returncode == 0:
             m.states = after | ({s._replace(runs=False) for s in after if s.there}
                                 if what == "vmm" else set())
@@ -149,7 +213,7 @@ class Test:
             check(what != "nothing", args, "failed:", err.decode())
             check(what == "command" or err, args, "failed without a word")
             m.states |= after
-            if args[0] == "delete":  # forced, it stops first
+            if args[0] == "delete" or "restore" in args:  # forced, it stops first
                 m.states |= {s._replace(runs=False) for s in m.states}
         if what == "command":
             m.settled = time.monotonic() + SETTLE
@@ -164,13 +228,38 @@ class Test:
             found[m["labels"]["key"]] = m
         return found
 
+    def snapshots(self, name):
+        found = json.loads(self.box.cli("snapshot", "list", "--json", name))
+        self.memory.update({s["name"]: s["memory"] for s in found})
+        return frozenset(s["name"] for s in found)
+
+    def needed(self, listed):
+        """Disk files that machines write to, or their snapshots hold, and all below those."""
+        found = set()
+        for m in listed:
+            if m.get("isolation") == "container":
+                continue
+            d = f"{self.box.data}/guests/{m['uuid']}"
+            tops = [os.readlink(d + "/disk")] if os.path.islink(d + "/disk") else ["disk.raw"]
+            for name in os.listdir(d + "/snapshots") if os.path.isdir(d + "/snapshots") else ():
+                if name.endswith(".json"):
+                    tops.append(json.load(open(f"{d}/snapshots/{name}")).get("disk"))
+            for top in filter(None, tops):
+                path = f"{d}/{top}"
+                while path and os.path.exists(path):
+                    found.add(path)
+                    path = below(path)
+                check(not path or (not self.trees and top == "disk.raw"), path, "is not there, of", m)
+        return found
+
     def verify(self, what):
         # A killed process is seen as gone within moments, not at once.
         wait_for(lambda: self.settled_processes(), "the right processes after " + what, 30)
         found = self.listed()
         for m in self.machines:
             got = found.pop(m.key, None)
-            state = State(True, got["name"], got["cpus"], got["state"] != "stopped") if got else GONE
+            state = State(True, got["name"], got["cpus"], got["state"] != "stopped",
+                          self.snapshots(got["name"])) if got else GONE
             check(state in m.states, what, "- machine", m.key, "is", state, "and may be", m.states,
                   got and got.get("end"))
             if m.settled < time.monotonic():
@@ -193,14 +282,33 @@ class Test:
                  for n in os.listdir(f"{self.box.data}/machines")}
         # Of a container there is an inner process, too, which dies a moment after the outer one.
         guests = self.guests().values()
-        return (set(os.listdir(f"{self.box.data}/guests")) == everything and
+        needed = self.needed(listed)
+        gone = set(os.listdir(f"{self.box.data}/guests")) - everything
+        for uuid in gone:  # of deleted machines: nothing but what is needed
+            d = f"{self.box.data}/guests/{uuid}"
+            if {f"{d}/{f}" for f in os.listdir(d)} - {d + "/deleted"} - needed or \
+                    set(os.listdir(d)) <= {"deleted"}:
+                return False
+        return (everything <= set(os.listdir(f"{self.box.data}/guests")) and
                 set(os.listdir(f"{self.box.run_dir}/vm")) == running and
                 links == {m["name"]: "../guests/" + m["uuid"] for m in listed} and
-                self.box.groups() & self.seen <= running and
                 all(any(u in line for line in guests) for u in running) and
-                all(any(u in line for u in running) for line in guests))
+                {m["pid"] for m in listed if m["state"] != "stopped"} <= set(self.guests()) and
+                self.box.groups() & self.seen <= running)
+
+    def use_disks(self):
+        """Machines of an image that is next to nothing, if there is a kernel in the cache to make it."""
+        tree = self.box.top + "/tree"
+        os.makedirs(tree + "/usr/bin")
+        try:
+            self.box.cli("image", "build", tree)
+            self.trees = [tree]
+        except Failed as e:
+            print("machines have no disks:", e)
+            shutil.rmtree(tree)
 
     def run(self):
+        self.use_disks()
         for i in range(self.n):
             self.step()
             if self.n >= 100 and i % 50 == 49:
@@ -211,6 +319,9 @@ class Test:
         self.verify("the end")
         for m in self.listed().values():
             self.box.cli("delete", "--force", m["uuid"])
+        for tree in self.trees:
+            self.box.cli("image", "remove", tree)
+            shutil.rmtree(tree)
         self.box.kill_daemon(signal.SIGTERM)
         self.box.check_nothing_left()
         check(not self.box.groups() & self.seen, "control groups left")

@@ -144,6 +144,132 @@ def case_shares(box):
     check(s["config"]["shares"][0]["readonly"] and s["config"]["publish"][0]["host"] == 18099, s)
 
 
+def sh(box, name, text):
+    return box.cli("exec", name, "--", "sh", "-c", text).strip()
+
+
+IDENTITY = "hostname; cat /etc/machine-id; cat /sys/class/net/eth0/address; cat /etc/ssh/ssh_host_x_key"
+# Without sshd: what a guest with keys would have.
+KEYS = ("echo 0123456789abcdef0123456789abcdef > /etc/machine-id; mkdir -p /etc/ssh; "
+        "echo old > /etc/ssh/ssh_host_x_key; printf '#!/bin/sh\\ncat /proc/sys/kernel/random/uuid > /etc/ssh/ssh_host_x_key\\n' "
+        "> /usr/local/bin/ssh-keygen; chmod +x /usr/local/bin/ssh-keygen; sync")
+
+
+def case_snapshot(box):
+    """Memory and disk go back together, from each form of a snapshot."""
+    up(box, "s")
+    sh(box, "s", "(while true; do sleep 1; done) > /dev/null 2>&1 < /dev/null & echo $! > /run/pid")
+    for name, options in (("whole", ["--whole"]), ("more", []), ("packed", ["--compress"]),
+                          ("disk", ["--disk-only"])):
+        sh(box, "s", f"echo {name} > /root/f; echo {name} > /run/f; sync")
+        box.cli("snapshot", "create", *options, "s", name)
+    listed = {x["name"]: x for x in json.loads(box.cli("snapshot", "list", "--json", "s"))}
+    check(listed["more"]["incremental"] and listed["packed"]["incremental"] and
+          listed["more"]["bytes"] < listed["whole"]["bytes"] / 4 and not listed["disk"]["memory"], listed)
+    uuid = sh(box, "s", "cat /sys/class/dmi/id/product_uuid")
+    check(uuid == json.loads(box.cli("show", "--json", "s"))["uuid"], "SMBIOS has another UUID")
+    sh(box, "s", "echo later > /root/f; sync")
+    box.cli("snapshot", "delete", "s", "more")  # another one needs what it holds
+    for name in ("packed", "whole"):
+        box.cli("snapshot", "restore", "--force", "s", name)
+        check(sh(box, "s", "cat /root/f /run/f; kill -0 $(cat /run/pid) && echo runs").split() ==
+              [name, name, "runs"], "restored", name)
+        check(abs(int(sh(box, "s", "date +%s")) - time.time()) < 3, "the clock")
+    box.cli("stop", "s")
+    box.cli("snapshot", "restore", "s", "disk")
+    check(box.machines()["s"]["state"] == "stopped", "a disk does not run")
+    box.cli("start", "s")
+    check(sh(box, "s", "cat /root/f") == "disk", "the disk")
+    box.cli("delete", "--force", "s")
+    check(os.listdir(box.data + "/guests") == [], "files left")
+
+
+def case_copies(box):
+    """Forks and clones are machines of their own, whatever becomes of insulad and of their source."""
+    up(box, "c")
+    sh(box, "c", KEYS)
+    seen = {tuple(sh(box, "c", IDENTITY).split())}
+    made = box.cli("fork", "c", "f", "--count", "2").split()
+    check(made == ["f-1", "f-2"], made)
+    box.cli("clone", "c", "linked")  # of the disk as it is now
+    box.cli("clone", "--full", "c", "full")
+    for name in ("linked", "full"):
+        box.cli("start", name)
+    for name in (*made, "linked", "full"):
+        words = tuple(sh(box, name, IDENTITY).split())
+        check(len(words) == 4 and words[0] == name, words)
+        check(all(a != b for other in seen for a, b in zip(words, other)), words, seen)
+        seen.add(words)
+        sh(box, name, f"echo {name} > /root/who; sync")
+    check(sh(box, "c", "ls /root") == "", "a copy wrote to its source")
+    box.kill_daemon()
+    box.cli("delete", "--force", "c")
+    for name in (*made, "linked"):
+        box.cli("stop", name)
+        box.cli("start", name)
+        check(sh(box, name, "cat /root/who; hostname").split() == [name, name], name)
+    box.cli("stop", "linked")
+    box.cli("template", "linked")
+    box.cli("start", "linked", status=121)
+    box.cli("clone", "linked", "t")
+    box.cli("start", "t")
+    check(sh(box, "t", "cat /root/who; hostname").split() == ["linked", "t"], "of a template")
+    box.cli("template", "--off", "linked")
+    box.cli("start", "linked")
+    sh(box, "linked", "echo changed > /root/who; sync")
+    check(sh(box, "t", "echo 3 > /proc/sys/vm/drop_caches; cat /root/who") == "linked",
+          "a clone sees what its template wrote later")
+    for name in (*made, "linked", "full", "t"):
+        box.cli("delete", "--force", name)
+    check(os.listdir(box.data + "/guests") == [], "files left")
+
+
+def case_backup(box):
+    up(box, "b")
+    files = [f"{box.top}/{i}.tar.zst" for i in range(3)]
+    for i, path in enumerate(files):
+        sh(box, "b", f"echo {i} > /root/f; dd if=/dev/urandom of=/root/big{i} bs=1M count=2 2>/dev/null; "
+           "cd /root; md5sum big* > sums; sync")
+        box.cli("backup", "create", "b", path, *(["--after", files[i - 1]] if i else []))
+        if i == 1:
+            box.cli("snapshot", "create", "b", "between")
+    check(os.path.getsize(files[1]) < os.path.getsize(files[0]) / 2, "an increment is no smaller")
+    box.cli("backup", "verify", *files)
+    box.cli("backup", "create", "b", files[0], status=None)
+    check("exists" in box.stderr, box.stderr)
+    box.cli("backup", "create", "b", box.top + "/x", "--after", files[0], status=None)
+    check("make a full backup" in box.stderr, box.stderr)
+    for n in (1, 3):
+        box.cli("backup", "restore", "--name", f"r{n}", *files[:n])
+        box.cli("start", f"r{n}")
+        check(sh(box, f"r{n}", "cat /root/f; cd /root; md5sum --quiet -c sums; hostname").split() ==
+              [str(n - 1), f"r{n}"], n)
+    for bad, words in ((lambda d: d[:-50], ""), (lambda d: d[:5000] + b"x" + d[5001:], ""),
+                       (lambda d: b"", ""), (lambda d: d[:0] + b"x" * 5000, "")):
+        open(box.top + "/bad", "wb").write(bad(open(files[1], "rb").read()))
+        box.cli("backup", "verify", box.top + "/bad", status=None)
+        check(box.stderr, "took what is damaged")
+        box.cli("import", box.top + "/bad", "--name", "bad", status=None)
+        check(box.stderr and "bad" not in box.machines(), "took what is damaged")
+    box.cli("backup", "restore", "--name", "gap", files[0], files[2], status=None)
+    check("does not follow" in box.stderr, box.stderr)
+    box.cli("export", "b", box.top + "/e")
+    box.cli("import", box.top + "/e", status=None)
+    check("already" in box.stderr, box.stderr)
+    # Cut off: the file is not there, and the next one can be made.
+    p = box.popen("export", "b", box.top + "/cut", stdin=-3, stdout=-1, stderr=-1)
+    time.sleep(0.5)
+    box.kill_daemon()
+    p.communicate()
+    check(not os.path.exists(box.top + "/cut"), "half an export")
+    box.cli("export", "b", box.top + "/cut")
+    for name in ("b", "r1", "r3"):
+        box.cli("delete", "--force", name)
+    check(os.listdir(box.data + "/guests") == [], "files left")
+    for name in (*files, box.top + "/bad", box.top + "/e", box.top + "/cut"):
+        os.unlink(name)
+
+
 def case_watchdog(box):
     """A guest whose agent is stopped is reset, and comes back."""
     up(box, "w", "--watchdog", "4")

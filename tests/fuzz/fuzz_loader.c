@@ -235,7 +235,8 @@ static void tables(const uint8_t *data, size_t size)
 	fuzz_bytes(&in, name, MIN(in.len, sizeof(name) - 1));
 	assert(acpi_build(&c, &acpi, rsdp, NULL) == 0);
 	assert(acpi.len <= ACPI_SIZE && sum(rsdp, 20) == 0 && sum(rsdp, RSDP_SIZE) == 0);
-	smbios_build(name, c.n_cpus, (uint64_t)fuzz_u8(&in) << (20 + flags % 20), &smbios);
+	smbios_build(name, flags % 2 ? "9f3c1d9e-7a43-4b0e-8d2a-0123456789ab" : NULL, c.n_cpus,
+		     (uint64_t)fuzz_u8(&in) << (20 + flags % 20), &smbios);
 	assert(smbios.len <= 0xf000);
 }
 

@@ -265,7 +265,7 @@ static void open_damaged(struct fuzz_input *in, const struct strbuf *state)
 	CHECK_EQ(len, src.state_len);
 	CHECK_EQ(memcmp(loaded, state->data, len), 0); /* the checksum held */
 	/* Packed memory has checksums; what is mapped as it is has none. */
-	if (snapshot_map(snap, regions, 2, &e) == 0)
+	if (snapshot_map(snap, regions, 2, false, &e) == 0)
 		CHECK(!src.packed || (memory[0][5000] == 7 && memory[1][1] == 7));
 	snapshot_free(snap);
 	/* The mapping went with the file. */

@@ -141,7 +141,11 @@ for command, page in (("run", "insula-run"), ("image build", "insula-image"),
                          "shutdown", "reboot", "reset", "pause", "resume", "wait", "autostart",
                          "exec", "console", "cp", "logs", "stats", "top", "events")),
                       *(("disk " + c, "insula-disk") for c in
-                        ("create", "info", "check", "convert", "resize", "snapshot"))):
+                        ("create", "info", "check", "convert", "resize", "snapshot")),
+                      *((c, "insula-snapshot") for c in
+                        ("snapshot create", "snapshot list", "snapshot restore", "snapshot delete",
+                         "fork", "clone", "template", "export", "import", "backup create",
+                         "backup verify", "backup restore"))):
     text = open(f"{man}/{page}.1.scd").read()
     for option in re.findall(r"^  (--[a-z-]+)", run(*command.split(), "--help").stdout, re.M):
         check(page, option == "--help" or option in text, f"{option} of {command} is not there")

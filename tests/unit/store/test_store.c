@@ -32,7 +32,7 @@ static void add(struct store *s, const char *name)
 {
 	struct machine_record m = record(name);
 
-	CHECK_EQ(store_machine_add(s, &m, NULL), 0);
+	CHECK_EQ(store_machine_add(s, &m, 1, NULL), 0);
 	machine_record_fini(&m);
 }
 
@@ -69,8 +69,8 @@ static void test_round_trip(void)
 	m.autostart = true;
 	m.autostart_order = -5;
 	m.watchdog = 30;
-	CHECK_EQ(store_machine_add(s, &m, &e), 0);
-	CHECK_EQ(store_machine_add(s, &m, &e), (uint64_t)-EEXIST);
+	CHECK_EQ(store_machine_add(s, &m, 1, &e), 0);
+	CHECK_EQ(store_machine_add(s, &m, 1, &e), (uint64_t)-EEXIST);
 	store_close(s);
 	s = open_store();
 	CHECK_EQ(store_machine_get(s, m.uuid, &got, &e), 0);
@@ -132,9 +132,9 @@ static void test_names(void)
 	add(s, "web");
 	add(s, "web2");
 	add(s, "db");
-	CHECK_EQ(store_machine_add(s, &m, &e), (uint64_t)-EEXIST);
+	CHECK_EQ(store_machine_add(s, &m, 1, &e), (uint64_t)-EEXIST);
 	CHECK(strstr(e.msg, "'web'"));
-	CHECK_EQ(store_machine_add(s, &other, &e), 0);
+	CHECK_EQ(store_machine_add(s, &other, 1, &e), 0);
 	free(other.name);
 	other.name = xstrdup("db");
 	CHECK_EQ(store_machine_update(s, &other, &e), (uint64_t)-EEXIST);
