@@ -123,7 +123,8 @@ class Test:
                 except ProcessLookupError:
                     pass
                 # Of a container's two processes each takes the other along.
-                pids = [p for p, line in vmms.items() if line == self.victim]
+                pids = [p for p, line in vmms.items() if p == pid or
+                        ("insula-monitor" in line and line == self.victim)]
                 wait_for(lambda: not any(map(alive, pids)), "the VMM's end")
             for m in self.machines:  # whichever it was
                 m.states |= {s._replace(runs=False) for s in m.states if s.there}
