@@ -17,12 +17,16 @@ static void on_connect(void *opaque, uint32_t events)
 	struct api *a = opaque;
 	int fd = accept4(a->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-	if (fd < 0)
-		return;
-	if (a->n_conns >= MAX_CONNS)
-		close(fd);
-	else
-		conn_new(a, fd);
+	if (fd >= 0)
+		(void)!api_add_conn(a, fd, NULL);
+}
+
+struct conn *api_add_conn(struct api *a, int fd, struct link *link)
+{
+	if (a->n_conns < MAX_CONNS)
+		return conn_new(a, fd, link);
+	close(fd);
+	return NULL;
 }
 
 static void on_events(void *opaque)

@@ -40,8 +40,10 @@ struct conn {
 	struct loop_fd watch;
 	enum conn_state state;
 	enum role role;
-	bool dead; /* waits for its call to be freed */
-	bool eof;  /* the client sends no more */
+	struct link *link; /* of one that came over TCP, while that stands (remote.c) */
+	bool remote;       /* each request needs a token */
+	bool dead;         /* waits for its call to be freed */
+	bool eof;          /* the client sends no more */
 	struct strbuf in, out;
 
 	/* the request */
@@ -62,8 +64,16 @@ struct conn {
 	bool peer_eof, peer_shut;
 };
 
-/* conn.c */
-void conn_new(struct api *a, int fd);
+/* api.c: NULL when there are too many, with @fd closed; else @link's, which is told when it goes.
+ */
+struct conn *api_add_conn(struct api *a, int fd, struct link *link);
+
+/* remote.c: the conn of @k has gone; its client has shown a token. */
+void remote_conn_gone(struct link *k);
+void remote_known(struct link *k);
+
+/* conn.c: NULL on failure, with @fd closed. */
+struct conn *conn_new(struct api *a, int fd, struct link *link);
 void conn_free(struct conn *c);
 /* Sends what it can; false when @c is gone. */
 bool conn_flush(struct conn *c);

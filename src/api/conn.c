@@ -5,6 +5,7 @@
 #include "api/api_priv.h"
 
 #include "base/clock.h"
+#include "daemon/token.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -31,6 +32,9 @@ void conn_free(struct conn *c)
 	stream_fini(c);
 	close_p(&c->fd);
 	c->fd = -1;
+	if (c->link)
+		remote_conn_gone(c->link);
+	c->link = NULL;
 	if (c->call) { /* whoever ends it comes back here */
 		c->dead = true;
 		return;
@@ -115,6 +119,23 @@ static void refuse(struct conn *c, int status, const char *why)
 	conn_error(c, status, NULL, &e);
 }
 
+/* Each request shows its token: one that was taken back opens nothing any more. */
+static bool is_known(struct conn *c)
+{
+	struct err e = {0};
+
+	if (!c->remote)
+		return true;
+	if (token_role(c->api->d, http_header(&c->head, "Authorization"), &c->role, &e) < 0) {
+		c->keep = false;
+		conn_error(c, 401, "WWW-Authenticate: Bearer\r\n", &e);
+		return false;
+	}
+	if (c->link)
+		remote_known(c->link);
+	return true;
+}
+
 /* Returns whether there was something to do. */
 static bool take_head(struct conn *c)
 {
@@ -132,6 +153,8 @@ static bool take_head(struct conn *c)
 	c->keep = http_keeps_alive(&c->head);
 	c->length = 0;
 	c->chunks = (struct http_chunks){0};
+	if (!is_known(c))
+		return true;
 	if (http_framing_of(&c->head, HTTP_REQUEST, &c->framing, &c->length) < 0) {
 		refuse(c, 400, "how long the body is cannot be told");
 		return true;
@@ -225,16 +248,21 @@ static void on_event(void *opaque, uint32_t events)
 	conn_resume(c);
 }
 
-void conn_new(struct api *a, int fd)
+struct conn *conn_new(struct api *a, int fd, struct link *link)
 {
 	struct conn *c = xnew(struct conn);
 
 	c->api = a;
 	c->fd = fd;
 	c->peer = -1;
-	c->role = role_of(fd);
+	c->link = link;
+	c->remote = link != NULL;
+	c->role = link ? ROLE_VIEWER : role_of(fd);
 	list_append(&a->conns, &c->node);
 	a->n_conns++;
-	if (loop_add(a->loop, &c->watch, fd, EPOLLIN, on_event, c) < 0)
-		conn_free(c);
+	if (loop_add(a->loop, &c->watch, fd, EPOLLIN, on_event, c) == 0)
+		return c;
+	c->link = NULL;
+	conn_free(c);
+	return NULL;
 }

@@ -6,6 +6,7 @@
  * leaves a stale socket, which the next holder of the lock replaces.
  */
 #include "api/api.h"
+#include "api/remote.h"
 #include "base/clock.h"
 #include "base/dirs.h"
 #include "base/exit.h"
@@ -32,17 +33,21 @@ static const char usage[] =
     "\n"
     "      --idle-exit SECONDS  end when no machine ran and nobody asked for so long\n"
     "      --group NAME         let this group use the socket, as operators\n"
+    "      --listen ADDR:PORT   answer there as well, over TLS, who shows a token; needs --tls\n"
+    "      --tls FILE           certificate and its key (PEM), for --listen\n"
     "      --ready-fd N         write \"ready\" there when it answers\n"
     "      --openapi            print the OpenAPI document of the API\n"
     "  -v, --verbose            say what it does\n"
     "  -h, --help               this text\n"
     "      --version            the version\n";
 
-enum { OPT_IDLE = 256, OPT_GROUP, OPT_READY, OPT_OPENAPI, OPT_VERSION };
+enum { OPT_IDLE = 256, OPT_GROUP, OPT_READY, OPT_LISTEN, OPT_TLS, OPT_OPENAPI, OPT_VERSION };
 
 static const struct option options[] = {
     {"idle-exit", required_argument, NULL, OPT_IDLE},
     {"group", required_argument, NULL, OPT_GROUP},
+    {"listen", required_argument, NULL, OPT_LISTEN},
+    {"tls", required_argument, NULL, OPT_TLS},
     {"ready-fd", required_argument, NULL, OPT_READY},
     {"openapi", no_argument, NULL, OPT_OPENAPI},
     {"verbose", no_argument, NULL, 'v'},
@@ -53,12 +58,13 @@ static const struct option options[] = {
 
 struct insulad {
 	uint64_t idle_exit; /* ns, 0 = never */
-	const char *group;
+	const char *group, *listen, *tls;
 	int ready, lock, signals;
 	char *run, *data, *socket;
 	struct loop *loop;
 	struct daemon *daemon;
 	struct api *api;
+	struct remote *remote; /* NULL = none */
 	struct loop_fd signal_watch;
 	struct timer idle;
 	uint64_t busy; /* when it last had something to do */
@@ -110,6 +116,12 @@ static int parse_arguments(int argc, char **argv, struct insulad *s)
 			s->ready = (int)n;
 			fcntl(s->ready, F_SETFD, FD_CLOEXEC);
 			break;
+		case OPT_LISTEN:
+			s->listen = optarg;
+			break;
+		case OPT_TLS:
+			s->tls = optarg;
+			break;
 		case OPT_OPENAPI:
 			return print_openapi();
 		case 'v':
@@ -127,6 +139,10 @@ static int parse_arguments(int argc, char **argv, struct insulad *s)
 	}
 	if (optind < argc) {
 		log_error("%s: unexpected argument", argv[optind]);
+		return EXIT_USAGE;
+	}
+	if (!s->listen != !s->tls) {
+		log_error("--listen and --tls need each other: nothing is said in the clear");
 		return EXIT_USAGE;
 	}
 	log_init("insulad", level);
@@ -249,6 +265,8 @@ static int prepare(struct insulad *s, struct err *e)
 		r = listen_here(s, &fd, e);
 	if (r == 0)
 		r = api_new(s->daemon, fd, &s->api, e);
+	if (r == 0 && s->listen)
+		r = remote_new(s->api, s->listen, s->tls, &s->remote, e);
 	return r;
 }
 
@@ -271,6 +289,7 @@ static void run(struct insulad *s)
 
 static void release(struct insulad *s)
 {
+	remote_free(s->remote);
 	api_free(s->api);
 	daemon_free(s->daemon);
 	if (s->socket && s->api)

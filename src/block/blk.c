@@ -44,11 +44,13 @@ void blk_init(struct blk *b, const struct blk_ops *ops, struct loop *l)
 	pthread_mutex_init(&b->later_lock, NULL);
 	list_init(&b->later);
 	loop_work_init(&b->later_work, run_later, b);
+	throttle_init(b);
 }
 
 void blk_fini(struct blk *b)
 {
 	loop_unpost(b->loop, &b->later_work);
+	throttle_fini(b);
 	pthread_mutex_destroy(&b->later_lock);
 }
 
@@ -89,13 +91,14 @@ void blk_submit(struct blk *b, struct blk_req *r)
 	list_init(&r->node);
 	if (err < 0 || (r->op != BLK_FLUSH && !r->len))
 		blk_complete_later(b, r, err);
-	else
+	else if (!b->throttle.on || !throttle_hold(b, r))
 		b->ops->submit(b, r);
 }
 
 void blk_poll(struct blk *b, int timeout_ms)
 {
 	run_later(b);
+	throttle_release(b, true);
 	if (b->in_flight)
 		b->ops->poll(b, timeout_ms);
 }
@@ -442,5 +445,6 @@ int blk_overlay_open(const struct blk *base, int given, const char *name, struct
 
 void blk_overlay_put(struct blk *overlay, struct blk *base)
 {
+	throttle_move(overlay, base);
 	qcow2_set_backing(overlay, base);
 }

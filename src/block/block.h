@@ -13,6 +13,7 @@
  */
 #pragma once
 
+#include "base/bucket.h"
 #include "base/err.h"
 #include "base/loop.h"
 
@@ -78,6 +79,14 @@ struct blk_sync_ops {
 	void (*punch)(struct blk *b, uint64_t off, uint64_t len);
 };
 
+/* later_lock */
+struct blk_throttle {
+	_Atomic bool on;
+	struct bucket bytes, ops;
+	struct list waiting;
+	struct timer timer;
+};
+
 struct blk {
 	const struct blk_ops *ops;
 	struct blk_info info;
@@ -87,6 +96,7 @@ struct blk {
 	pthread_mutex_t later_lock;
 	struct list later;
 	struct loop_work later_work;
+	struct blk_throttle throttle;
 };
 
 struct fd_table;
@@ -123,6 +133,12 @@ void blk_close(struct blk *b);
 uint64_t blk_known_zeroes(struct blk *b, uint64_t offset);
 /* Returns when no request is in flight; the caller submits none meanwhile.  From any thread. */
 void blk_drain(struct blk *b);
+/* A second's, and what may go at once (0 = a tenth of that); 0 = no limit. */
+struct blk_limits {
+	uint64_t bytes, bytes_burst, ops, ops_burst;
+};
+/* At once, in the loop's thread.  An overlay takes them over. */
+void blk_limit(struct blk *b, const struct blk_limits *l);
 /* From now on the disk is only read, and others may read its file, too: what was written is in
  * there, whoever reads it (not yet on stable storage, though).  No request is in flight.  -ENOTSUP
  * for a temporary disk. */

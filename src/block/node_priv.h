@@ -6,6 +6,16 @@
 
 #include "block/block.h"
 
+/* throttle.c */
+void throttle_init(struct blk *b);
+void throttle_fini(struct blk *b);
+/* True: @r waits there.  Else it goes now. */
+bool throttle_hold(struct blk *b, struct blk_req *r);
+/* What may go now, or all that waits. */
+void throttle_release(struct blk *b, bool all);
+/* No request is in flight. */
+void throttle_move(struct blk *to, struct blk *from);
+
 /* A raw file or device.  Takes @fd (open and locked) on success.  With
  * @direct, aligned requests bypass the host page cache where the file system can do that. */
 must_check int raw_new(int fd, const char *name, bool read_only, bool direct, struct loop *l,

@@ -42,10 +42,12 @@ extern const struct cli_command cmd_run, cmd_advise, cmd_create, cmd_start, cmd_
     cmd_wait, cmd_autostart, cmd_image_build, cmd_image_list, cmd_image_inspect, cmd_image_remove,
     cmd_image_pull, cmd_image_push, cmd_image_save, cmd_image_load, cmd_image_prune,
     cmd_disk_create, cmd_disk_info, cmd_disk_check, cmd_disk_convert, cmd_disk_resize,
-    cmd_disk_snapshot, cmd_snapshot_create, cmd_snapshot_list, cmd_snapshot_restore,
-    cmd_snapshot_delete, cmd_fork, cmd_clone, cmd_template, cmd_export, cmd_import,
-    cmd_backup_create, cmd_backup_verify, cmd_backup_restore, cmd_screenshot, cmd_type, cmd_keys,
-    cmd_eject, cmd_insert, cmd_build, cmd_doctor, cmd_version, cmd_completion, cmd_help;
+    cmd_disk_snapshot, cmd_disk_attach, cmd_disk_detach, cmd_pool_create, cmd_pool_list,
+    cmd_pool_show, cmd_pool_delete, cmd_disk_remove, cmd_token_create, cmd_token_list,
+    cmd_token_revoke, cmd_nic_attach, cmd_nic_detach, cmd_snapshot_create, cmd_snapshot_list,
+    cmd_snapshot_restore, cmd_snapshot_delete, cmd_fork, cmd_clone, cmd_template, cmd_export,
+    cmd_import, cmd_backup_create, cmd_backup_verify, cmd_backup_restore, cmd_screenshot, cmd_type,
+    cmd_keys, cmd_eject, cmd_insert, cmd_build, cmd_doctor, cmd_version, cmd_completion, cmd_help;
 /* Ends with NULL. */
 extern const struct cli_command *const cli_commands[];
 

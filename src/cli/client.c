@@ -5,6 +5,7 @@
 #include "cli/client.h"
 
 #include "base/exit.h"
+#include "cli/client_remote.h"
 #include "cli/client_start.h"
 #include "cli/ui.h"
 #include "codec/http.h"
@@ -120,7 +121,7 @@ static int read_body(struct exchange *x, struct strbuf *ret, struct err *e)
 static int begin(const char *method, const char *path, const char *headers, json_t *body,
 		 bool exact, struct exchange *x, struct err *e)
 {
-	autofree char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+	autofree char *text = body ? json_dumps(body, JSON_COMPACT) : NULL, *authorization = NULL;
 	autostrbuf struct strbuf out = {0};
 	int r;
 
@@ -130,10 +131,13 @@ static int begin(const char *method, const char *path, const char *headers, json
 		return err_msg(e, -EINVAL, "an argument is not UTF-8");
 	}
 	json_decref(body);
-	x->fd = client_connect(e);
-	if (x->fd < 0)
-		return x->fd;
-	strbuf_printf(&out, "%s %s HTTP/1.1\r\nHost: insula\r\n%s", method, path, headers);
+	r = client_authorization(&authorization, e);
+	if (r == 0)
+		r = x->fd = client_connect(e);
+	if (r < 0)
+		return r;
+	strbuf_printf(&out, "%s %s HTTP/1.1\r\nHost: insula\r\n%s%s", method, path, authorization,
+		      headers);
 	if (text)
 		strbuf_printf(&out, "Content-Type: application/json\r\nContent-Length: %zu\r\n",
 			      strlen(text));
@@ -151,9 +155,13 @@ static int begin(const char *method, const char *path, const char *headers, json
 static const struct {
 	int status, code, exit_code;
 } failures[] = {
-    {400, -EINVAL, EXIT_USAGE},        {403, -EPERM, EXIT_FAIL},
-    {404, -ENOENT, EXIT_NO_MACHINE},   {409, -EBUSY, EXIT_WRONG_STATE},
-    {501, -ENOTSUP, EXIT_WRONG_STATE}, {504, -ETIMEDOUT, EXIT_WRONG_STATE},
+    {400, -EINVAL, EXIT_USAGE},
+    {401, -EACCES, EXIT_FAIL},
+    {403, -EPERM, EXIT_FAIL},
+    {404, -ENOENT, EXIT_NO_MACHINE},
+    {409, -EBUSY, EXIT_WRONG_STATE},
+    {501, -ENOTSUP, EXIT_WRONG_STATE},
+    {504, -ETIMEDOUT, EXIT_WRONG_STATE},
 };
 
 static int fail(int status, const json_t *error, struct err *e)

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/dirs.h"
 #include "base/fd.h"
+#include "cli/client_remote.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -136,7 +137,7 @@ static int start_and_connect(const char *path, struct err *e)
 	return err_msg(e, -EIO, "insulad did not start; %s may say why", log);
 }
 
-int client_connect(struct err *e)
+static int connect_near(struct err *e)
 {
 	const char *other = getenv("INSULA_SOCKET");
 	autofree char *run = dirs_run(), *own = xasprintf("%s/insulad.sock", run);
@@ -148,4 +149,9 @@ int client_connect(struct err *e)
 	if (path == own && (fd == -ENOENT || fd == -ECONNREFUSED))
 		return start_and_connect(path, e);
 	return err_set(e, fd, "connect to insulad at %s", path);
+}
+
+int client_connect(struct err *e)
+{
+	return client_is_remote() ? client_remote_connect(e) : connect_near(e);
 }

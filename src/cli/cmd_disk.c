@@ -2,7 +2,9 @@
 /*
  * cli/cmd_disk.c - insula disk create, info, check, resize
  */
+#include "cli/client_remote.h"
 #include "cli/disk.h"
+#include "cli/pool.h"
 #include "cli/ui.h"
 
 #include <errno.h>
@@ -24,6 +26,8 @@ void disk_fini(void *config)
 	free(cfg->from);
 	free(cfg->backing);
 	free(cfg->backing_format);
+	free(cfg->pool);
+	free(cfg->copy);
 }
 
 int disk_set_json(void *config, const char *value, struct err *e)
@@ -134,6 +138,24 @@ static int set_backing(void *config, const char *value, struct err *e)
 	return 0;
 }
 
+static int set_pool(void *config, const char *value, struct err *e)
+{
+	struct disk_config *cfg = config;
+
+	free(cfg->pool);
+	cfg->pool = xstrdup(value);
+	return 0;
+}
+
+static int set_copy(void *config, const char *value, struct err *e)
+{
+	struct disk_config *cfg = config;
+
+	free(cfg->copy);
+	cfg->copy = xstrdup(value);
+	return 0;
+}
+
 /* --- words --- */
 
 void disk_print_json(json_t *o)
@@ -176,8 +198,51 @@ static const struct cli_option create_options[] = {
     DISK_COMPRESSION_OPTION,
     {"lazy-refcounts", NULL, NULL, "qcow2: let QEMU count references late", set_lazy},
     {"force", NULL, NULL, "replace a file that is there", disk_set_force},
+    {"pool", "POOL", NULL,
+     "in this storage pool of insulad: FILE is a name; with --backing, --copy", set_pool},
+    {"copy", "FILE", NULL, "with --pool: a copy of this disk, sharing its blocks if it can",
+     set_copy},
     DISK_JSON_OPTION,
 };
+
+static int put_path(json_t *body, const char *key, const char *path, struct err *e)
+{
+	autofree char *full = !path || client_is_remote() ? NULL : realpath(path, NULL);
+
+	if (path && !full && !client_is_remote())
+		return err_set(e, -errno, "%s", path);
+	if (path)
+		json_object_set_new(body, key, json_string(full ? full : path));
+	return 0;
+}
+
+static int create_in_pool(struct disk_config *cfg, const char *name, const char *size)
+{
+	json_t *body = json_pack("{s:s}", "name", name), *o = NULL;
+	struct err e = {0};
+	uint64_t bytes;
+	int r = size ? cli_parse_size(size, &bytes, &e) : 0;
+
+	if (r == 0 && size)
+		json_object_set_new(body, "size", json_integer((json_int_t)bytes));
+	if (r == 0)
+		r = put_path(body, "backing", cfg->backing, &e);
+	if (r == 0)
+		r = put_path(body, "from", cfg->copy, &e);
+	if (r < 0) {
+		json_decref(body);
+		return ui_fail(&e, EXIT_USAGE);
+	}
+	r = pool_disk_create(cfg->pool, body, &o, &e);
+	if (r < 0)
+		return ui_fail(&e, EXIT_BAD_DISK);
+	if (cfg->json)
+		disk_print_json(json_incref(o));
+	else
+		printf("%s\n", json_string_value(json_object_get(o, "path")));
+	json_decref(o);
+	return EXIT_OK;
+}
 
 static int create_run(void *config, int argc, char **argv, char **command)
 {
@@ -186,6 +251,12 @@ static int create_run(void *config, int argc, char **argv, char **command)
 	int r = 0;
 
 	ui_init(cfg->json, false);
+	if (cfg->pool && (argc == 1 || argc == 2))
+		return create_in_pool(cfg, argv[0], argv[1]);
+	if (cfg->copy)
+		return ui_error(
+		    EXIT_USAGE,
+		    "insula disk create --copy: is for --pool; `insula disk convert` copies");
 	if (argc < 1 || argc > 2 || (argc == 1 && !cfg->backing))
 		return ui_error(EXIT_USAGE, "insula disk create: give a file and a size");
 	cfg->image.backing = cfg->backing;

@@ -239,7 +239,7 @@ static int edit_run(void *config, int argc, char **argv, char **command)
 		return ui_fail(&e, EXIT_FAIL);
 	if (json_object_get(machine, "pid") && !c->json)
 		ui_note(
-		    "it runs: limits count at once, the rest of its configuration from its next "
+		    "it runs: limits, rates and less memory count at once, the rest from its next "
 		    "start on");
 	if (c->json)
 		machine_print_json(json_incref(machine));
@@ -252,7 +252,8 @@ const struct cli_command cmd_edit = {
     .usage = "NAME",
     .summary = "Change a machine.",
     .more = "Without options, all that can be changed is shown as JSON in $VISUAL or $EDITOR. The "
-	    "configuration takes effect at the machine's next start.",
+	    "configuration takes effect at the machine's next start; limits, rates and less memory "
+	    "at once.",
     .words = MACHINE_WORDS,
     .options = edit_options,
     .n_options = ARRAY_SIZE(edit_options),

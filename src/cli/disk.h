@@ -18,6 +18,7 @@
 struct disk_config {
 	bool json, force, repair, shrink, compress;
 	char *format, *from, *backing, *backing_format;
+	char *pool, *copy; /* of create */
 	struct qcow2_options image;
 };
 

@@ -24,10 +24,11 @@
      "guest memory, such as 512M or 2G (default 1G; the host gives only what the "                 \
      "guest uses)",                                                                                \
      run_set_memory},                                                                              \
-    {"disk", "FILE[,size=SIZE][,format=FORMAT][,bus=ahci|nvme][,readonly]", NULL,                  \
+    {"disk", "FILE[,size=SIZE][,format=FORMAT][,bus=ahci|nvme][,readonly][,bytes=SIZE][,ops=N]", NULL, \
      "one more disk for the guest (/dev/vdb, /dev/vdc...), written to in place; "                  \
      "raw, or qcow2 if its name ends so; with size= a file that is not there is "                  \
-     "made; on virtio unless bus= says else; repeatable",                                          \
+     "made; on virtio unless bus= says else; bytes= and ops= limit a second's; "                   \
+     "repeatable",                                                                                 \
      run_set_disk},                                                                                \
     {"cdrom", "FILE|none", NULL,                                                                   \
      "a CD-ROM drive with this disc, or without one; repeatable",                                  \

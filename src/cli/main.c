@@ -52,6 +52,18 @@ const struct cli_command *const cli_commands[] = {
     &cmd_disk_convert,
     &cmd_disk_resize,
     &cmd_disk_snapshot,
+    &cmd_disk_remove,
+    &cmd_disk_attach,
+    &cmd_disk_detach,
+    &cmd_nic_attach,
+    &cmd_nic_detach,
+    &cmd_pool_create,
+    &cmd_pool_list,
+    &cmd_pool_show,
+    &cmd_pool_delete,
+    &cmd_token_create,
+    &cmd_token_list,
+    &cmd_token_revoke,
     &cmd_snapshot_create,
     &cmd_snapshot_list,
     &cmd_snapshot_restore,
@@ -117,7 +129,7 @@ static const struct cli_command *find_command(int argc, char **argv, int *used)
 
 static int unknown_command(int argc, char **argv)
 {
-	const char *names[96] = {NULL};
+	const char *names[128] = {NULL};
 	autostrbuf struct strbuf words = {0};
 	const char *near;
 	size_t n = 0;
@@ -126,7 +138,7 @@ static int unknown_command(int argc, char **argv)
 		return ui_error(EXIT_USAGE, "insula %s: %s%s%s; there are %s", argv[0],
 				argc > 1 ? "'" : "a command is missing", argc > 1 ? argv[1] : "",
 				argc > 1 ? "' is no command" : "", words.data);
-	for (const struct cli_command *const *c = cli_commands; *c && n < 95; c++)
+	for (const struct cli_command *const *c = cli_commands; *c && n < 127; c++)
 		names[n++] = (*c)->name;
 	near = cli_nearest(argv[0], names);
 	if (near)
@@ -196,6 +208,12 @@ int main(int argc, char **argv)
 	ui_init(false, false);
 	argc--;
 	argv++;
+	/* Before the command: which insulad is asked. */
+	if (argc >= 2 && strcmp(argv[0], "--host") == 0) {
+		setenv("INSULA_HOST", argv[1], 1);
+		argc -= 2;
+		argv += 2;
+	}
 	if (argc == 0 || strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0) {
 		cli_print_overview();
 		return argc == 0 ? EXIT_USAGE : EXIT_OK;

@@ -16,7 +16,7 @@ void policy_init(struct policy_options *p)
 void policy_fini(struct policy_options *p)
 {
 	json_decref(p->labels);
-	json_decref(p->limits);
+	json_decref(p->config);
 	free(p->restart);
 }
 
@@ -77,11 +77,22 @@ int policy_set_watchdog(struct policy_options *p, const char *value, struct err 
 	return parse_number(value, &p->watchdog, e);
 }
 
-static int set_limit(struct policy_options *p, const char *key, json_t *value)
+static int set_limit(struct policy_options *p, const char *group, const char *key, json_t *value)
 {
-	if (!p->limits)
-		p->limits = json_object();
-	return json_object_set_new(p->limits, key, value);
+	if (!p->config)
+		p->config = json_object();
+	if (!json_object_get(p->config, group))
+		json_object_set_new(p->config, group, json_object());
+	return json_object_set_new(json_object_get(p->config, group), key, value);
+}
+
+static int set_size(struct policy_options *p, const char *group, const char *key, const char *value,
+		    struct err *e)
+{
+	uint64_t n;
+	int r = cli_parse_size(value, &n, e);
+
+	return r < 0 ? r : set_limit(p, group, key, json_integer((json_int_t)n));
 }
 
 int policy_set_cpu_cap(struct policy_options *p, const char *value, struct err *e)
@@ -89,7 +100,7 @@ int policy_set_cpu_cap(struct policy_options *p, const char *value, struct err *
 	long long n;
 	int r = parse_number(value, &n, e);
 
-	return r < 0 ? r : set_limit(p, "cpu_percent", json_integer(n));
+	return r < 0 ? r : set_limit(p, "limits", "cpu_percent", json_integer(n));
 }
 
 int policy_set_cpu_weight(struct policy_options *p, const char *value, struct err *e)
@@ -97,26 +108,42 @@ int policy_set_cpu_weight(struct policy_options *p, const char *value, struct er
 	long long n;
 	int r = parse_number(value, &n, e);
 
-	return r < 0 ? r : set_limit(p, "cpu_weight", json_integer(n));
+	return r < 0 ? r : set_limit(p, "limits", "cpu_weight", json_integer(n));
 }
 
 int policy_set_memory_limit(struct policy_options *p, const char *value, struct err *e)
 {
-	uint64_t n;
-	int r = cli_parse_size(value, &n, e);
+	return set_size(p, "limits", "memory", value, e);
+}
 
-	return r < 0 ? r : set_limit(p, "memory", json_integer((json_int_t)n));
+int policy_set_disk_bytes(struct policy_options *p, const char *value, struct err *e)
+{
+	return set_size(p, "root_rate", "bytes", value, e);
+}
+
+int policy_set_disk_ops(struct policy_options *p, const char *value, struct err *e)
+{
+	return set_size(p, "root_rate", "ops", value, e);
+}
+
+int policy_set_net_in(struct policy_options *p, const char *value, struct err *e)
+{
+	return set_size(p, "net_rate", "in", value, e);
+}
+
+int policy_set_net_out(struct policy_options *p, const char *value, struct err *e)
+{
+	return set_size(p, "net_rate", "out", value, e);
 }
 
 void policy_format(const struct policy_options *p, json_t *body)
 {
 	if (p->labels)
 		json_object_set(body, "labels", p->labels);
-	if (p->limits) {
-		if (!json_object_get(body, "config"))
-			json_object_set_new(body, "config", json_object());
-		json_object_set(json_object_get(body, "config"), "limits", p->limits);
-	}
+	if (p->config && !json_object_get(body, "config"))
+		json_object_set_new(body, "config", json_object());
+	if (p->config)
+		json_object_update(json_object_get(body, "config"), p->config);
 	if (p->restart)
 		json_object_set_new(body, "restart", json_string(p->restart));
 	if (p->autostart >= 0)

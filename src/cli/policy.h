@@ -15,7 +15,7 @@
 	"reset it when its agent, once up, was silent for so long; 0 = never (default)"
 
 struct policy_options {
-	json_t *limits; /* of the configuration; NULL = not said */
+	json_t *config; /* limits and rates, as of the configuration; NULL = none was said */
 	json_t *labels; /* NULL values take labels away */
 	char *restart;
 	int autostart; /* -1 = not said */
@@ -34,15 +34,24 @@ int policy_set_autostart_order(struct policy_options *p, const char *value, stru
 int policy_set_cpu_cap(struct policy_options *p, const char *value, struct err *e);
 int policy_set_cpu_weight(struct policy_options *p, const char *value, struct err *e);
 int policy_set_memory_limit(struct policy_options *p, const char *value, struct err *e);
+/* Of the image's disk and the first card, a second; 0 takes a limit away. */
+int policy_set_disk_bytes(struct policy_options *p, const char *value, struct err *e);
+int policy_set_disk_ops(struct policy_options *p, const char *value, struct err *e);
+int policy_set_net_in(struct policy_options *p, const char *value, struct err *e);
+int policy_set_net_out(struct policy_options *p, const char *value, struct err *e);
 int policy_set_watchdog(struct policy_options *p, const char *value, struct err *e);
 #define POLICY_LIMIT_OPTIONS                                                                       \
 	{"cpu-cap", "PERCENT", NULL, "at most so much of one CPU's time; 150 is one and a half",   \
 	 set_cpu_cap},                                                                             \
 	    {"cpu-weight", "N", NULL,                                                              \
 	     "its part of CPUs that are short, 1 to 10000 (100, as others)", set_cpu_weight},      \
+	    {"memory-limit", "SIZE", NULL,                                                         \
+	     "most memory of the host's, its process's own included", set_memory_limit},           \
+	    {"disk-bytes", "SIZE", NULL, "bytes a second of the image's disk", set_disk_bytes},    \
+	    {"disk-ops", "N", NULL, "requests a second of the image's disk", set_disk_ops},        \
+	    {"net-in", "SIZE", NULL, "bytes a second to the guest", set_net_in},                   \
 	{                                                                                          \
-		"memory-limit", "SIZE", NULL,                                                      \
-		    "most memory of the host's, its process's own included", set_memory_limit      \
+		"net-out", "SIZE", NULL, "bytes a second from the guest", set_net_out              \
 	}
 
 /* Adds what was said to a request's @body. */
@@ -62,4 +71,8 @@ void policy_format(const struct policy_options *p, json_t *body);
 	POLICY_SETTER(config, watchdog)                                                            \
 	POLICY_SETTER(config, cpu_cap)                                                             \
 	POLICY_SETTER(config, cpu_weight)                                                          \
-	POLICY_SETTER(config, memory_limit)
+	POLICY_SETTER(config, memory_limit)                                                        \
+	POLICY_SETTER(config, disk_bytes)                                                          \
+	POLICY_SETTER(config, disk_ops)                                                            \
+	POLICY_SETTER(config, net_in)                                                              \
+	POLICY_SETTER(config, net_out)

@@ -97,6 +97,10 @@ static int set_disk_option(struct machine_disk *d, const char *o, uint64_t *size
 {
 	if (strncmp(o, "size=", 5) == 0)
 		return cli_parse_size(o + 5, size, e);
+	if (strncmp(o, "bytes=", 6) == 0)
+		return cli_parse_size(o + 6, &d->rate[VM_RATE_BYTES].rate, e);
+	if (strncmp(o, "ops=", 4) == 0)
+		return cli_parse_size(o + 4, &d->rate[VM_RATE_OPS].rate, e);
 	if (strcmp(o, "readonly") == 0)
 		d->read_only = true;
 	else if (strcmp(o, "format=raw") == 0 || strcmp(o, "format=qcow2") == 0)
@@ -108,12 +112,13 @@ static int set_disk_option(struct machine_disk *d, const char *o, uint64_t *size
 	else
 		return err_msg(e, -EINVAL,
 			       "'%s' is not size=SIZE, format=raw, format=qcow2, "
-			       "bus=virtio, bus=ahci, bus=nvme or readonly",
+			       "bus=virtio, bus=ahci, bus=nvme, readonly, "
+			       "bytes=SIZE or ops=N",
 			       o);
 	return 0;
 }
 
-/* FILE[,size=SIZE][,format=raw|qcow2][,bus=virtio|ahci|nvme][,readonly] */
+/* FILE[,size=SIZE][,format=raw|qcow2][,bus=virtio|ahci|nvme][,readonly][,bytes=SIZE][,ops=N] */
 int run_set_disk(void *config, const char *value, struct err *e)
 {
 	struct run_config *cfg = config;

@@ -196,6 +196,8 @@ int daemon_new(const struct daemon_config *cfg, struct daemon **ret, struct err 
 	if (r == 0)
 		r = store_open(db, &d->store, e);
 	if (r == 0)
+		r = tokens_load(d, e);
+	if (r == 0)
 		r = recover(d, e);
 	if (r < 0)
 		daemon_free(d);
@@ -254,6 +256,7 @@ void daemon_free(struct daemon *d)
 	loop_unpost(d->loop, &d->arrive);
 	for (size_t i = 0; i < ARRAY_SIZE(d->events); i++)
 		json_decref(d->events[i]);
+	tokens_free(d);
 	store_close(d->store);
 	free(d->data_dir);
 	free(d->run_dir);

@@ -29,6 +29,9 @@ struct daemon {
 	struct list restarts; /* struct restart of policy.c */
 	struct timer watchdog;
 
+	struct token_record *tokens; /* of token.c; lock */
+	size_t n_tokens;
+
 	struct list listeners;
 	json_t *events[1024]; /* ring by id */
 	uint64_t last_event, last_job;
@@ -97,6 +100,18 @@ must_check int limits_apply(const char *uuid, const struct machine_limits *l, pi
 void limits_remove(const char *uuid);
 /* A machine's run directory and control group, which no process uses any more. */
 void run_dir_remove(struct daemon *d, const char *uuid);
+
+/* --- change.c --- */
+
+/* What of @new counts at once in the machine, if it runs: limits, rates, memory. */
+must_check int change_running(struct daemon *d, const struct machine_record *m,
+			      const struct machine_config *old, const struct machine_config *new,
+			      struct err *e);
+
+/* --- token.c --- */
+
+must_check int tokens_load(struct daemon *d, struct err *e);
+void tokens_free(struct daemon *d);
 
 /* --- event.c --- */
 
@@ -198,6 +213,16 @@ must_check int vmm_connect(const char *path, struct err *e);
 /* One command on a connection of its own; @args is taken over and may be NULL; *@ret may be. */
 must_check int vmm_call(struct daemon *d, const char *uuid, const char *command, json_t *args,
 			json_t **ret, struct err *e);
+/* The same with descriptors that go along, and more patience. */
+struct vmm_request {
+	const char *command;
+	json_t *args; /* taken over; may be NULL */
+	const int *fds;
+	unsigned int n_fds; /* at most 16 */
+	int timeout_ms;     /* 0 = the usual */
+};
+must_check int vmm_request(struct daemon *d, const char *uuid, const struct vmm_request *q,
+			   json_t **ret, struct err *e);
 /* "STATUS REASON WORDS" that it left; a killed one left nothing. */
 void vmm_read_end(struct daemon *d, const char *uuid, char reason[32], int64_t *status, char *words,
 		  size_t size);
@@ -238,6 +263,9 @@ void identity_start(struct daemon *d, const char *uuid);
 bool identity_wait(struct daemon *d, const char *uuid, unsigned int ms);
 
 /* --- recover.c --- */
+
+/* Is it run, by us or by `insula run --name`? */
+bool guest_is_locked(struct daemon *d, const char *uuid);
 
 must_check int recover(struct daemon *d, struct err *e);
 
@@ -290,7 +318,25 @@ must_check int op_add_machine(struct op_call *c, const struct machine_record *m,
 must_check int op_freeze_disk(struct op_call *c, const struct machine_record *m, const char *disk,
 			      struct err *e);
 
+/* The configuration in @m; finish @ret.  And the text of one, to keep there: the caller's. */
+must_check int machine_record_config(const struct machine_record *m, struct machine_config *ret,
+				     struct err *e);
+must_check int machine_config_text(const struct machine_config *c, char **ret, struct err *e);
+
 /* The operations, by file. */
+int op_disk_attach(struct op_call *c, struct err *e);
+int op_disk_detach(struct op_call *c, struct err *e);
+int op_pool_create(struct op_call *c, struct err *e);
+int op_pool_list(struct op_call *c, struct err *e);
+int op_pool_show(struct op_call *c, struct err *e);
+int op_pool_delete(struct op_call *c, struct err *e);
+int op_pool_disk_create(struct op_call *c, struct err *e);
+int op_pool_disk_delete(struct op_call *c, struct err *e);
+int op_token_create(struct op_call *c, struct err *e);
+int op_token_list(struct op_call *c, struct err *e);
+int op_token_revoke(struct op_call *c, struct err *e);
+int op_nic_attach(struct op_call *c, struct err *e);
+int op_nic_detach(struct op_call *c, struct err *e);
 int op_machine_create(struct op_call *c, struct err *e);
 int op_machine_define(struct op_call *c, struct err *e);
 int op_machine_xml(struct op_call *c, struct err *e);

@@ -23,6 +23,27 @@ bool op_bool(const struct op_call *c, const char *name)
 	return json_is_true(json_object_get(c->args, name));
 }
 
+int machine_record_config(const struct machine_record *m, struct machine_config *ret, struct err *e)
+{
+	json_t *o = json_loads(m->config, 0, NULL);
+	int r = machine_config_parse(o, ret, e);
+
+	json_decref(o);
+	return r < 0 ? err_wrap(e, r, "'%s'", m->name) : 0;
+}
+
+int machine_config_text(const struct machine_config *c, char **ret, struct err *e)
+{
+	json_t *o = machine_config_format(c);
+	char *text = json_dumps(o, JSON_COMPACT);
+
+	json_decref(o);
+	if (!text)
+		return err_msg(e, -EINVAL, "config: is not UTF-8");
+	*ret = text;
+	return 0;
+}
+
 int op_machine(struct op_call *c, struct machine_record *ret, struct err *e)
 {
 	return store_machine_find(c->d->store, op_string(c, "machine"), ret, e);

@@ -63,7 +63,7 @@ static int make_record(struct op_call *c, const char *uuid, struct machine_confi
 		       struct machine_record *m, struct err *e)
 {
 	const char *name = op_string(c, "name");
-	json_t *o, *labels = json_object_get(c->args, "labels");
+	json_t *labels = json_object_get(c->args, "labels");
 	int r = machine_config_parse(json_object_get(c->args, "config"), config, e);
 
 	if (r < 0)
@@ -75,11 +75,9 @@ static int make_record(struct op_call *c, const char *uuid, struct machine_confi
 	m->name = name ? xstrdup(name) : xasprintf("m-%.8s", m->uuid);
 	m->labels = labels ? json_incref(labels) : json_object();
 	m->created = (int64_t)time(NULL);
-	o = machine_config_format(config);
-	m->config = json_dumps(o, JSON_COMPACT);
-	json_decref(o);
-	if (!m->config)
-		return err_msg(e, -EINVAL, "config: is not UTF-8");
+	r = machine_config_text(config, &m->config, e);
+	if (r < 0)
+		return r;
 	r = machine_name_check(m->name, e);
 	return r < 0 ? r : take_policies(c, m, e);
 }
@@ -261,37 +259,30 @@ static int edit_config(struct machine_record *m, const json_t *patch, struct err
 		machine_config_fini(&config);
 		return r;
 	}
-	o = machine_config_format(&config);
-	text = json_dumps(o, JSON_COMPACT);
-	json_decref(o);
+	r = machine_config_text(&config, &text, e);
 	machine_config_fini(&config);
-	if (!text)
-		return err_msg(e, -EINVAL, "config: is not UTF-8");
+	if (r < 0)
+		return r;
 	free(m->config);
 	m->config = text;
 	return 0;
 }
 
-/* Limits count at once. */
-static int change_limits(struct op_call *c, const struct machine_record *m, struct err *e)
+/* Some of it counts at once. */
+static int change_config(struct op_call *c, struct machine_record *m, const json_t *patch,
+			 struct err *e)
 {
-	struct machine_config config;
-	struct guest_info g;
-	json_t *o;
-	int r;
+	struct machine_config old = {0}, new = {0};
+	int r = machine_record_config(m, &old, e);
 
-	if (!guest_get(c->d, m->uuid, &g) || !g.pid)
-		return 0;
-	o = json_loads(m->config, 0, NULL);
-	r = machine_config_parse(o, &config, e);
-	json_decref(o);
-	if (r < 0)
-		return r;
-	if (config.container.on)
-		r = vmm_call(c->d, m->uuid, "limits", container_limits(&config), NULL, e);
-	else
-		r = limits_apply(m->uuid, &config.limits, g.pid, true, e);
-	machine_config_fini(&config);
+	if (r == 0)
+		r = edit_config(m, patch, e);
+	if (r == 0)
+		r = machine_record_config(m, &new, e);
+	if (r == 0)
+		r = change_running(c->d, m, &old, &new, e);
+	machine_config_fini(&old);
+	machine_config_fini(&new);
 	return r;
 }
 
@@ -326,14 +317,12 @@ static int edit_claimed(struct op_call *c, struct machine_record *m, struct err 
 		free(m->name);
 		m->name = xstrdup(name);
 	}
-	if (r == 0 && config)
-		r = edit_config(m, config, e);
 	if (r == 0 && labels)
 		merge(m->labels, labels);
 	if (r == 0)
 		r = take_policies(c, m, e);
-	if (r == 0 && config && json_object_get(config, "limits"))
-		r = change_limits(c, m, e);
+	if (r == 0 && config)
+		r = change_config(c, m, config, e);
 	if (r == 0)
 		r = store_machine_update(c->d->store, m, e);
 	if (r < 0)

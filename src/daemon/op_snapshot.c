@@ -164,6 +164,8 @@ static int restore_claimed(struct op_call *c, const struct machine_record *m, st
 				    "'%s' is running: stop it first, or restore with --force",
 				    m->name);
 	}
+	if (r == 0 && guest_is_locked(c->d, m->uuid))
+		r = err_msg(e, -EBUSY, "'%s' is run by another command", m->name);
 	if (r == 0)
 		r = op_cancelled(c, e);
 	if (r == 0)

@@ -71,18 +71,15 @@ int power_start_from(struct daemon *d, const struct machine_record *m,
 		     const struct vmm_origin *origin, struct err *e)
 {
 	struct machine_config config = {0};
-	json_t *o;
 	int r;
 
 	if (m->template)
 		return err_msg(e, -EBUSY,
 			       "'%s' is a template: `insula clone %s NAME` makes a machine of it",
 			       m->name, m->name);
-	o = json_loads(m->config, 0, NULL);
-	r = machine_config_parse(o, &config, e);
-	json_decref(o);
+	r = machine_record_config(m, &config, e);
 	if (r < 0)
-		return err_wrap(e, r, "'%s'", m->name);
+		return r;
 	r = start_guest(d, m, &config, origin, e);
 	machine_config_fini(&config);
 	return r;

@@ -28,7 +28,7 @@
 
 #define STARTING_MS 20000
 
-static bool is_locked(struct daemon *d, const char *uuid)
+bool guest_is_locked(struct daemon *d, const char *uuid)
 {
 	autofree char *path = path_guest(d, uuid, "lock");
 	autoclose int fd = open(path, O_RDWR | O_CLOEXEC);
@@ -40,7 +40,7 @@ static int connect_running(struct daemon *d, const char *uuid)
 {
 	autofree char *path = path_run(d, uuid, "control");
 
-	for (int ms = 0; is_locked(d, uuid); ms += 20) {
+	for (int ms = 0; guest_is_locked(d, uuid); ms += 20) {
 		int fd = vmm_connect(path, NULL);
 
 		if (fd >= 0 || ms > STARTING_MS)
@@ -67,7 +67,7 @@ static int open_process(struct daemon *d, const char *uuid, pid_t *pid)
 {
 	autofree char *path = path_run(d, uuid, "control");
 
-	for (int ms = 0; ms < STARTING_MS && is_locked(d, uuid); ms += 20) {
+	for (int ms = 0; ms < STARTING_MS && guest_is_locked(d, uuid); ms += 20) {
 		autoclose int fd = vmm_connect(path, NULL);
 		struct ucred peer;
 		socklen_t len = sizeof(peer);
@@ -166,7 +166,7 @@ static void note_end(struct daemon *d, const struct machine_record *m)
 	char reason[32], words[256];
 	int64_t status;
 
-	if (access(run, F_OK) < 0 || guest_get(d, m->uuid, NULL) || is_locked(d, m->uuid))
+	if (access(run, F_OK) < 0 || guest_get(d, m->uuid, NULL) || guest_is_locked(d, m->uuid))
 		return;
 	vmm_read_end(d, m->uuid, reason, &status, words, sizeof(words));
 	if (store_machine_set_end(d->store, m->uuid, reason, status, NULL) < 0)

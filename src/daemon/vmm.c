@@ -9,6 +9,7 @@
 #include "base/fd.h"
 #include "image/image.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -27,6 +28,7 @@ extern char **environ;
 #define CALL_MS     10000
 #define END_MS      5000
 #define REPLY_MAX   (24u << 20)
+#define REQUEST_FDS 16
 #define CHILD_READY 3
 #define CHILD_EXIT  4
 #define CHILD_LOCK  5
@@ -364,7 +366,7 @@ int vmm_connect(const char *path, struct err *e)
 }
 
 /* The line that answers; events before it are passed over. */
-static int read_answer(int fd, json_t **ret, struct err *e)
+static int read_answer(int fd, int timeout_ms, json_t **ret, struct err *e)
 {
 	autostrbuf struct strbuf in = {0};
 	char chunk[16384], *end;
@@ -373,7 +375,7 @@ static int read_answer(int fd, json_t **ret, struct err *e)
 		struct pollfd p = {.fd = fd, .events = POLLIN};
 		ssize_t n;
 
-		if (poll(&p, 1, CALL_MS) == 0)
+		if (poll(&p, 1, timeout_ms) == 0)
 			return err_msg(e, -ETIMEDOUT, "insula-vmm does not answer");
 		n = recv(fd, chunk, sizeof(chunk), 0);
 		if (n < 0 && errno == EINTR)
@@ -396,26 +398,54 @@ static int read_answer(int fd, json_t **ret, struct err *e)
 
 static int take_answer(json_t *answer, json_t **ret, struct err *e)
 {
+	static const struct {
+		const char *code;
+		int r;
+	} codes[] = {
+	    {"wrong-state", -EBUSY}, {"invalid-argument", -EINVAL}, {"no-such-device", -ENODEV}};
 	json_t *error = json_object_get(answer, "error");
 	const char *message = json_string_value(json_object_get(error, "message"));
 	const char *code = json_string_value(json_object_get(error, "code"));
-	int r = 0;
+	int r = error ? -EIO : 0;
 
+	for (size_t i = 0; code && i < ARRAY_SIZE(codes); i++)
+		if (strcmp(codes[i].code, code) == 0)
+			r = codes[i].r;
 	if (error)
-		r = err_msg(e, code && strcmp(code, "wrong-state") == 0 ? -EBUSY : -EIO, "%s",
-			    message ? message : "insula-vmm's answer makes no sense");
+		r = err_msg(e, r, "%s", message ? message : "insula-vmm's answer makes no sense");
 	else if (ret)
 		*ret = json_incref(json_object_get(answer, "return"));
 	json_decref(answer);
 	return r;
 }
 
-int vmm_call(struct daemon *d, const char *uuid, const char *command, json_t *args, json_t **ret,
-	     struct err *e)
+static int send_request(int fd, const char *line, const struct vmm_request *q, struct err *e)
+{
+	char control[CMSG_SPACE(REQUEST_FDS * sizeof(int))] __attribute__((aligned(8))) = {0};
+	struct iovec iov = {.iov_base = (void *)line, .iov_len = strlen(line)};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (q->n_fds) {
+		struct cmsghdr *c = (struct cmsghdr *)(void *)control;
+
+		msg.msg_control = control;
+		msg.msg_controllen = CMSG_SPACE(q->n_fds * sizeof(int));
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(q->n_fds * sizeof(int));
+		memcpy(CMSG_DATA(c), q->fds, q->n_fds * sizeof(int));
+	}
+	if (sendmsg(fd, &msg, MSG_NOSIGNAL) != (ssize_t)strlen(line))
+		return err_msg(e, -EPIPE, "the machine ended meanwhile");
+	return 0;
+}
+
+int vmm_request(struct daemon *d, const char *uuid, const struct vmm_request *q, json_t **ret,
+		struct err *e)
 {
 	autofree char *path = path_run(d, uuid, "control");
-	json_t *request = json_pack("{s:i, s:s, s:o}", "id", 1, "command", command, "arguments",
-				    args ? args : json_object());
+	json_t *request = json_pack("{s:i, s:s, s:o}", "id", 1, "command", q->command, "arguments",
+				    q->args ? q->args : json_object());
 	autofree char *text = json_dumps(request, JSON_COMPACT);
 	autofree char *line = xasprintf("%s\n", text ? text : "");
 	autoclose int fd = vmm_connect(path, e);
@@ -425,8 +455,17 @@ int vmm_call(struct daemon *d, const char *uuid, const char *command, json_t *ar
 	json_decref(request);
 	if (fd < 0)
 		return fd;
-	if (send(fd, line, strlen(line), MSG_NOSIGNAL) != (ssize_t)strlen(line))
-		return err_msg(e, -EPIPE, "the machine ended meanwhile");
-	r = read_answer(fd, &answer, e);
+	assert(q->n_fds <= REQUEST_FDS);
+	r = send_request(fd, line, q, e);
+	if (r == 0)
+		r = read_answer(fd, q->timeout_ms ? q->timeout_ms : CALL_MS, &answer, e);
 	return r < 0 ? r : take_answer(answer, ret, e);
+}
+
+int vmm_call(struct daemon *d, const char *uuid, const char *command, json_t *args, json_t **ret,
+	     struct err *e)
+{
+	struct vmm_request q = {.command = command, .args = args};
+
+	return vmm_request(d, uuid, &q, ret, e);
 }

@@ -5,8 +5,8 @@
 #include "display/rfb_server.h"
 
 #include "base/clock.h"
-#include "display/tls.h"
 #include "display/websocket.h"
+#include "tls/tls.h"
 
 #include <errno.h>
 #include <netinet/in.h>

@@ -160,8 +160,10 @@ static uint32_t add_fadt(const struct acpi_config *c, struct strbuf *b, uint32_t
 	put(b, 0, 1);
 	put(b, 0, 1); /* profile: unspecified */
 	put(b, c->sci, 2);
-	put(b, 0, 4); /* SMI_CMD */
-	put(b, 0, 4); /* ACPI_ENABLE, DISABLE, S4BIOS, PSTATE */
+	put(b, c->smi_cmd, 4);
+	put(b, c->smi_cmd ? c->acpi_enable : 0, 1);
+	put(b, c->smi_cmd ? c->acpi_disable : 0, 1);
+	put(b, 0, 2); /* S4BIOS, PSTATE */
 	put_fadt_blocks(c, b);
 	put(b, 0xfff, 2);             /* no C2 */
 	put(b, 0xfff, 2);             /* no C3 */

@@ -34,6 +34,11 @@ struct acpi_config {
 	uint16_t serial_port, pvpanic_port;
 	uint64_t vmgenid_base;
 	uint8_t vmgenid_gpe;
+	/* PCI slots whose cards come and go, a bit each, and the chip for it (device/acpi_pcihp.h):
+	 * three words from this port. */
+	uint32_t hotplug_slots;
+	uint16_t hotplug_port;
+	uint8_t hotplug_gpe;
 	uint8_t serial_irq;
 	/* NULL: the tables are for ACPI_GPA.  Else firmware places them: they hold offsets, their
 	 * checksums are open, and this gets the commands that finish them (machine/acpi_loader.h).

@@ -42,6 +42,79 @@ static void add_prt(const struct acpi_config *c, struct strbuf *b)
 	aml_end(b, prt);
 }
 
+static void slot_name(unsigned int slot, char name[5])
+{
+	snprintf(name, 5, "S%03X", slot & 0xfff);
+}
+
+/* A device for each slot, whose presence with _EJ0 tells that cards come and go there.  Windows
+ * offers to remove a card with _EJ0: so those that stay have none. */
+static void add_slots(const struct acpi_config *c, struct strbuf *b)
+{
+	for (unsigned int slot = 0; slot < 32; slot++) {
+		size_t dev, method;
+		char name[5];
+
+		if (!(c->hotplug_slots >> slot & 1))
+			continue;
+		slot_name(slot, name);
+		dev = aml_device(b, name);
+		aml_name_int(b, "_ADR", slot << 16);
+		aml_name_int(b, "_SUN", slot);
+		method = aml_method(b, "_EJ0", 1);
+		aml_store_int(b, UINT32_C(1) << slot, "PHEJ");
+		aml_end(b, method);
+		aml_end(b, dev);
+	}
+}
+
+/* PHNT (slots, what): Notify (slot, what) for each of them. */
+static void add_slot_notify(const struct acpi_config *c, struct strbuf *b)
+{
+	size_t method = aml_method(b, "PHNT", 2);
+
+	for (unsigned int slot = 0; slot < 32; slot++) {
+		size_t test;
+		char name[5];
+
+		if (!(c->hotplug_slots >> slot & 1))
+			continue;
+		slot_name(slot, name);
+		test = aml_if_arg_and(b, 0, UINT32_C(1) << slot);
+		aml_notify_arg(b, name, 1);
+		aml_end(b, test);
+	}
+	aml_end(b, method);
+}
+
+/* In PCI0. */
+static void add_hotplug(const struct acpi_config *c, struct strbuf *b)
+{
+	static const char *const words[] = {"PHUP", "PHDN", "PHEJ"};
+
+	aml_io_dwords(b, "PHPR", c->hotplug_port, words, ARRAY_SIZE(words));
+	add_slots(c, b);
+	add_slot_notify(c, b);
+}
+
+/* The event's method: Device Check for what came, Eject Request for what is asked for. */
+static void add_hotplug_event(const struct acpi_config *c, struct strbuf *b)
+{
+	size_t scope = aml_scope(b, "\\_GPE"), method;
+	char name[5];
+
+	snprintf(name, sizeof(name), "_E%02X", c->hotplug_gpe);
+	method = aml_method(b, name, 0);
+	aml_call(b, "\\_SB_.PCI0.PHNT");
+	aml_use(b, "\\_SB_.PCI0.PHUP");
+	aml_int(b, 1);
+	aml_call(b, "\\_SB_.PCI0.PHNT");
+	aml_use(b, "\\_SB_.PCI0.PHDN");
+	aml_int(b, 3);
+	aml_end(b, method);
+	aml_end(b, scope);
+}
+
 static void add_pci_root(const struct acpi_config *c, struct strbuf *b)
 {
 	size_t dev = aml_device(b, "PCI0"), res;
@@ -63,6 +136,8 @@ static void add_pci_root(const struct acpi_config *c, struct strbuf *b)
 	aml_res_memory_window(b, c->mmio64_base, c->mmio64_end - 1, true);
 	aml_resources_end(b, res);
 	add_prt(c, b);
+	if (c->hotplug_slots)
+		add_hotplug(c, b);
 	aml_end(b, dev);
 }
 
@@ -75,6 +150,8 @@ static void add_motherboard(const struct acpi_config *c, struct strbuf *b)
 	aml_name_int(b, "_UID", 0);
 	res = aml_resources(b);
 	aml_res_io(b, c->pm_base, 0x80);
+	if (c->hotplug_slots)
+		aml_res_io(b, c->hotplug_port, 12);
 	if (c->ecam_size)
 		aml_res_memory32(b, (uint32_t)c->ecam_base, (uint32_t)c->ecam_size);
 	aml_resources_end(b, res);
@@ -210,5 +287,7 @@ void acpi_dsdt(const struct acpi_config *c, struct strbuf *out)
 	aml_end(out, sb);
 	if (c->vmgenid_base)
 		add_vmgenid_event(c, out);
+	if (c->hotplug_slots)
+		add_hotplug_event(c, out);
 	add_s5(c, out);
 }

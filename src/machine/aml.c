@@ -20,8 +20,15 @@ enum {
 	OP_PACKAGE = 0x12,
 	OP_METHOD = 0x14,
 	OP_EXT = 0x5b,
-	OP_DEVICE = 0x82,
+	OP_ARG0 = 0x68,
+	OP_STORE = 0x70,
+	OP_AND = 0x7b,
 	OP_NOTIFY = 0x86,
+	OP_IF = 0xa0,
+	/* behind OP_EXT */
+	OP_REGION = 0x80,
+	OP_FIELD = 0x81,
+	OP_DEVICE = 0x82,
 };
 
 static void put(struct strbuf *b, unsigned int byte)
@@ -188,6 +195,66 @@ void aml_name_eisaid(struct strbuf *b, const char *name, const char *id)
 {
 	aml_name(b, name);
 	aml_eisaid(b, id);
+}
+
+void aml_io_dwords(struct strbuf *b, const char *region, uint16_t port, const char *const *names,
+		   unsigned int n)
+{
+	size_t field;
+
+	put(b, OP_EXT);
+	put(b, OP_REGION);
+	put_name(b, region);
+	put(b, 0x01); /* SystemIO */
+	aml_int(b, port);
+	aml_int(b, 4u * n);
+	put(b, OP_EXT);
+	put(b, OP_FIELD);
+	field = b->len;
+	put_name(b, region);
+	put(b, 0x43); /* DWordAcc, NoLock, WriteAsZeros */
+	for (unsigned int i = 0; i < n; i++) {
+		put_name(b, names[i]);
+		put(b, 32); /* bits, as a package length */
+	}
+	aml_end(b, field);
+}
+
+size_t aml_if_arg_and(struct strbuf *b, unsigned int arg, uint32_t mask)
+{
+	size_t mark;
+
+	put(b, OP_IF);
+	mark = b->len;
+	put(b, OP_AND);
+	put(b, OP_ARG0 + arg);
+	aml_int(b, mask);
+	put(b, OP_ZERO); /* the result goes nowhere else */
+	return mark;
+}
+
+void aml_notify_arg(struct strbuf *b, const char *device, unsigned int arg)
+{
+	put(b, OP_NOTIFY);
+	put_name(b, device);
+	put(b, OP_ARG0 + arg);
+}
+
+void aml_store_int(struct strbuf *b, uint32_t v, const char *name)
+{
+	put(b, OP_STORE);
+	aml_int(b, v);
+	put_name(b, name);
+}
+
+void aml_call(struct strbuf *b, const char *method)
+{
+	put_name(b, method);
+}
+
+void aml_use(struct strbuf *b, const char *name)
+{
+	put_name(b, name);
 }
 
 size_t aml_resources(struct strbuf *b)

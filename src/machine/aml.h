@@ -28,6 +28,17 @@ void aml_name_int(struct strbuf *b, const char *name, uint64_t v);
 void aml_name_eisaid(struct strbuf *b, const char *name, const char *id);
 
 void aml_notify(struct strbuf *b, const char *name, unsigned int value); /* Notify (name, value) */
+/* Registers in I/O space: an OperationRegion @region, and a Field of its 32-bit words, named in
+ * their order. */
+void aml_io_dwords(struct strbuf *b, const char *region, uint16_t port, const char *const *names,
+		   unsigned int n);
+
+/* Inside methods; an argument of the method is given by its number. */
+size_t aml_if_arg_and(struct strbuf *b, unsigned int arg, uint32_t mask);
+void aml_notify_arg(struct strbuf *b, const char *device, unsigned int arg);
+void aml_store_int(struct strbuf *b, uint32_t v, const char *name);
+void aml_call(struct strbuf *b, const char *method); /* its arguments follow */
+void aml_use(struct strbuf *b, const char *name);    /* the value of a named object */
 
 /* Buffers of resource descriptors, for Name (_CRS, ...). */
 size_t aml_resources(struct strbuf *b);

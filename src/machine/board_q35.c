@@ -85,6 +85,8 @@ static int build(struct machine *m, struct err *e)
 	if (r == 0)
 		r = chips_add_power(m, e);
 	if (r == 0)
+		r = chips_add_hotplug(m, e);
+	if (r == 0)
 		r = add_bridges(m, e);
 	if (r == 0)
 		r = chips_add_timers(m, e);

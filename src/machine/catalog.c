@@ -31,22 +31,40 @@
 
 struct plugger {
 	struct machine *m;
+	const struct fd_table *given;
 	unsigned int slot; /* the next one */
+	unsigned int own;  /* instead of that, of the card being plugged; 0 = none */
 };
+
+static unsigned int slot_now(const struct plugger *p)
+{
+	return p->own ? p->own : p->slot;
+}
+
+/* A card whose slot the description names, or 0, is plugged next.  A removed one leaves its slot
+ * empty: false. */
+static bool take_slot(struct plugger *p, unsigned int slot, bool removed)
+{
+	p->own = slot;
+	if (removed && !slot)
+		p->slot++;
+	return !removed;
+}
 
 /* Both take the device over, also on failure. */
 static int plug_pci(struct plugger *p, struct pci_dev *d, struct err *e)
 {
 	int r;
 
-	if (p->slot >= MACHINE_SLOT_END)
+	if (slot_now(p) >= MACHINE_SLOT_END)
 		r = err_msg(e, -ENOSPC, "too many devices: all PCI slots are taken");
 	else
-		r = pci_plug(p->m->pci, d, p->slot << 3, e);
+		r = pci_plug(p->m->pci, d, slot_now(p) << 3, e);
 	if (r < 0)
 		d->ops->free(d);
-	else
+	else if (!p->own)
 		p->slot++;
+	p->own = 0;
 	return r;
 }
 
@@ -66,36 +84,42 @@ static int plug(struct plugger *p, struct virtio_dev *d, struct err *e)
 static void add_boot_device(struct plugger *p, enum vm_boot kind, const char *type,
 			    const char *unit)
 {
-	autofree char *path = xasprintf("/pci@i0cf8/%s@%x/%s", type, p->slot, unit);
+	autofree char *path = xasprintf("/pci@i0cf8/%s@%x/%s", type, slot_now(p), unit);
 
 	machine_add_boot_device(p->m, kind, path);
 }
 
 /* blk_open names the disk itself.  A drive without a disc: NULL. */
-static int open_disk(struct machine *m, const struct vm_disk *k, struct blk **ret, struct err *e)
+static int open_disk(struct plugger *p, const struct vm_disk *k, struct blk **ret, struct err *e)
 {
 	struct blk_spec spec = {
 	    .path = k->path,
 	    .format = k->format,
 	    .read_only = k->read_only,
 	    .overlay = k->overlay,
-	    .given = m->cfg.given,
+	    .given = p->given,
 	};
 
+	int r;
+
 	*ret = NULL;
-	return k->path ? blk_open(&spec, m->cfg.loop, ret, e) : 0;
+	r = k->path ? blk_open(&spec, p->m->cfg.loop, ret, e) : 0;
+	if (r == 0 && *ret)
+		machine_limit_disk(*ret, k->rate);
+	return r;
 }
 
-static int add_drive(struct machine *m, struct pci_dev *ahci, unsigned int port,
+static int add_drive(struct plugger *p, struct pci_dev *ahci, unsigned int port,
 		     const struct vm_disk *k, struct err *e)
 {
+	struct machine *m = p->m;
 	struct blk *blk;
 	char path[64];
 	int r;
 
 	if (port == AHCI_PORTS)
 		return err_msg(e, -ENOSPC, "more than %d disks on AHCI", AHCI_PORTS);
-	r = open_disk(m, k, &blk, e);
+	r = open_disk(p, k, &blk, e);
 	if (r < 0)
 		return r;
 	if (k->cdrom) {
@@ -123,7 +147,7 @@ static int plug_ahci(struct plugger *p, struct err *e)
 		if (!ahci)
 			r = ahci_new(p->m->mem, p->m->cfg.loop, &ahci);
 		if (r == 0)
-			r = add_drive(p->m, ahci, port++, &desc->disks[i], e);
+			r = add_drive(p, ahci, port++, &desc->disks[i], e);
 	}
 	if (!ahci)
 		return r < 0 ? err_set(e, r, "make the SATA controller") : 0;
@@ -139,11 +163,13 @@ static int plug_ahci(struct plugger *p, struct err *e)
 
 static int plug_disk(struct plugger *p, const struct vm_disk *k, struct err *e)
 {
+	struct machine_disk *at = &p->m->disks[k - p->m->desc->disks];
+	unsigned int slot = slot_now(p);
 	struct virtio_dev *d;
 	struct blk *blk;
 	int r;
 
-	r = open_disk(p->m, k, &blk, e);
+	r = open_disk(p, k, &blk, e);
 	if (r < 0)
 		return r;
 	r = virtio_blk_new(p->m->mem, blk, k->serial[0] ? k->serial : NULL, &d, e);
@@ -151,10 +177,12 @@ static int plug_disk(struct plugger *p, const struct vm_disk *k, struct err *e)
 		blk_close(blk);
 		return err_wrap(e, r, "disk '%s'", k->path);
 	}
-	p->m->disks[k - p->m->desc->disks] = (struct machine_disk){.blk = blk, .virtio = d};
 	add_boot_device(p, VM_BOOT_DISK, "scsi", "disk@0,0");
 	r = plug(p, d, e);
-	return r < 0 ? err_wrap(e, r, "disk '%s'", k->path) : 0;
+	if (r < 0)
+		return err_wrap(e, r, "disk '%s'", k->path);
+	*at = (struct machine_disk){.blk = blk, .virtio = d, .slot = slot};
+	return 0;
 }
 
 static int plug_nvme(struct plugger *p, const struct vm_disk *k, struct err *e)
@@ -164,7 +192,7 @@ static int plug_nvme(struct plugger *p, const struct vm_disk *k, struct err *e)
 	struct blk *blk;
 	int r;
 
-	r = open_disk(p->m, k, &blk, e);
+	r = open_disk(p, k, &blk, e);
 	if (r < 0)
 		return r;
 	r = nvme_new(p->m->mem, p->m->cfg.loop, blk, k->serial[0] ? k->serial : serial, &d, e);
@@ -175,7 +203,10 @@ static int plug_nvme(struct plugger *p, const struct vm_disk *k, struct err *e)
 	/* Firmware knows NVMe by the name of the first one there was. */
 	add_boot_device(p, VM_BOOT_DISK, "pci8086,5845", "namespace@1,0");
 	r = plug_pci(p, d, e);
-	return r < 0 ? err_wrap(e, r, "disk '%s'", k->path) : 0;
+	if (r < 0)
+		return err_wrap(e, r, "disk '%s'", k->path);
+	p->m->disks[k - p->m->desc->disks].nvme = blk;
+	return 0;
 }
 
 static int plug_disks(struct plugger *p, struct err *e)
@@ -186,7 +217,11 @@ static int plug_disks(struct plugger *p, struct err *e)
 		const struct vm_disk *k = &desc->disks[i];
 		int r = 0;
 
-		if (k->bus != VM_DISK_AHCI)
+		if (k->bus == VM_DISK_AHCI)
+			continue;
+		if (!take_slot(p, k->slot, k->removed))
+			p->m->disks[i].slot = k->slot ? k->slot : p->slot - 1;
+		else
 			r = k->bus == VM_DISK_NVME ? plug_nvme(p, k, e) : plug_disk(p, k, e);
 		if (r < 0)
 			return err_exit(e, r, e && e->exit_code ? e->exit_code : EXIT_BAD_DISK);
@@ -204,6 +239,7 @@ static int plug_net(struct plugger *p, size_t index, struct err *e)
 	    .n_publish = n->n_publish,
 	    .restrict_host = n->restrict_host,
 	};
+	struct machine_net at;
 	struct virtio_dev *d;
 	struct net *net;
 	uint8_t mac[6];
@@ -222,20 +258,31 @@ static int plug_net(struct plugger *p, size_t index, struct err *e)
 	r = net_user_open(&spec, p->m->cfg.loop, &net, e);
 	if (r < 0)
 		return r;
+	net = net_rate_new(net, p->m->cfg.loop);
+	machine_limit_net(net, n->rate);
+	at = (struct machine_net){.slot = slot_now(p), .net = net};
 	add_boot_device(p, VM_BOOT_NETWORK, "ethernet", "ethernet-phy@0");
 	if (n->model == VM_NET_E1000)
-		return plug_pci(p, e1000_new(p->m->mem, p->m->cfg.loop, net, mac), e);
-	d = virtio_net_new(p->m->mem, p->m->cfg.loop, net, mac);
-	if (!d)
-		return err_set(e, -ENOMEM, "make a network card");
-	return plug(p, d, e);
+		r = plug_pci(p, e1000_new(p->m->mem, p->m->cfg.loop, net, mac), e);
+	else if ((d = virtio_net_new(p->m->mem, p->m->cfg.loop, net, mac)))
+		r = plug(p, d, e);
+	else
+		r = err_set(e, -ENOMEM, "make a network card");
+	if (r == 0)
+		p->m->nets[index] = at;
+	return r;
 }
 
 static int plug_nets(struct plugger *p, struct err *e)
 {
 	for (size_t i = 0; i < p->m->desc->n_nets; i++) {
-		int r = plug_net(p, i, e);
+		const struct vm_net *n = &p->m->desc->nets[i];
+		int r = 0;
 
+		if (take_slot(p, n->slot, n->removed))
+			r = plug_net(p, i, e);
+		else
+			p->m->nets[i].slot = n->slot ? n->slot : p->slot - 1;
 		if (r < 0)
 			return err_wrap(e, r, "network");
 	}
@@ -370,7 +417,7 @@ static const struct {
 
 int catalog_plug(struct machine *m, struct err *e)
 {
-	struct plugger p = {.m = m, .slot = 1};
+	struct plugger p = {.m = m, .given = m->cfg.given, .slot = 1};
 
 	for (size_t i = 0; i < ARRAY_SIZE(models); i++) {
 		int r = models[i].plug(&p, e);
@@ -379,4 +426,18 @@ int catalog_plug(struct machine *m, struct err *e)
 			return r;
 	}
 	return 0;
+}
+
+int catalog_plug_card(struct machine *m, enum machine_card kind, unsigned int i, unsigned int slot,
+		      const struct fd_table *given, struct err *e)
+{
+	struct plugger p = {.m = m, .given = given, .own = slot};
+	const struct vm_disk *k = &m->desc->disks[i];
+
+	if (kind == MACHINE_CARD_NET)
+		return plug_net(&p, i, e);
+	if (k->bus != VM_DISK_VIRTIO)
+		return err_msg(e, -ENOTSUP,
+			       "disk '%s': only virtio disks come while the machine runs", k->path);
+	return plug_disk(&p, k, e);
 }

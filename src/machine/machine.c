@@ -269,6 +269,7 @@ static int build(struct machine *m, struct err *e)
 		r = firmware_add_chips(m, e);
 	if (r == 0)
 		r = catalog_plug(m, e);
+	m->acpi.hotplug_slots = r == 0 ? machine_hotplug_slots(m) : 0;
 	if (r == 0)
 		r = firmware_add_files(m, e);
 	if (r == 0)
@@ -329,6 +330,7 @@ void machine_free(struct machine *m)
 	if (m->cfg.input)
 		input_attach(m->cfg.input, NULL, NULL);
 	loop_unpost(m->cfg.loop, &m->work);
+	machine_hotplug_fini(m);
 	if (m->pci)
 		pci_bus_free(m->pci);
 	while (m->n_chips)

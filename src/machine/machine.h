@@ -69,6 +69,32 @@ void machine_powerdown(struct machine *m);
 void machine_nmi(struct machine *m);
 /* Target of the balloon: how much memory the guest shall keep.  -ENODEV without a balloon. */
 must_check int machine_balloon(struct machine *m, uint64_t bytes, struct err *e);
+/* What the guest shall keep and what it has kept; what it last said is free, and available to
+ * programs: UINT64_MAX = it did not.  False without a balloon. */
+struct machine_memory {
+	uint64_t target, actual, free, available;
+};
+bool machine_memory(struct machine *m, struct machine_memory *ret);
+
+/* --- cards that come and go (docs/hotplug.md) --- */
+
+struct fd_table;
+enum machine_card { MACHINE_CARD_DISK, MACHINE_CARD_NET };
+
+/* The description has a new entry @i of that kind, a virtio disk or a card: puts it into a slot,
+ * *@ret, and tells the guest.  Files come from @given. */
+must_check int machine_plug(struct machine *m, enum machine_card kind, unsigned int i,
+			    const struct fd_table *given, unsigned int *ret, struct err *e);
+/* Asks the guest to let go of it.  When it has, the card is gone and @done called, in the loop's
+ * thread; with the entry stays its slot.  -ENODEV when it is on no slot of its own. */
+must_check int machine_unplug(struct machine *m, enum machine_card kind, unsigned int i,
+			      void (*done)(void *opaque), void *opaque, struct err *e);
+/* No more: the card stays, @done is not called. */
+void machine_unplug_cancel(struct machine *m, enum machine_card kind, unsigned int i);
+
+/* Limits of the description's disk or card @i, at once. */
+must_check int machine_set_rate(struct machine *m, enum machine_card kind, unsigned int i,
+				const struct vm_rate rate[2], struct err *e);
 
 /* Another disc in the first CD-ROM drive: a file that is open for reading, taken over, also on
  * failure; -1 = none.  -EBUSY while the guest has locked the drive. */

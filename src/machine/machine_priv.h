@@ -44,12 +44,19 @@ enum machine_status { STATE_NEW, STATE_RUNNING, STATE_PAUSED, STATE_STOPPED };
 struct blk;
 struct blk_req;
 struct firmware;
+struct net;
 struct fw_cfg;
 
 /* What firmware may boot from, in the order of plugging. */
 struct boot_device {
 	enum vm_boot kind;
 	char *path; /* Open Firmware's */
+};
+
+/* A card that the guest is asked to let go of; done NULL = none. */
+struct machine_eject {
+	void (*done)(void *opaque);
+	void *opaque;
 };
 
 struct machine {
@@ -72,7 +79,7 @@ struct machine {
 	bool has_lines;
 	struct irq pic_line[16], ioapic_pin[24];
 	struct intx_router intx;
-	struct device *pic, *ioapic, *pm, *pit, *rtc; /* among the chips */
+	struct device *pic, *ioapic, *pm, *pit, *rtc, *pcihp; /* among the chips */
 	struct pci_dev *host_bridge;
 	struct virtio_dev *balloon;
 	struct boot_config boot;
@@ -83,8 +90,14 @@ struct machine {
 		struct blk *blk;
 		struct virtio_dev *virtio; /* else on the SATA controller */
 		unsigned int port;
+		unsigned int slot;   /* PCI's; 0 = none of its own */
 		struct blk *overlay; /* to be put over it */
+		struct blk *nvme;    /* instead of blk: no overlay for it */
 	} disks[VM_DESC_MAX_DEVS];
+	struct machine_net {
+		unsigned int slot; /* likewise */
+		struct net *net;   /* the card's; NULL = none */
+	} nets[VM_DESC_MAX_DEVS];
 	struct boot_device boot_devices[2 * VM_DESC_MAX_DEVS];
 	unsigned int n_boot_devices;
 	struct pci_dev *ahci, *vga; /* NULL = none */
@@ -92,6 +105,10 @@ struct machine {
 	unsigned int vram_slot;
 	uint64_t vram_gpa; /* where it is shown; 0 = nowhere */
 	uint64_t start_ns;
+
+	struct machine_eject ejects[32]; /* by slot */
+	_Atomic uint32_t ejected;        /* slots that the guest let go of */
+	struct loop_work eject_work;
 
 	struct lapic *lapics[VM_DESC_MAX_CPUS];
 	struct vcpu_thread *cpus;
@@ -166,14 +183,29 @@ int chips_add_timers(struct machine *m, struct err *e); /* PIT, RTC, port 61h */
 int chips_add_hpet(struct machine *m, struct err *e);
 int chips_add_serial(struct machine *m, struct err *e);
 int chips_add_keyboard(struct machine *m, struct err *e);
-int chips_add_power(struct machine *m, struct err *e); /* PM block, reset register */
-int chips_add_debug(struct machine *m, struct err *e); /* ports that tests and panics use */
+int chips_add_power(struct machine *m, struct err *e);   /* PM block, reset register */
+int chips_add_hotplug(struct machine *m, struct err *e); /* hotplug.c */
+int chips_add_debug(struct machine *m, struct err *e);   /* ports that tests and panics use */
 
 /* fw_files.c: @path is copied. */
 void machine_add_boot_device(struct machine *m, enum vm_boot kind, const char *path);
 
 /* catalog.c: plugs every device of the description. */
 int catalog_plug(struct machine *m, struct err *e);
+/* One more, into @slot; its files from @given. */
+int catalog_plug_card(struct machine *m, enum machine_card kind, unsigned int i, unsigned int slot,
+		      const struct fd_table *given, struct err *e);
+
+/* rate.c */
+void machine_limit_disk(struct blk *b, const struct vm_rate rate[2]);
+void machine_limit_net(struct net *n, const struct vm_rate rate[2]);
+
+/* hotplug.c: a bit for each slot whose card may come and go. */
+uint32_t machine_hotplug_slots(struct machine *m);
+void machine_hotplug_reset(struct machine *m);
+/* After a freeze. */
+void machine_hotplug_thawed(struct machine *m);
+void machine_hotplug_fini(struct machine *m);
 
 /* tables.c: ACPI, SMBIOS, the memory map; again after a reset. */
 int machine_load_tables(struct machine *m, struct err *e);

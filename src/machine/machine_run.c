@@ -125,6 +125,7 @@ int machine_power_on(struct machine *m, struct err *e)
 	struct cpu bsp = {0};
 	int r;
 
+	machine_hotplug_reset(m);
 	machine_reset_parts(m);
 	cpu_reset(&bsp, 0);
 	if (!m->firmware) {
@@ -181,8 +182,10 @@ static void freeze_done(struct machine *m, int result)
 	void (*frozen)(void *opaque, int result) = m->frozen;
 
 	m->frozen = NULL;
-	if (frozen)
+	if (frozen) {
 		frozen(m->frozen_opaque, result);
+		machine_hotplug_thawed(m);
+	}
 }
 
 /* The gravest wish wins. */
@@ -348,6 +351,22 @@ int machine_balloon(struct machine *m, uint64_t bytes, struct err *e)
 		return err_msg(e, -EINVAL, "%" PRIu64 " is more than the machine's memory", bytes);
 	balloon_set_target(m->balloon, m->desc->memory - bytes);
 	return 0;
+}
+
+bool machine_memory(struct machine *m, struct machine_memory *ret)
+{
+	struct balloon_stats stats;
+
+	if (!m->balloon)
+		return false;
+	balloon_stats(m->balloon, &stats);
+	*ret = (struct machine_memory){
+	    .target = m->desc->memory - MIN(balloon_target(m->balloon), m->desc->memory),
+	    .actual = m->desc->memory - MIN(balloon_actual(m->balloon), m->desc->memory),
+	    .free = stats.free,
+	    .available = stats.available,
+	};
+	return true;
 }
 
 static int find_cdrom(const struct machine *m, unsigned int *port, struct err *e)

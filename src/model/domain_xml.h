@@ -3,9 +3,10 @@
  * model/domain_xml.h - machines as libvirt's domain XML (https://libvirt.org/formatdomain.html)
  *
  * Read is what a machine of ours can be: name, UUID, memory, CPUs, kernel or firmware, disks and
- * discs, VNC, a user-mode network.  What would change nothing that a guest depends on is passed
+ * discs with their limits, VNC, user-mode networks with ports and limits, shares, limits of the
+ * host's resources.  What would change nothing that a guest depends on is passed
  * over; what is left out is told as a warning; what cannot be is an error with its line.  The image
- * of a machine and its limits travel in <metadata>, in a namespace of ours.
+ * of a machine, its disk's limits and the engine travel in <metadata>, in a namespace of ours.
  */
 #pragma once
 

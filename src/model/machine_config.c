@@ -34,7 +34,12 @@ const struct machine_field machine_config_fields[] = {
      "absolute path of a certificate and its key (PEM): speak TLS with viewers"},
     {"net", "string", "user (default) or none"},
     {"net_model", "string", "the card: virtio (default) or e1000"},
-    {"disks", "array", "{path, format, bus, cdrom, readonly}, at most 7"},
+    {"net_rate", "object", "{in, in_burst, out, out_burst}: bytes a second to and from the guest"},
+    {"nics", "array", "{mac, model, rate}: further cards, each with a user network of its own"},
+    {"disks", "array",
+     "{path, format, bus, cdrom, readonly, serial, rate}, at most 7; rate: {bytes, bytes_burst, "
+     "ops, ops_burst} a second"},
+    {"root_rate", "object", "the rate of the image's disk, likewise"},
     {"publish", "array", "{proto, address, host, guest}: ports passed to the guest"},
     {"shares", "array", "{host, guest, readonly}: directories of the host shown in the guest"},
     {"limits", "object", "{cpu_percent, cpu_weight, memory}: of the host's resources"},
@@ -77,6 +82,7 @@ void machine_config_fini(struct machine_config *c)
 	/* One past the count may be half read. */
 	for (size_t i = 0; i < MACHINE_MAX_DEVS; i++) {
 		free(c->disks[i].path);
+		free(c->disks[i].serial);
 		free(c->shares[i].host);
 		free(c->shares[i].guest);
 	}
@@ -145,9 +151,42 @@ static char *copy_word(const struct json_reader *r, const char *key, const char 
 	return xstrdup(words[i < 0 ? 0 : i]);
 }
 
+static void read_rate(const struct json_reader *r, const char *key, const char *const words[2],
+		      struct vm_rate ret[2])
+{
+	struct json_reader o;
+	char burst[2][16];
+
+	if (!json_read_object(r, key, &o))
+		return;
+	for (unsigned int i = 0; i < 2; i++)
+		snprintf(burst[i], sizeof(burst[i]), "%s_burst", words[i]);
+	check_keys(&o, (const char *const[]){words[0], burst[0], words[1], burst[1], NULL});
+	for (unsigned int i = 0; i < 2; i++) {
+		int64_t rate = 0, most = 0;
+
+		json_read_int(&o, words[i], 0, VM_RATE_MAX, &rate);
+		json_read_int(&o, burst[i], 0, VM_RATE_MAX, &most);
+		if (most && !rate)
+			json_fail(&o, burst[i], "needs %s", words[i]);
+		ret[i] = (struct vm_rate){(uint64_t)rate, (uint64_t)most};
+	}
+}
+
+/* What the guest reads as the disk's serial number: 20 bytes at most. */
+static char *read_serial(const struct json_reader *r)
+{
+	char *s = copy_string(r, "serial");
+
+	if (s && strlen(s) > 20)
+		json_fail(r, "serial", "is longer than 20 bytes");
+	return s;
+}
+
 static void read_disks(const struct json_reader *r, struct machine_config *c)
 {
-	static const char *const keys[] = {"path", "format", "bus", "cdrom", "readonly", NULL};
+	static const char *const keys[] = {"path",     "format", "bus",  "cdrom",
+					   "readonly", "serial", "rate", NULL};
 	struct json_reader array, o;
 	size_t n = json_read_array(r, "disks", MACHINE_MAX_DEVS - 1, &array);
 
@@ -168,8 +207,34 @@ static void read_disks(const struct json_reader *r, struct machine_config *c)
 		d->read_only = json_read_bool(&o, "readonly", d->cdrom);
 		word = json_read_word(&o, "bus", buses);
 		d->bus = buses[d->cdrom ? 1 : word < 0 ? 0 : word];
+		d->serial = read_serial(&o);
+		read_rate(&o, "rate", vm_disk_rate_words, d->rate);
 		if (!d->path && !d->cdrom)
 			json_fail(&o, "path", "is missing");
+	}
+}
+
+static void read_nics(const struct json_reader *r, struct machine_config *c)
+{
+	static const char *const keys[] = {"mac", "model", "rate", NULL};
+	struct json_reader array, o;
+	size_t n = json_read_array(r, "nics", ARRAY_SIZE(c->nics), &array);
+
+	for (size_t i = 0; i < n && !r->doc->error; i++) {
+		struct machine_nic *nic = &c->nics[c->n_nics++];
+		const char *mac;
+
+		json_read_entry(&array, i, &o);
+		if (!json_is_object(o.value)) {
+			json_fail(&o, NULL, "must be an object");
+			return;
+		}
+		check_keys(&o, keys);
+		mac = json_read_string(&o, "mac");
+		if (!mac || !vm_mac_parse(mac, nic->mac))
+			json_fail(&o, "mac", "must be an address like 52:54:00:12:34:56");
+		nic->model = cards[json_read_word(&o, "model", cards) == 1];
+		read_rate(&o, "rate", vm_net_rate_words, nic->rate);
 	}
 }
 
@@ -270,6 +335,9 @@ static void read_config(const struct json_reader *r, struct machine_config *c)
 	c->vnc_tls = copy_path(r, "vnc_tls");
 	c->net = json_read_word(r, "net", nets) != 1;
 	c->net_model = cards[json_read_word(r, "net_model", cards) == 1];
+	read_rate(r, "net_rate", vm_net_rate_words, c->net_rate);
+	read_rate(r, "root_rate", vm_disk_rate_words, c->root_rate);
+	read_nics(r, c);
 	read_disks(r, c);
 	read_publish(r, c);
 	read_shares(r, c);
@@ -320,11 +388,12 @@ static int check_container(const struct machine_config *c, struct err *e)
 		return machine_container_check(&c->container, e);
 	if (!c->image)
 		return err_msg(e, -EINVAL, "a container needs an image");
-	if (c->kernel || c->initrd || c->append || c->firmware || c->boot || c->n_disks || c->vnc ||
-	    c->vnc_password || c->vnc_tls)
-		return err_msg(e, -EINVAL,
-			       "a container has no kernel, initrd, append, firmware, boot, disks "
-			       "or screen of its own");
+	if (c->kernel || c->initrd || c->append || c->firmware || c->boot || c->n_disks ||
+	    c->n_nics || c->vnc || c->vnc_password || c->vnc_tls)
+		return err_msg(
+		    e, -EINVAL,
+		    "a container has no kernel, initrd, append, firmware, boot, disks, nics "
+		    "or screen of its own");
 	return 0;
 }
 
@@ -359,6 +428,12 @@ int machine_config_check(const struct machine_config *c, struct err *e)
 		return err_msg(e, -EINVAL, "initrd: an image has its own");
 	if (!c->image && c->n_shares)
 		return err_msg(e, -EINVAL, "shares: need an image, whose agent mounts them");
+	for (size_t i = 0; i < c->n_nics; i++)
+		for (size_t k = 0; k < i; k++)
+			if (memcmp(c->nics[i].mac, c->nics[k].mac, 6) == 0)
+				return err_msg(e, -EINVAL, "nics[%zu].mac: another card has it", i);
+	if (!c->image && (c->root_rate[0].rate || c->root_rate[1].rate))
+		return err_msg(e, -EINVAL, "root_rate: is for an image's disk");
 	if (c->n_publish && !c->net)
 		return err_msg(e, -EINVAL, "publish: needs a network, and net is none");
 	return 0;
@@ -379,6 +454,33 @@ static void put_array(json_t *o, const char *key, json_t *array)
 	json_decref(array);
 }
 
+static void put_rate(json_t *o, const char *key, const struct vm_rate rate[2],
+		     const char *const words[2])
+{
+	json_t *v = vm_rate_format(rate, words);
+
+	if (v)
+		json_object_set_new(o, key, v);
+}
+
+static json_t *format_nics(const struct machine_config *c)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < c->n_nics; i++) {
+		const struct machine_nic *n = &c->nics[i];
+		json_t *o = json_object();
+		char mac[18];
+
+		vm_mac_format(n->mac, mac);
+		put_text(o, "mac", mac);
+		put_text(o, "model", n->model);
+		put_rate(o, "rate", n->rate, vm_net_rate_words);
+		json_array_append_new(array, o);
+	}
+	return array;
+}
+
 static json_t *format_disks(const struct machine_config *c)
 {
 	json_t *array = json_array();
@@ -392,6 +494,8 @@ static json_t *format_disks(const struct machine_config *c)
 		put_text(o, "bus", d->bus);
 		json_object_set_new(o, "cdrom", json_boolean(d->cdrom));
 		json_object_set_new(o, "readonly", json_boolean(d->read_only));
+		put_text(o, "serial", d->serial);
+		put_rate(o, "rate", d->rate, vm_disk_rate_words);
 		json_array_append_new(array, o);
 	}
 	return array;
@@ -463,6 +567,9 @@ json_t *machine_config_format(const struct machine_config *c)
 	put_text(o, "net", nets[c->net ? 0 : 1]);
 	if (c->net_model != cards[0])
 		put_text(o, "net_model", c->net_model);
+	put_rate(o, "net_rate", c->net_rate, vm_net_rate_words);
+	put_rate(o, "root_rate", c->root_rate, vm_disk_rate_words);
+	put_array(o, "nics", format_nics(c));
 	put_array(o, "disks", format_disks(c));
 	put_array(o, "publish", format_publish(c));
 	put_array(o, "shares", format_shares(c));

@@ -23,6 +23,15 @@ struct machine_disk {
 	const char *format; /* "auto", "raw" or "qcow2"; not owned */
 	const char *bus;    /* "virtio", "ahci" or "nvme"; not owned */
 	bool read_only, cdrom;
+	char *serial; /* NULL = by its number */
+	struct vm_rate rate[2];
+};
+
+/* One more network card, in a network of its own. */
+struct machine_nic {
+	uint8_t mac[6];
+	const char *model; /* "virtio" or "e1000"; not owned */
+	struct vm_rate rate[2];
 };
 
 struct machine_publish {
@@ -54,6 +63,10 @@ struct machine_config {
 	uint64_t memory;
 	bool net;
 	const char *net_model; /* "virtio" or "e1000"; not owned */
+	struct vm_rate net_rate[2];
+	struct vm_rate root_rate[2]; /* of the image's disk */
+	struct machine_nic nics[MACHINE_MAX_DEVS - 1];
+	size_t n_nics;
 	struct machine_disk disks[MACHINE_MAX_DEVS];
 	size_t n_disks;
 	struct machine_publish publish[VM_DESC_MAX_PUBLISH];
@@ -80,6 +93,12 @@ must_check int machine_config_parse(json_t *o, struct machine_config *ret, struc
 json_t *machine_config_format(const struct machine_config *c);
 /* What does not go together, in words of the JSON form. */
 must_check int machine_config_check(const struct machine_config *c, struct err *e);
+
+/* What insula-vmm calls disk @i: the serial number that the guest sees, too. */
+char *machine_disk_serial(const struct machine_config *c, size_t i);
+/* One of them as its description says it (model/vm_desc.h). */
+json_t *machine_describe_disk(const struct machine_config *c, size_t i);
+json_t *machine_describe_nic(const struct machine_nic *n);
 
 /* Names are host names: letters, digits and inner '-', at most 63. */
 must_check int machine_name_check(const char *name, struct err *e);

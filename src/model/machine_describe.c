@@ -22,31 +22,62 @@ static const char *root_format(const char *path)
 	return n > 6 && strcmp(path + n - 6, ".qcow2") == 0 ? "qcow2" : "raw";
 }
 
+static void set_rate(json_t *o, const struct vm_rate rate[2], const char *const words[2])
+{
+	json_t *v = vm_rate_format(rate, words);
+
+	if (v)
+		json_object_set_new(o, "rate", v);
+}
+
+char *machine_disk_serial(const struct machine_config *c, size_t i)
+{
+	return c->disks[i].serial ? xstrdup(c->disks[i].serial) : xasprintf("disk%zu", i);
+}
+
+json_t *machine_describe_disk(const struct machine_config *c, size_t i)
+{
+	const struct machine_disk *d = &c->disks[i];
+	autofree char *serial = machine_disk_serial(c, i);
+	json_t *o = json_pack("{s:s, s:s, s:b, s:b, s:s}", "format", d->format, "bus", d->bus,
+			      "readonly", d->read_only, "cdrom", d->cdrom, "serial", serial);
+
+	set_optional(o, "path", d->path);
+	set_rate(o, d->rate, vm_disk_rate_words);
+	return o;
+}
+
+json_t *machine_describe_nic(const struct machine_nic *n)
+{
+	char mac[18];
+	json_t *o;
+
+	vm_mac_format(n->mac, mac);
+	o = json_pack("{s:s, s:s, s:s}", "type", "user", "mac", mac, "model", n->model);
+	set_rate(o, n->rate, vm_net_rate_words);
+	return o;
+}
+
 static json_t *describe_disks(const struct machine_config *c, const struct machine_place *p)
 {
 	json_t *disks = json_array();
 
-	if (p->root)
-		json_array_append_new(disks,
-				      json_pack("{s:s, s:s, s:b, s:b, s:s}", "path", p->root,
-						"format", root_format(p->root), "readonly", 0,
-						"overlay", !p->root_private, "serial", "root"));
-	for (size_t i = 0; i < c->n_disks; i++) {
-		const struct machine_disk *d = &c->disks[i];
-		autofree char *serial = xasprintf("disk%zu", i);
-		json_t *o =
-		    json_pack("{s:s, s:s, s:b, s:b, s:s}", "format", d->format, "bus", d->bus,
-			      "readonly", d->read_only, "cdrom", d->cdrom, "serial", serial);
+	if (p->root) {
+		json_t *o = json_pack("{s:s, s:s, s:b, s:b, s:s}", "path", p->root, "format",
+				      root_format(p->root), "readonly", 0, "overlay",
+				      !p->root_private, "serial", "root");
 
-		set_optional(o, "path", d->path);
+		set_rate(o, c->root_rate, vm_disk_rate_words);
 		json_array_append_new(disks, o);
 	}
+	for (size_t i = 0; i < c->n_disks; i++)
+		json_array_append_new(disks, machine_describe_disk(c, i));
 	return disks;
 }
 
-static json_t *describe_nets(const struct machine_config *c, const char *name)
+static json_t *describe_net(const struct machine_config *c, const char *name)
 {
-	json_t *nets = json_array(), *publish = json_array(), *net;
+	json_t *publish = json_array(), *net;
 
 	for (size_t i = 0; i < c->n_publish; i++) {
 		const struct machine_publish *p = &c->publish[i];
@@ -59,7 +90,18 @@ static json_t *describe_nets(const struct machine_config *c, const char *name)
 	net = json_pack("{s:s, s:o}", "type", "user", "publish", publish);
 	set_optional(net, "model", c->net_model);
 	set_optional(net, "hostname", name);
-	json_array_append_new(nets, net);
+	set_rate(net, c->net_rate, vm_net_rate_words);
+	return net;
+}
+
+static json_t *describe_nets(const struct machine_config *c, const char *name)
+{
+	json_t *nets = json_array();
+
+	if (c->net)
+		json_array_append_new(nets, describe_net(c, name));
+	for (size_t i = 0; i < c->n_nics; i++)
+		json_array_append_new(nets, machine_describe_nic(&c->nics[i]));
 	return nets;
 }
 
@@ -152,7 +194,7 @@ json_t *machine_describe(const struct machine_config *c, const struct machine_pl
 	if (c->boot)
 		describe_boot(d, c);
 	describe_display(d, c);
-	if (c->net)
+	if (c->net || c->n_nics)
 		json_object_set_new(d, "nets", describe_nets(c, p->name));
 	if (p->agent)
 		json_object_set_new(d, "vsock",

@@ -19,6 +19,41 @@ const char *const vm_net_model_names[] = {"virtio", "e1000", NULL};
 const char *const vm_boot_names[] = {"disk", "cdrom", "network", NULL};
 const char *const vm_on_reboot_names[] = {"restart", "exit", NULL};
 
+const char *const vm_disk_rate_words[2] = {"bytes", "ops"};
+const char *const vm_net_rate_words[2] = {"in", "out"};
+
+json_t *vm_rate_format(const struct vm_rate rate[2], const char *const words[2])
+{
+	json_t *o = NULL;
+
+	for (unsigned int i = 0; i < 2; i++) {
+		autofree char *burst = xasprintf("%s_burst", words[i]);
+
+		if (!rate[i].rate)
+			continue;
+		if (!o)
+			o = json_object();
+		json_object_set_new(o, words[i], json_integer((json_int_t)rate[i].rate));
+		if (rate[i].burst)
+			json_object_set_new(o, burst, json_integer((json_int_t)rate[i].burst));
+	}
+	return o;
+}
+
+void vm_disk_fini(struct vm_disk *k)
+{
+	free(k->path);
+	free(k->format);
+	*k = (struct vm_disk){0};
+}
+
+void vm_net_fini(struct vm_net *n)
+{
+	free(n->hostname);
+	free(n->publish);
+	*n = (struct vm_net){0};
+}
+
 void vm_desc_fini(struct vm_desc *d)
 {
 	size_t i;
@@ -42,10 +77,8 @@ void vm_desc_fini(struct vm_desc *d)
 	free(d->firmware_log.log);
 	free(d->control);
 	for (i = 0; i < VM_DESC_MAX_DEVS; i++) {
-		free(d->disks[i].path);
-		free(d->disks[i].format);
-		free(d->nets[i].hostname);
-		free(d->nets[i].publish);
+		vm_disk_fini(&d->disks[i]);
+		vm_net_fini(&d->nets[i]);
 		free(d->shares[i].path);
 		free(d->shares[i].tag);
 	}
@@ -70,6 +103,22 @@ void vm_mac_format(const uint8_t mac[6], char out[18])
 		 mac[5]);
 }
 
+bool vm_mac_parse(const char *s, uint8_t mac[6])
+{
+	for (unsigned int i = 0; i < 6; i++, s += 3) {
+		unsigned int v;
+		int used = 0;
+
+		if (strspn(s, "0123456789abcdefABCDEF") != 2 ||
+		    sscanf(s, "%2x%n", &v, &used) != 1 || used != 2)
+			return false;
+		if (s[2] != (i < 5 ? ':' : '\0'))
+			return false;
+		mac[i] = (uint8_t)v;
+	}
+	return !(mac[0] & 1);
+}
+
 /* --- writing: jansson takes over every new reference --- */
 
 /* Paths are bytes, JSON is UTF-8: what cannot be written was refused when it was read. */
@@ -77,6 +126,22 @@ static void put_string(json_t *o, const char *key, const char *s)
 {
 	if (s)
 		json_object_set_new(o, key, json_string(s));
+}
+
+static void put_rate(json_t *o, const struct vm_rate rate[2], const char *const words[2])
+{
+	json_t *v = vm_rate_format(rate, words);
+
+	if (v)
+		json_object_set_new(o, "rate", v);
+}
+
+static void put_slot(json_t *o, unsigned int slot, bool removed)
+{
+	if (slot)
+		json_object_set_new(o, "slot", json_integer(slot));
+	if (removed)
+		json_object_set_new(o, "removed", json_true());
 }
 
 static json_t *format_disks(const struct vm_desc *d)
@@ -94,6 +159,8 @@ static json_t *format_disks(const struct vm_desc *d)
 		json_object_set_new(o, "overlay", json_boolean(d->disks[i].overlay));
 		if (d->disks[i].serial[0])
 			put_string(o, "serial", d->disks[i].serial);
+		put_rate(o, d->disks[i].rate, vm_disk_rate_words);
+		put_slot(o, d->disks[i].slot, d->disks[i].removed);
 		json_array_append_new(a, o);
 	}
 	return a;
@@ -134,6 +201,8 @@ static json_t *format_nets(const struct vm_desc *d)
 		if (n->restrict_host)
 			json_object_set_new(o, "restrict", json_true());
 		json_object_set_new(o, "publish", format_publish(n));
+		put_rate(o, n->rate, vm_net_rate_words);
+		put_slot(o, n->slot, n->removed);
 		json_array_append_new(a, o);
 	}
 	return a;

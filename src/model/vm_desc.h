@@ -15,6 +15,8 @@
 #include "base/err.h"
 #include "base/strbuf.h"
 
+#include <jansson.h>
+
 #define VM_DESC_VERSION     1
 #define VM_DESC_MAX_CPUS    64
 #define VM_DESC_MAX_DEVS    8 /* of each kind: disks, nets, shares */
@@ -40,13 +42,27 @@ enum vm_disk_bus { VM_DISK_VIRTIO, VM_DISK_AHCI, VM_DISK_NVME };
 enum vm_net_model { VM_NET_VIRTIO, VM_NET_E1000 };
 enum vm_boot { VM_BOOT_DISK, VM_BOOT_CDROM, VM_BOOT_NETWORK, VM_BOOT_KINDS };
 
+/* A second's share and what may go at once; 0 = no limit, or a tenth of a second's. */
+struct vm_rate {
+	uint64_t rate, burst;
+};
+
+/* What a rate is of, by the word for it in JSON. */
+enum { VM_RATE_BYTES, VM_RATE_OPS };
+enum { VM_RATE_IN, VM_RATE_OUT }; /* to the guest, from it: bytes */
+#define VM_RATE_MAX (INT64_C(1) << 50)
+extern const char *const vm_disk_rate_words[2], *const vm_net_rate_words[2];
+
 struct vm_disk {
-	char *path;   /* NULL: a CD-ROM drive without a disc */
+	char *path;   /* NULL: a CD-ROM drive without a disc, or removed */
 	char *format; /* "raw", "qcow2" or "auto": by the name (block/block.h) */
 	enum vm_disk_bus bus;
 	bool cdrom; /* read-only, on AHCI */
 	bool read_only, overlay;
 	char serial[21];
+	struct vm_rate rate[2];
+	unsigned int slot; /* PCI's, of one that came later; 0 = the next one in order */
+	bool removed;      /* it went: its place in the order, and its slot, stay empty */
 };
 
 struct vm_publish {
@@ -63,6 +79,9 @@ struct vm_net {
 	bool restrict_host;
 	struct vm_publish *publish;
 	size_t n_publish;
+	struct vm_rate rate[2];
+	unsigned int slot; /* as a disk's */
+	bool removed;
 };
 
 struct vm_share {
@@ -118,11 +137,22 @@ struct vm_desc {
 
 /* Fills in @ret, which must be zeroed; on failure it is left finished. */
 must_check int vm_desc_parse(const char *text, size_t len, struct vm_desc *ret, struct err *e);
+/* One more disk or network card, as the entry @i; @o is used up.  On failure the entry is empty. */
+must_check int vm_desc_read_disk(json_t *o, struct vm_desc *d, size_t i, struct err *e);
+must_check int vm_desc_read_net(json_t *o, struct vm_desc *d, size_t i, struct err *e);
+/* {"WORD":N,"WORD_burst":N...}, as the value of "rate"; @o is used up. */
+must_check int vm_desc_read_rate(json_t *o, const char *const words[2], struct vm_rate ret[2],
+				 struct err *e);
+/* NULL when there is no limit. */
+json_t *vm_rate_format(const struct vm_rate rate[2], const char *const words[2]);
 /* Appends the JSON form; parsing it gives an equal description. */
 void vm_desc_format(const struct vm_desc *d, struct strbuf *out);
 void vm_desc_fini(struct vm_desc *d);
+void vm_disk_fini(struct vm_disk *k);
+void vm_net_fini(struct vm_net *n);
 
-/* "52:54:00:12:34:56" */
+/* "52:54:00:12:34:56"; read, it must be one card's address, not many's. */
+bool vm_mac_parse(const char *s, uint8_t mac[6]);
 void vm_mac_format(const uint8_t mac[6], char out[18]);
 /* Of a card without one of its own: locally administered, the same from run to run, by the
  * machine's name. */

@@ -202,13 +202,58 @@ static void close_object(struct reader *r, struct reader *sub)
 
 /* --- parts --- */
 
+static void read_rate_words(struct reader *r, const char *const words[2], struct vm_rate ret[2])
+{
+	for (unsigned int i = 0; i < 2; i++) {
+		autofree char *burst = xasprintf("%s_burst", words[i]);
+
+		ret[i].rate = read_int(r, words[i], 0, VM_RATE_MAX, 0);
+		ret[i].burst = read_int(r, burst, 0, VM_RATE_MAX, 0);
+		if (ret[i].burst && !ret[i].rate)
+			fail(r, burst, "needs %s", words[i]);
+	}
+}
+
+static void read_rate(struct reader *r, const char *const words[2], struct vm_rate ret[2])
+{
+	struct reader sub;
+	char path[64];
+
+	if (!open_object(r, "rate", &sub, path, sizeof(path)))
+		return;
+	read_rate_words(&sub, words, ret);
+	close_object(r, &sub);
+}
+
+int vm_desc_read_rate(json_t *o, const char *const words[2], struct vm_rate ret[2], struct err *e)
+{
+	struct reader r = {.o = o, .path = "rate.", .e = e};
+	struct vm_rate rate[2] = {{0}};
+
+	if (!json_is_object(o))
+		return err_msg(e, -EINVAL, "rate: must be an object");
+	read_rate_words(&r, words, rate);
+	read_end(&r);
+	if (r.error == 0)
+		memcpy(ret, rate, sizeof(rate));
+	return r.error;
+}
+
+/* Slot 0 is the host bridge's, 31 the LPC bridge's. */
+static void read_slot(struct reader *r, unsigned int *slot, bool *removed)
+{
+	*slot = (unsigned int)read_int(r, "slot", 1, 30, 0);
+	*removed = read_bool(r, "removed", false);
+}
+
 static void read_disk(struct reader *r, struct vm_desc *d, size_t i)
 {
 	struct vm_disk *k = &d->disks[i];
 	autofree char *serial = NULL;
 
+	read_slot(r, &k->slot, &k->removed);
 	k->cdrom = read_bool(r, "cdrom", false);
-	k->path = read_string(r, "path", MAX_PATH, !k->cdrom, false);
+	k->path = read_string(r, "path", MAX_PATH, !k->cdrom && !k->removed, false);
 	k->format = read_string(r, "format", 32, false, false);
 	if (!k->format)
 		k->format = xstrdup("auto");
@@ -225,6 +270,9 @@ static void read_disk(struct reader *r, struct vm_desc *d, size_t i)
 	serial = read_string(r, "serial", sizeof(k->serial) - 1, false, true);
 	if (serial)
 		strcpy(k->serial, serial);
+	read_rate(r, vm_disk_rate_words, k->rate);
+	if ((k->slot || k->removed) && k->bus == VM_DISK_AHCI)
+		fail(r, "slot", "is not for a disk on AHCI");
 }
 
 static void read_publish(struct reader *r, struct vm_net *n, size_t i)
@@ -254,22 +302,6 @@ static void read_publish_row(struct reader *r, struct vm_desc *d, size_t i)
 	read_publish(r, &d->nets[d->n_nets], i);
 }
 
-static bool parse_mac(const char *s, uint8_t mac[6])
-{
-	for (unsigned int i = 0; i < 6; i++, s += 3) {
-		unsigned int v;
-		int used = 0;
-
-		if (strspn(s, "0123456789abcdefABCDEF") != 2 ||
-		    sscanf(s, "%2x%n", &v, &used) != 1 || used != 2)
-			return false;
-		if (s[2] != (i < 5 ? ':' : '\0'))
-			return false;
-		mac[i] = (uint8_t)v;
-	}
-	return true;
-}
-
 static void read_net(struct reader *r, struct vm_desc *d, size_t i)
 {
 	static const char *const types[] = {"user", NULL};
@@ -278,12 +310,14 @@ static void read_net(struct reader *r, struct vm_desc *d, size_t i)
 
 	read_word(r, "type", types, 0);
 	mac = read_string(r, "mac", 17, false, false);
-	if (mac && (!parse_mac(mac, n->mac) || (n->mac[0] & 1)))
+	if (mac && !vm_mac_parse(mac, n->mac))
 		fail(r, "mac", "'%s' is not a unicast address like 52:54:00:12:34:56", mac);
 	n->has_mac = mac != NULL;
 	n->model = (enum vm_net_model)read_word(r, "model", vm_net_model_names, VM_NET_VIRTIO);
 	n->hostname = read_string(r, "hostname", 253, false, false);
 	n->restrict_host = read_bool(r, "restrict", false);
+	read_rate(r, vm_net_rate_words, n->rate);
+	read_slot(r, &n->slot, &n->removed);
 	n->publish = xcalloc(VM_DESC_MAX_PUBLISH, sizeof(*n->publish));
 	d->n_nets = i;
 	n->n_publish = read_array(r, d, "publish", VM_DESC_MAX_PUBLISH, read_publish_row);
@@ -501,6 +535,38 @@ static void read_machine(struct reader *r, struct vm_desc *d)
 	    (enum vm_on_reboot)read_word(r, "on_reboot", vm_on_reboot_names, VM_REBOOT_RESTART);
 	read_word(r, "on_crash", crash, 0);
 	read_end(r);
+}
+
+static int read_one(json_t *o, const char *path, struct vm_desc *d, size_t i, read_fn *fn,
+		    struct err *e)
+{
+	struct reader r = {.o = o, .path = path, .e = e};
+
+	if (!json_is_object(o))
+		return err_msg(e, -EINVAL, "%s must be an object", path);
+	fn(&r, d, i);
+	read_end(&r);
+	return r.error;
+}
+
+int vm_desc_read_disk(json_t *o, struct vm_desc *d, size_t i, struct err *e)
+{
+	int r = read_one(o, "disk: ", d, i, read_disk, e);
+
+	if (r < 0)
+		vm_disk_fini(&d->disks[i]);
+	return r;
+}
+
+int vm_desc_read_net(json_t *o, struct vm_desc *d, size_t i, struct err *e)
+{
+	size_t n = d->n_nets;
+	int r = read_one(o, "net: ", d, i, read_net, e);
+
+	d->n_nets = n;
+	if (r < 0)
+		vm_net_fini(&d->nets[i]);
+	return r;
 }
 
 int vm_desc_parse(const char *text, size_t len, struct vm_desc *ret, struct err *e)

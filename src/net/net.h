@@ -52,6 +52,16 @@ static inline void net_close(struct net *n)
 		n->ops->close(n);
 }
 
+/* Bytes a second, and what may go at once (0 = a tenth of that); 0 = no limit. */
+struct net_limits {
+	uint64_t in, in_burst, out, out_burst;
+};
+
+/* @inner with limits between, none yet; owns it. */
+struct net *net_rate_new(struct net *inner, struct loop *l);
+/* Of one that net_rate_new made, at once; in the loop's thread. */
+void net_rate_set(struct net *n, const struct net_limits *l);
+
 struct net_publish {
 	bool udp;
 	char host_addr[46]; /* IPv4 or IPv6; "" = 127.0.0.1 */

@@ -32,7 +32,21 @@ static const char *const steps[] = {
     " value TEXT NOT NULL,"
     " PRIMARY KEY (machine, key)"
     ") STRICT, WITHOUT ROWID;",
-    /* 1: templates */
+    /* 1: tokens of the API, storage pools */
+    "CREATE TABLE token ("
+    " name TEXT PRIMARY KEY NOT NULL,"
+    " hash BLOB NOT NULL,"
+    " role INTEGER NOT NULL,"
+    " created INTEGER NOT NULL,"
+    " expires INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE TABLE pool ("
+    " name TEXT PRIMARY KEY NOT NULL,"
+    " kind TEXT NOT NULL,"
+    " path TEXT NOT NULL UNIQUE,"
+    " created INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;",
+    /* 2: templates */
     "ALTER TABLE machine ADD COLUMN template INTEGER NOT NULL DEFAULT 0;",
 };
 

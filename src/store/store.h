@@ -44,3 +44,35 @@ must_check int store_machine_set_wanted(struct store *s, const char *uuid, bool 
 must_check int store_machine_set_end(struct store *s, const char *uuid, const char *reason,
 				     int64_t status, struct err *e);
 must_check int store_machine_remove(struct store *s, const char *uuid, struct err *e);
+
+/* --- tokens of the API: token_table.c --- */
+
+struct token_record {
+	char *name;
+	uint8_t hash[32];
+	int64_t role;             /* daemon/operations.h */
+	int64_t created, expires; /* Unix time; expires 0 = never */
+};
+
+void token_record_fini(struct token_record *t);
+/* -EEXIST with words when the name is taken. */
+must_check int store_token_add(struct store *s, const struct token_record *t, struct err *e);
+/* All, sorted by name; the caller finishes each and frees the array. */
+must_check int store_token_list(struct store *s, struct token_record **ret, size_t *n,
+				struct err *e);
+must_check int store_token_remove(struct store *s, const char *name, struct err *e); /* -ENOENT */
+
+/* --- storage pools: pool_table.c --- */
+
+struct pool_record {
+	char *name, *kind, *path;
+	int64_t created;
+};
+
+void pool_record_fini(struct pool_record *p);
+/* -EEXIST with words when the name is taken, or another has the path. */
+must_check int store_pool_add(struct store *s, const struct pool_record *p, struct err *e);
+must_check int store_pool_get(struct store *s, const char *name, struct pool_record *ret,
+			      struct err *e); /* -ENOENT */
+must_check int store_pool_list(struct store *s, struct pool_record **ret, size_t *n, struct err *e);
+must_check int store_pool_remove(struct store *s, const char *name, struct err *e); /* -ENOENT */

@@ -12,7 +12,7 @@
 #include "display/input.h"
 #include "display/rfb_server.h"
 #include "display/screen.h"
-#include "display/tls.h"
+#include "tls/tls.h"
 #include "vmm/chardev.h"
 #include "vmm/listen_any.h"
 #include "vmm/sandbox.h"
@@ -97,6 +97,21 @@ static int no_arguments(json_t *args, struct err *e)
 	return 0;
 }
 
+/* What the balloon is to leave, what it has left, and what the guest said last. */
+static void put_memory(struct vmm *v, json_t *o)
+{
+	struct machine_memory m;
+
+	if (!machine_memory(v->machine, &m))
+		return;
+	json_object_set_new(o, "memory_target", json_integer((json_int_t)m.target));
+	json_object_set_new(o, "memory_actual", json_integer((json_int_t)m.actual));
+	if (m.free != UINT64_MAX)
+		json_object_set_new(o, "memory_free", json_integer((json_int_t)m.free));
+	if (m.available != UINT64_MAX)
+		json_object_set_new(o, "memory_available", json_integer((json_int_t)m.available));
+}
+
 static int run_status(struct vmm *v, json_t *args, json_t **ret, struct err *e)
 {
 	const char *why, *engine = machine_engine(v->machine, &why);
@@ -105,6 +120,7 @@ static int run_status(struct vmm *v, json_t *args, json_t **ret, struct err *e)
 			 machine_state(v->machine), "engine", engine, "why", why, "cpus",
 			 (int)v->desc->cpus, "memory", (json_int_t)v->desc->memory, "uptime_ms",
 			 (json_int_t)((clock_now() - v->start) / NSEC_PER_MSEC));
+	put_memory(v, *ret);
 	return 0;
 }
 
@@ -249,8 +265,10 @@ static const struct command {
     {"keys", run_keys, true},
     {"nmi", run_nmi, false},
     {"pause", run_pause, false},
+    {"plug", vmm_run_plug, true},
     {"powerdown", run_powerdown, false},
     {"query-stats", run_statistics, false},
+    {"rate", vmm_run_rate, true},
     {"reset", run_reset, false},
     {"resume", run_resume, false},
     {"save", vmm_run_save, true},
@@ -260,6 +278,7 @@ static const struct command {
     {"stop", run_stop, false},
     {"switch-disks", vmm_run_switch_disks, true},
     {"type", run_type, true},
+    {"unplug", vmm_run_unplug, true},
 };
 
 static int run_command(void *opaque, const char *command, json_t *args, struct control_fds *fds,
@@ -488,6 +507,7 @@ static void release(struct vmm *v)
 	if (v->machine && v->options->verbose)
 		machine_stats(v->machine, &stats);
 	vmm_save_wait(v);
+	vmm_hotplug_free(v);
 	vmm_fork_free(v);
 	vmm_overlays_drop(v);
 	machine_free(v->machine);
@@ -523,12 +543,14 @@ static void tell_end(const struct vmm *v, int status, const char *reason, const 
 		dprintf(v->options->exit_fd, "%d %s %s\n", status, reason, words);
 }
 
-int vmm_run(const struct vm_desc *desc, const struct vmm_options *options)
+int vmm_run(struct vm_desc *desc, const struct vmm_options *options)
 {
 	struct vmm v = {.desc = desc, .options = options, .signal_fd = -1};
 	struct err e = {0};
-	int r = prepare(&v, &e);
+	int r;
 
+	list_init(&v.unplugs);
+	r = prepare(&v, &e);
 	if (r == 0)
 		r = start(&v, &e);
 	if (r < 0) {

@@ -29,4 +29,4 @@ struct vmm_options {
 };
 
 /* Runs the machine to its end; returns the process's exit status, having said why on stderr. */
-int vmm_run(const struct vm_desc *desc, const struct vmm_options *options);
+int vmm_run(struct vm_desc *desc, const struct vmm_options *options);

@@ -11,7 +11,7 @@
 #include "vmm/vmm.h"
 
 struct vmm {
-	const struct vm_desc *desc;
+	struct vm_desc *desc; /* cards come and go */
 	const struct vmm_options *options;
 	struct loop *loop;
 	struct machine *machine;
@@ -26,6 +26,7 @@ struct vmm {
 	struct control_fds *passed;        /* with the request being run */
 	struct vmm_save *save;             /* being made; NULL = none */
 	struct vmm_fork *fork;             /* likewise */
+	struct list unplugs;               /* of vmm_hotplug.c */
 	struct fd_table given;             /* for forks to come */
 	char *disk_path[VM_DESC_MAX_DEVS], *next_path[VM_DESC_MAX_DEVS]; /* of overlays */
 	struct snapshot *restored; /* what memory is mapped from; NULL = none */
@@ -56,6 +57,13 @@ int vmm_run_switch_disks(struct vmm *v, json_t *args, json_t **ret, struct err *
 void vmm_save_wait(struct vmm *v);
 /* machine_config.restore. */
 int vmm_restore(void *vmm, struct machine *m, struct err *e);
+
+/* vmm_hotplug.c: commands. */
+int vmm_run_plug(struct vmm *v, json_t *args, json_t **ret, struct err *e);
+int vmm_run_rate(struct vmm *v, json_t *args, json_t **ret, struct err *e);
+int vmm_run_unplug(struct vmm *v, json_t *args, json_t **ret, struct err *e);
+/* At the end. */
+void vmm_hotplug_free(struct vmm *v);
 
 /* vmm_fork.c */
 int vmm_run_give(struct vmm *v, json_t *args, json_t **ret, struct err *e);

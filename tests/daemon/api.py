@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """tests/daemon/api.py INSULA - insulad's REST API over its real socket: every operation, every
 refusal, requests in pieces and in a row, events, roles"""
+import fcntl
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -51,6 +53,7 @@ def test_document(box):
     for path, methods in doc["paths"].items():
         check("patch" not in methods or "get" in methods, path)
         url = path.replace("{machine}", "nosuch").replace("{job}", "999999").replace("{snapshot}", "s")
+        url = url.replace("{pool}", "nosuch").replace("{disk}", "nosuch").replace("{token}", "nosuch")
         for method, op in methods.items():
             names = {p["name"] for p in op["parameters"] if p["in"] == "path"}
             check(all("{%s}" % n in path for n in names) and path.count("{") == len(names), path)
@@ -60,7 +63,8 @@ def test_document(box):
                 continue
             status = 404 if names else 200
             schema = op.get("requestBody", {}).get("content", {}).get("application/json", {})
-            if schema.get("schema", {}).get("required"):
+            if schema.get("schema", {}).get("required") or any(
+                    p["in"] == "query" and p.get("required") for p in op["parameters"]):
                 status = 400
             if "101" in op["responses"]:
                 status = 426
@@ -239,6 +243,168 @@ def test_refusals(box):
     check(box.request("GET", "/v1/machines/taken")["config"]["cpus"] == 1, "nothing was changed")
     for name in ("taken", "taken2"):
         box.request("DELETE", f"/v1/machines/{name}")
+
+
+def test_cards(box):
+    """Of a machine that is off only the definition changes; a guest without a driver keeps its disk."""
+    create(box, "k")
+    a, b = copy(box, "d7"), copy(box, "d8")
+    disks = lambda: box.request("GET", "/v1/machines/k")["config"].get("disks", [])
+    m = box.request("POST", "/v1/machines/k/disks", {"path": a, "readonly": True, "format": "raw",
+                                                    "rate": {"bytes": 1 << 20}})
+    check(m["config"]["disks"] == [{"path": a, "format": "raw", "bus": "virtio", "cdrom": False,
+                                    "readonly": True, "serial": "disk0",
+                                    "rate": {"bytes": 1 << 20}}], m)
+    box.request("POST", "/v1/machines/k/disks", {"path": a}, 409)
+    box.request("POST", "/v1/machines/k/disks", {"path": "relative"}, 400)
+    box.request("POST", "/v1/machines/k/disks", {"path": box.top + "/nosuch"}, 404)
+    box.request("POST", "/v1/machines/k/disks", {"path": box.top}, 400)
+    box.request("POST", "/v1/machines/k/disks", {"path": b, "rate": {"byte": 1}}, 400)
+    check(len(disks()) == 1, disks())
+    # Names stay with their disks.
+    box.request("POST", "/v1/machines/k/disks", {"path": b, "readonly": True})
+    box.request("DELETE", f"/v1/machines/k/disks?path={a}")
+    check([d["serial"] for d in disks()] == ["disk1"], disks())
+    box.request("POST", "/v1/machines/k/disks", {"path": a, "readonly": True})
+    check([d["serial"] for d in disks()] == ["disk1", "disk0"], disks())
+    box.request("DELETE", f"/v1/machines/k/disks?path={box.top}/nosuch", None, 404)
+    # Its guest has neither ACPI nor disks' drivers.
+    box.request("POST", "/v1/machines/k/start")
+    box.request("DELETE", f"/v1/machines/k/disks?path={a}&timeout=-1", None, 400)
+    r = box.request("DELETE", f"/v1/machines/k/disks?path={a}&timeout=100", None, 409)
+    check("did not let go" in r["error"]["message"], r)
+    check(len(disks()) == 2, disks())
+    m = box.request("POST", "/v1/machines/k/nics", {})
+    mac = m["config"]["nics"][0]["mac"]
+    check(mac.startswith("52:54:00:"), mac)
+    box.request("POST", "/v1/machines/k/nics", {"mac": mac}, 400)
+    box.request("POST", "/v1/machines/k/nics", {"mac": "53:54:00:00:00:00"}, 400)
+    box.request("POST", "/v1/machines/k/nics", {"model": "ne2000"}, 400)
+    box.request("DELETE", f"/v1/machines/k/nics?mac={mac}&timeout=50", None, 409)
+    # Who starts again holds nothing: a reset gives what is asked for.
+    asked = subprocess.Popen([box.insula_path, "nic", "detach", "--timeout", "60", "k", mac], env=box.env)
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(f"{box.run_dir}/vm/{m['uuid']}/control")
+    while asked.poll() is None:
+        s.sendall(b'{"command":"reset"}\n')
+        time.sleep(0.1)
+    s.close()
+    check(asked.wait() == 0, "the card goes")
+    check("nics" not in box.request("GET", "/v1/machines/k")["config"], "it is gone")
+    # As many as there is room for.
+    for i in range(5):
+        box.request("POST", "/v1/machines/k/disks", {"path": copy(box, f"d{i}"),
+                                                       "readonly": True})
+    box.request("POST", "/v1/machines/k/disks", {"path": copy(box, "d9"), "readonly": True}, 400)
+    check(len(disks()) == 7, disks())
+    box.request("DELETE", "/v1/machines/k?force=true")
+    for i in (0, 1, 2, 3, 4, 7, 8, 9):
+        os.unlink(f"{box.top}/d{i}")
+
+
+def copy(box, name):
+    with open(f"{box.top}/{name}", "wb") as f:
+        f.truncate(1 << 20)
+    return f"{box.top}/{name}"
+
+
+def test_rates(box):
+    m = create(box, "r")
+    a = copy(box, "d1")
+    config = {"disks": [{"path": a}], "nics": [{"mac": "52:54:00:00:00:01"}]}
+    box.request("PATCH", "/v1/machines/r", {"config": config})
+    box.request("POST", "/v1/machines/r/start")
+    config = {"disks": [{"path": a, "rate": {"ops": 5, "ops_burst": 9}}],
+              "nics": [{"mac": "52:54:00:00:00:01", "rate": {"in": 1000}}], "memory": 40 << 20}
+    m = box.request("PATCH", "/v1/machines/r", {"config": config})["config"]
+    check(m["disks"][0]["rate"] == {"ops": 5, "ops_burst": 9} and m["memory"] == 40 << 20 and
+          m["nics"][0]["rate"] == {"in": 1000}, m)
+    s = box.request("GET", "/v1/machines/r/stats")
+    check(s["memory"] == 32 << 20 and s["memory_target"] == 32 << 20, s)
+    for bad in ({"disks": [{"path": a, "rate": {"ops_burst": 9}}]}, {"net_rate": {"x": 1}},
+                {"root_rate": {"ops": 1}}, {"nics": [{"mac": "x"}]}):
+        box.request("PATCH", "/v1/machines/r", {"config": bad}, 400)
+    box.request("DELETE", "/v1/machines/r?force=true")
+    os.unlink(a)
+
+
+def test_pools(box):
+    """Pools are what they are said to be when they are used; disks in them are made whole, and go only
+    when nobody has them."""
+    d = box.top + "/pool"
+    p = box.request("POST", "/v1/pools", {"name": "p", "path": d})
+    check(p["kind"] == "dir" and p["size"] > p["available"] > 0 and os.path.isdir(d), p)
+    box.request("POST", "/v1/pools", {"name": "p", "path": d + "2"}, 409)
+    box.request("POST", "/v1/pools", {"name": "q", "path": d}, 409)
+    box.request("POST", "/v1/pools", {"name": "q", "path": "relative"}, 400)
+    box.request("POST", "/v1/pools", {"name": "q", "path": d, "kind": "zfs"}, 400)
+    r = box.request("POST", "/v1/pools", {"name": "q", "path": d, "kind": "mount"}, 409)
+    check("nothing is mounted" in r["error"]["message"], r)
+    box.request("POST", "/v1/pools", {"name": "q", "path": d + "/nosuch", "kind": "mount"}, 404)
+    check(not os.path.exists(d + "/nosuch"), "made where a mount is missing")
+    if os.stat(box.top).st_dev != os.stat("/dev/shm").st_dev:
+        box.request("POST", "/v1/pools", {"name": "q", "path": d, "kind": "tmpfs"}, 400)
+    shm = f"/dev/shm/insula-test-{os.getpid()}"
+    p = box.request("POST", "/v1/pools", {"name": "t", "path": shm, "kind": "tmpfs"})
+    box.request("POST", "/v1/pools", {"name": "m", "path": "/dev/shm", "kind": "mount"})
+    check([x["name"] for x in box.request("GET", "/v1/pools")["pools"]] == ["m", "p", "t"], "list")
+    for pool in ("p", "t"):
+        make = lambda status="done", **body: (j := box.wait_job(box.request(
+            "POST", f"/v1/pools/{pool}/disks", body, 202)))["state"] == status and j or check(False, j)
+        a = make(name="a.qcow2", size=8 << 20)["result"]["path"]
+        check(open(a, "rb").read(4) == b"QFI\xfb", a)
+        b = make(name="b", size=1 << 20)["result"]["path"]
+        with open(b, "r+b") as f:
+            f.write(b"content")
+        c = make(name="c", **{"from": b})["result"]["path"]
+        check(open(c, "rb").read() == open(b, "rb").read(), "a copy")
+        q = make(name="q.qcow2", **{"from": b})["result"]["path"]
+        over = make(name="over.qcow2", backing=q)["result"]["path"]
+        flat = make(name="flat", **{"from": over})["result"]["path"]
+        check(open(flat, "rb").read() == open(b, "rb").read(), "through two formats and a backing file")
+        for bad in ({"name": "a.qcow2", "size": 1 << 20}, {"name": "../x", "size": 512}, {"name": ".x"},
+                    {"name": "x.part", "size": 512}, {"name": "x"}, {"name": "x", "size": -512},
+                    {"name": "x", "size": 100}, {"name": "x", "from": "relative"},
+                    {"name": "x", "from": b, "size": 512}, {"name": "x", "from": box.top + "/nosuch"}):
+            make("failed", **bad)
+        s = box.request("GET", f"/v1/pools/{pool}")
+        check(sorted(x["name"] for x in s["disks"]) == ["a.qcow2", "b", "c", "flat", "over.qcow2",
+                                                        "q.qcow2"], s)
+        check(s["reflinks"] in (True, False), s)
+        # One that a machine has, or uses, stays.
+        create(box, "z")
+        box.request("POST", "/v1/machines/z/disks", {"path": b})
+        box.request("DELETE", f"/v1/pools/{pool}/disks/b", None, 409)
+        box.request("DELETE", "/v1/machines/z")
+        with open(c) as f:
+            fcntl.fcntl(f, 37, struct.pack("hhqqi4x", fcntl.F_RDLCK, 0, 0, 0, 0))  # F_OFD_SETLK
+            box.request("DELETE", f"/v1/pools/{pool}/disks/c", None, 409)
+        for x in s["disks"]:
+            box.request("DELETE", f"/v1/pools/{pool}/disks/{x['name']}")
+        box.request("DELETE", f"/v1/pools/{pool}/disks/c", None, 404)
+        check(os.listdir(box.request("GET", f"/v1/pools/{pool}")["path"]) == [], "leftovers")
+    # What is gone is told, and nothing is made in its place.
+    os.rmdir(shm)
+    check("problem" in box.request("GET", "/v1/pools/t"), "it is gone")
+    box.wait_job(box.request("POST", "/v1/pools/t/disks", {"name": "x", "size": 512}, 202))
+    check(not os.path.exists(shm), "made again")
+    for pool in ("m", "p", "t"):
+        box.request("DELETE", f"/v1/pools/{pool}")
+    check(os.path.isdir(d), "its directory stays")
+    os.rmdir(d)
+    # As people type it.
+    box.cli("pool", "create", "--kind", "tmpfs", "t", shm)
+    path = box.cli("disk", "create", "--pool", "t", "d.qcow2", "4M").strip()
+    check(path == shm + "/d.qcow2" and "d.qcow2" in box.cli("pool", "show", "t"), path)
+    create(box, "z")
+    box.cli("disk", "attach", "--pool", "t", "z", "d.qcow2")
+    box.cli("disk", "remove", "--pool", "t", "d.qcow2", status=121)
+    box.cli("disk", "detach", "--pool", "t", "z", "d.qcow2")
+    box.cli("disk", "remove", "--pool", "t", "d.qcow2")
+    check(box.cli("pool", "list", "--names") == "t\n", "names")
+    box.cli("pool", "delete", "t")
+    box.cli("delete", "z")
+    os.rmdir(shm)
 
 
 def test_xml(box):

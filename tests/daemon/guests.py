@@ -7,7 +7,9 @@ import pty
 import re
 import select
 import signal
+import socket
 import sys
+import threading
 import time
 
 from box import Box, Failed, check, wait_for
@@ -144,7 +146,7 @@ def case_shares(box):
     check(s["config"]["shares"][0]["readonly"] and s["config"]["publish"][0]["host"] == 18099, s)
 
 
-def sh(box, name, text):
+def ask(box, name, text):
     return box.cli("exec", name, "--", "sh", "-c", text).strip()
 
 
@@ -158,28 +160,28 @@ KEYS = ("echo 0123456789abcdef0123456789abcdef > /etc/machine-id; mkdir -p /etc/
 def case_snapshot(box):
     """Memory and disk go back together, from each form of a snapshot."""
     up(box, "s")
-    sh(box, "s", "(while true; do sleep 1; done) > /dev/null 2>&1 < /dev/null & echo $! > /run/pid")
+    ask(box, "s", "(while true; do sleep 1; done) > /dev/null 2>&1 < /dev/null & echo $! > /run/pid")
     for name, options in (("whole", ["--whole"]), ("more", []), ("packed", ["--compress"]),
                           ("disk", ["--disk-only"])):
-        sh(box, "s", f"echo {name} > /root/f; echo {name} > /run/f; sync")
+        ask(box, "s", f"echo {name} > /root/f; echo {name} > /run/f; sync")
         box.cli("snapshot", "create", *options, "s", name)
     listed = {x["name"]: x for x in json.loads(box.cli("snapshot", "list", "--json", "s"))}
     check(listed["more"]["incremental"] and listed["packed"]["incremental"] and
           listed["more"]["bytes"] < listed["whole"]["bytes"] / 4 and not listed["disk"]["memory"], listed)
-    uuid = sh(box, "s", "cat /sys/class/dmi/id/product_uuid")
+    uuid = ask(box, "s", "cat /sys/class/dmi/id/product_uuid")
     check(uuid == json.loads(box.cli("show", "--json", "s"))["uuid"], "SMBIOS has another UUID")
-    sh(box, "s", "echo later > /root/f; sync")
+    ask(box, "s", "echo later > /root/f; sync")
     box.cli("snapshot", "delete", "s", "more")  # another one needs what it holds
     for name in ("packed", "whole"):
         box.cli("snapshot", "restore", "--force", "s", name)
-        check(sh(box, "s", "cat /root/f /run/f; kill -0 $(cat /run/pid) && echo runs").split() ==
+        check(ask(box, "s", "cat /root/f /run/f; kill -0 $(cat /run/pid) && echo runs").split() ==
               [name, name, "runs"], "restored", name)
-        check(abs(int(sh(box, "s", "date +%s")) - time.time()) < 3, "the clock")
+        check(abs(int(ask(box, "s", "date +%s")) - time.time()) < 3, "the clock")
     box.cli("stop", "s")
     box.cli("snapshot", "restore", "s", "disk")
     check(box.machines()["s"]["state"] == "stopped", "a disk does not run")
     box.cli("start", "s")
-    check(sh(box, "s", "cat /root/f") == "disk", "the disk")
+    check(ask(box, "s", "cat /root/f") == "disk", "the disk")
     box.cli("delete", "--force", "s")
     check(os.listdir(box.data + "/guests") == [], "files left")
 
@@ -187,8 +189,8 @@ def case_snapshot(box):
 def case_copies(box):
     """Forks and clones are machines of their own, whatever becomes of insulad and of their source."""
     up(box, "c")
-    sh(box, "c", KEYS)
-    seen = {tuple(sh(box, "c", IDENTITY).split())}
+    ask(box, "c", KEYS)
+    seen = {tuple(ask(box, "c", IDENTITY).split())}
     made = box.cli("fork", "c", "f", "--count", "2").split()
     check(made == ["f-1", "f-2"], made)
     box.cli("clone", "c", "linked")  # of the disk as it is now
@@ -196,28 +198,28 @@ def case_copies(box):
     for name in ("linked", "full"):
         box.cli("start", name)
     for name in (*made, "linked", "full"):
-        words = tuple(sh(box, name, IDENTITY).split())
+        words = tuple(ask(box, name, IDENTITY).split())
         check(len(words) == 4 and words[0] == name, words)
         check(all(a != b for other in seen for a, b in zip(words, other)), words, seen)
         seen.add(words)
-        sh(box, name, f"echo {name} > /root/who; sync")
-    check(sh(box, "c", "ls /root") == "", "a copy wrote to its source")
+        ask(box, name, f"echo {name} > /root/who; sync")
+    check(ask(box, "c", "ls /root") == "", "a copy wrote to its source")
     box.kill_daemon()
     box.cli("delete", "--force", "c")
     for name in (*made, "linked"):
         box.cli("stop", name)
         box.cli("start", name)
-        check(sh(box, name, "cat /root/who; hostname").split() == [name, name], name)
+        check(ask(box, name, "cat /root/who; hostname").split() == [name, name], name)
     box.cli("stop", "linked")
     box.cli("template", "linked")
     box.cli("start", "linked", status=121)
     box.cli("clone", "linked", "t")
     box.cli("start", "t")
-    check(sh(box, "t", "cat /root/who; hostname").split() == ["linked", "t"], "of a template")
+    check(ask(box, "t", "cat /root/who; hostname").split() == ["linked", "t"], "of a template")
     box.cli("template", "--off", "linked")
     box.cli("start", "linked")
-    sh(box, "linked", "echo changed > /root/who; sync")
-    check(sh(box, "t", "echo 3 > /proc/sys/vm/drop_caches; cat /root/who") == "linked",
+    ask(box, "linked", "echo changed > /root/who; sync")
+    check(ask(box, "t", "echo 3 > /proc/sys/vm/drop_caches; cat /root/who") == "linked",
           "a clone sees what its template wrote later")
     for name in (*made, "linked", "full", "t"):
         box.cli("delete", "--force", name)
@@ -228,7 +230,7 @@ def case_backup(box):
     up(box, "b")
     files = [f"{box.top}/{i}.tar.zst" for i in range(3)]
     for i, path in enumerate(files):
-        sh(box, "b", f"echo {i} > /root/f; dd if=/dev/urandom of=/root/big{i} bs=1M count=2 2>/dev/null; "
+        ask(box, "b", f"echo {i} > /root/f; dd if=/dev/urandom of=/root/big{i} bs=1M count=2 2>/dev/null; "
            "cd /root; md5sum big* > sums; sync")
         box.cli("backup", "create", "b", path, *(["--after", files[i - 1]] if i else []))
         if i == 1:
@@ -242,7 +244,7 @@ def case_backup(box):
     for n in (1, 3):
         box.cli("backup", "restore", "--name", f"r{n}", *files[:n])
         box.cli("start", f"r{n}")
-        check(sh(box, f"r{n}", "cat /root/f; cd /root; md5sum --quiet -c sums; hostname").split() ==
+        check(ask(box, f"r{n}", "cat /root/f; cd /root; md5sum --quiet -c sums; hostname").split() ==
               [str(n - 1), f"r{n}"], n)
     for bad, words in ((lambda d: d[:-50], ""), (lambda d: d[:5000] + b"x" + d[5001:], ""),
                        (lambda d: b"", ""), (lambda d: d[:0] + b"x" * 5000, "")):
@@ -268,6 +270,132 @@ def case_backup(box):
     check(os.listdir(box.data + "/guests") == [], "files left")
     for name in (*files, box.top + "/bad", box.top + "/e", box.top + "/cut"):
         os.unlink(name)
+def sh(box, name, command, **more):
+    return box.cli("exec", name, "--", "sh", "-c", command, **more)
+
+
+def disk(box, name, size=64 << 20):
+    path = f"{box.top}/{name}"
+    with open(path, "wb") as f:
+        f.truncate(size)
+    return path
+
+
+def wait_disks(box, name, want):
+    """Of virtio, by the kernel's names."""
+    wait_for(lambda: sh(box, name, "cd /sys/block; echo vd*").split() == want, f"disks {want}")
+
+
+def case_hotplug(box):
+    """Disks and cards come and go in a guest that runs; it stays so over insulad, a reset, a start."""
+    up(box, "h", "--engine", "jit")
+    a, b = disk(box, "a.raw"), box.top + "/b.qcow2"
+    box.cli("disk", "create", "--backing", disk(box, "base.raw"), b)
+    box.cli("disk", "attach", "h", a)
+    wait_disks(box, "h", ["vda", "vdb"])
+    sh(box, "h", "echo written > /dev/vdb; sync")
+    box.kill_daemon()
+    box.cli("disk", "attach", "h", b, "--bytes-per-second", "1G")  # and its backing file
+    wait_disks(box, "h", ["vda", "vdb", "vdc"])
+    check(sh(box, "h", "cat /sys/block/vd[bc]/serial") == "disk0disk1", "serial numbers")
+    sh(box, "h", "echo second > /dev/vdc; sync")
+    # One disk, one machine that writes.
+    box.cli("disk", "attach", "h", a, status=None)
+    check("already" in box.stderr, box.stderr)
+    box.create("other", "idle")
+    box.cli("start", "other")
+    box.cli("disk", "attach", "other", a, status=121)
+    check("in use by another machine" in box.stderr, box.stderr)
+    check("disks" not in json.loads(box.cli("show", "--json", "other"))["config"], "put back")
+    # It goes, the other stays; the slot is used again.
+    box.cli("disk", "detach", "h", a)
+    wait_disks(box, "h", ["vda", "vdc"])
+    check(open(a, "rb").read(8) == b"written\n", "what was written is in the file")
+    box.cli("disk", "attach", "other", a)
+    box.cli("delete", "--force", "other")
+    box.cli("nic", "attach", "h", "--mac", "52:54:00:99:88:77")
+    wait_for(lambda: "52:54:00:99:88:77" in sh(box, "h", "ip -o link"), "the card")
+    box.cli("nic", "detach", "h", "52:54:00:99:88:77")
+    check("52:54:00:99:88:77" not in sh(box, "h", "ip -o link"), "the card has gone")
+    # Over a reset, and a start: the definition has what is there.
+    box.cli("reset", "h")
+    time.sleep(1)
+    box.cli("wait", "--for", "agent", "h")
+    check(sh(box, "h", "cd /sys/block; cat vd?/serial") == "rootdisk1", "after a reset")
+    # A guest that stands still cannot let go of anything.
+    box.cli("pause", "h")
+    box.cli("disk", "detach", "h", b, status=121)
+    check("paused" in box.stderr, box.stderr)
+    box.cli("resume", "h")
+    # Nor one whose kernel listens no more.
+    sh(box, "h", "echo mask > /sys/firmware/acpi/interrupts/gpe01")
+    box.cli("disk", "detach", "h", b, "--timeout", "1", status=121)
+    check("did not let go" in box.stderr, box.stderr)
+    check(len(json.loads(box.cli("show", "--json", "h"))["config"]["disks"]) == 1, "it stays")
+    sh(box, "h", "echo unmask > /sys/firmware/acpi/interrupts/gpe01; head -c 6 /dev/vd[bc]")
+    box.cli("shutdown", "h")
+    box.cli("start", "h")
+    check(sh(box, "h", "head -c 7 /dev/vdb") == "second\n", "after a start")
+    box.cli("disk", "detach", "h", b)
+    wait_disks(box, "h", ["vda"])
+
+
+def case_hotplug_interp(box):
+    """The same, in short, on the interpreter and the small board."""
+    up(box, "i", "--engine", "interp", "--machine", "micro")
+    a = disk(box, "a.raw")
+    box.cli("disk", "attach", "i", a)
+    wait_disks(box, "i", ["vda", "vdb"])
+    sh(box, "i", "echo written > /dev/vdb; sync")
+    box.cli("disk", "detach", "i", a, "--timeout", "100")
+    wait_disks(box, "i", ["vda"])
+    check(open(a, "rb").read(8) == b"written\n", "the file")
+
+
+def took(box, name, command):
+    """Seconds by the guest's clock."""
+    return float(sh(box, name, "read a b < /proc/uptime; " + command + "; read c d < /proc/uptime; "
+                    "awk \"BEGIN { print $c - $a }\""))
+
+
+def serve(server, n):
+    peer, _ = server.accept()
+    peer.sendall(bytes(n))
+    peer.close()
+
+
+def case_limits(box):
+    """Memory, rates of disks and cards, changed while the guest runs.  It may be slower than a limit
+    says, never faster."""
+    a = disk(box, "a.raw")
+    up(box, "l", "--memory", "768M", "--disk", a + ",bytes=2M", "--net-in", "400K")
+    read = "dd if=/dev/%s of=/dev/null bs=64k count=%d iflag=direct 2>/dev/null"
+    check(took(box, "l", read % ("vdb", 128)) > 3, "8 MiB at 2 MiB a second")
+    box.cli("edit", "l", "--set", f'disks=[{{"path": "{a}", "rate": {{"ops": 20}}}}]')
+    check(took(box, "l", read % ("vdb", 50)) > 2, "50 requests at 20 a second")
+    box.cli("edit", "l", "--set", f'disks=[{{"path": "{a}"}}]', "--disk-ops", "20")
+    check(took(box, "l", read % ("vda", 50)) > 2, "the image's disk")
+    box.cli("edit", "l", "--disk-ops", "0")
+    # From a server of ours beside the guest: its bash can speak HTTP well enough.
+    server = socket.create_server(("127.0.0.1", 0))
+    threading.Thread(target=serve, args=(server, 2 << 20), daemon=True).start()
+    check(took(box, "l", "bash -c 'cat < /dev/tcp/10.0.2.2/%d' | wc -c > /n" %
+               server.getsockname()[1]) > 3, "2 MiB at 400 KiB a second")
+    check(sh(box, "l", "cat /n").strip() == str(2 << 20), "all of it came")
+    # The guest gives memory back, and gets it again.
+    box.cli("edit", "l", "--memory", "400M")
+    stats = wait_for(lambda: (s := json.loads(box.cli("stats", "--json", "l"))[0])["memory_actual"] ==
+                     400 << 20 and s, "the balloon")
+    check(stats["memory_target"] == 400 << 20 and stats["memory"] == 768 << 20, stats)
+    meminfo = lambda key: int(sh(box, "l", f"awk '/{key}/ {{print $2}}' /proc/meminfo"))
+    check(meminfo("MemAvailable") < 400 << 10, meminfo("MemAvailable"))
+    box.cli("edit", "l", "--memory", "1G")
+    wait_for(lambda: json.loads(box.cli("stats", "--json", "l"))[0]["memory_actual"] == 768 << 20,
+             "its memory again")
+    check(meminfo("MemAvailable") > 450 << 10, meminfo("MemAvailable"))
+    box.cli("shutdown", "l")
+    box.cli("start", "l")
+    check(meminfo("MemTotal") > 900 << 10, "more, from the next start on")
 
 
 def case_watchdog(box):

@@ -15,8 +15,17 @@ static const char seed[] =
     "machine='q35'>hvm</type><boot dev='cdrom'/><boot dev='hd'/><bootmenu enable='yes'/></os>"
     "<devices><disk type='file' device='disk'><driver type='qcow2'/><source file='/d'/>"
     "<target dev='vda' bus='virtio'/></disk><disk device='cdrom'><source file='/i'/></disk>"
-    "<interface type='user'/><graphics type='vnc' port='5901' listen='::1' passwd='x'/>"
-    "<sound/></devices><a>&lt;&#x41;</a></domain>";
+    "<interface type='user'><model type='e1000'/><bandwidth><inbound average='9' burst='8'/>"
+    "</bandwidth><portForward proto='udp' address='::1'><range start='53' to='5'/></portForward>"
+    "</interface><interface type='user'><mac address='52:54:00:00:00:02'/></interface>"
+    "<filesystem type='mount'><source dir='/h'/><target dir='/g'/><readonly/></filesystem>"
+    "<disk><source file='/n'/><target bus='nvme'/><serial>s</serial><iotune><total_iops_sec>7"
+    "</total_iops_sec></iotune></disk><graphics type='vnc' port='5901' listen='::1' passwd='x'/>"
+    "<sound/></devices><memtune><hard_limit>900</hard_limit></memtune><cputune><shares>99</shares>"
+    "<global_quota>1234</global_quota></cputune><metadata><insula:machine "
+    "xmlns:insula='urn:insula:domain:1'><insula:image>i</insula:image><insula:root><iotune>"
+    "<total_bytes_sec>3</total_bytes_sec></iotune></insula:root></insula:machine></"
+    "metadata><a>&lt;&#x41;</a></domain>";
 
 static void check(const char *text, size_t len)
 {

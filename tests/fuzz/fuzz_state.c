@@ -273,6 +273,66 @@ static void open_damaged(struct fuzz_input *in, const struct strbuf *state)
 		   -1, 0) == memory[0]);
 }
 
+static struct snapshot *write_snapshot(struct snapshot_source *src, struct fuzz_input *damage)
+{
+	int fd = memfd_create("snapshot", MFD_CLOEXEC);
+	struct snapshot *ret = NULL;
+	struct err e = {0};
+
+	src->manifest = json_object();
+	CHECK_EQ(snapshot_write(fd, src, &e), 0);
+	json_decref(src->manifest);
+	/* Where maps, lists and pages are; the head has its checksums. */
+	for (unsigned int i = 0; damage && i < fuzz_u8(damage) % 8u; i++) {
+		uint8_t value = fuzz_u8(damage);
+		off_t at = 65536 + fuzz_u8(damage) % 24 * 1024 + fuzz_u8(damage) % 32;
+
+		CHECK_EQ(pwrite(fd, &value, 1, at), 1);
+	}
+	CHECK_EQ(snapshot_open(fd, "fuzz", &ret, &e), 0);
+	return ret;
+}
+
+/* What differs from a parent, damaged; whole it gives what was saved. */
+static void open_delta(struct fuzz_input *in, const struct strbuf *state)
+{
+	static uint8_t memory[65536], back[65536] __attribute__((aligned(4096)));
+	struct machine_region region = {
+	    .name = "ram 0", .data = memory, .size = sizeof(memory), .pages = true};
+	struct machine_region target = region;
+	struct snapshot_source src = {.state = state->data,
+				      .state_len = MIN(state->len, (size_t)600),
+				      .regions = &region,
+				      .n_regions = 1,
+				      .packed = fuzz_u8(in) & 1};
+	bool damage = fuzz_u8(in) & 1;
+	struct snapshot *parent, *other, *delta;
+	struct err e = {0};
+
+	memset(memory, 0, sizeof(memory));
+	for (unsigned int i = 0; i < 8; i++)
+		memory[fuzz_u8(in) * 256] = fuzz_u8(in);
+	parent = write_snapshot(&src, NULL);
+	other = write_snapshot(&src, NULL);
+	for (unsigned int i = 0; i < fuzz_u8(in) % 8u; i++)
+		memory[fuzz_u8(in) * 256] = fuzz_u8(in) & 3; /* some become zero */
+	src.parent = parent;
+	src.parent_name = "parent";
+	src.packed = fuzz_u8(in) & 1;
+	delta = write_snapshot(&src, damage ? in : NULL);
+	CHECK_EQ(strcmp(snapshot_parent_name(delta), "parent"), 0);
+	target.data = back;
+	CHECK(snapshot_map(delta, &target, 1, true, &e) < 0); /* of no use alone */
+	CHECK(snapshot_set_parent(delta, other, &e) < 0);
+	CHECK_EQ(snapshot_set_parent(delta, parent, &e), 0);
+	if (snapshot_map(delta, &target, 1, true, &e) == 0)
+		CHECK(damage || memcmp(back, memory, sizeof(back)) == 0);
+	else
+		CHECK(damage && e.msg[0]);
+	snapshot_free(other);
+	snapshot_free(delta);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz_input in = {data, size};
@@ -287,6 +347,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	round_trip(&state);
 	load_damaged(&in, &state);
 	open_damaged(&in, &state);
+	open_delta(&in, &state);
 	strbuf_fini(&state);
 	return 0;
 }

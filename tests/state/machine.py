@@ -159,10 +159,10 @@ class Machine:
     def sh(self, text, **more):
         return self.run("sh", "-c", text, **more)
 
-    def save(self, path, pause=False, ok=True):
+    def save(self, path, pause=False, ok=True, compress=False):
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            return self.control.call("save", {"pause": pause}, [fd], ok=ok)
+            return self.control.call("save", {"pause": pause, "compress": compress}, [fd], ok=ok)
         finally:
             os.close(fd)
 

@@ -181,6 +181,60 @@ def screen(m):
         return ""  # not in a text mode yet
 
 
+def plug(m, path):
+    with open(path, "wb") as f:
+        f.truncate(16 << 20)
+    fd = os.open(path, os.O_RDWR)
+    slot = m.control.call("plug", {"disk": {"path": path, "format": "raw", "serial": os.path.basename(path)},
+                                   "files": [path]}, [fd])["slot"]
+    os.close(fd)
+    return slot
+
+
+def disks(m, want):
+    until(lambda: sorted(m.sh("cd /sys/block; for d in vd?; do cat $d/serial; echo; done").split()) ==
+          sorted(want))
+
+
+def case_hotplug():
+    """Cards that came and went before are in their slots after, and come and go on."""
+    d = own_disk(description(), temp + "/hot")
+    m = Machine(VMM, d, temp + "/hot")
+    try:
+        a, b = plug(m, temp + "/a"), plug(m, temp + "/b")
+        m.control.call("plug", {"net": {"mac": "52:54:00:00:00:99"}})
+        disks(m, ["root", "a", "b"])
+        m.control.call("unplug", {"disk": temp + "/a"})
+        m.sh("echo kept | dd of=/dev/vdc conv=notrunc 2>/dev/null; sync")
+        m.save(temp + "/hot.state", pause=True)
+        d = m.control.call("describe")["description"]
+        gone, there = d["disks"][1:]
+        check(gone["removed"] and "path" not in gone and gone["slot"] == a, gone)
+        check(there["path"] == temp + "/b" and there["slot"] == b, there)
+    finally:
+        m.stop()
+    back = Machine(VMM, d, temp + "/hot-back", restore=temp + "/hot.state")
+    try:
+        disks(back, ["root", "b"])
+        check(back.sh("head -c 4 /dev/vdc") == "kept", "what was written")
+        check("52:54:00:00:00:99" in back.sh("ip -o link"), "the card")
+        check(plug(back, temp + "/c") == a, "the slot that is free")
+        disks(back, ["root", "b", "c"])
+        back.control.call("unplug", {"disk": temp + "/b"})
+        back.control.call("unplug", {"net": "52:54:00:00:00:99"})
+        disks(back, ["root", "c"])
+        # The one that the machine began with goes as well, and its slot stays its own.
+        check("no such disk" in back.control.call("unplug", {"disk": temp + "/b"}, ok=False), "twice")
+        for bad in ({}, {"disk": {}, "net": {}}, {"disk": 3}, {"disk": {"path": "/x"}, "files": ["/x"]},
+                    {"disk": {"path": "/dev/null", "bus": "ahci"}}, {"net": {}}, {"disk": {"slot": 77}}):
+            back.control.call("plug", bad, ok=False)
+        for bad in ({}, {"disk": 1}, {"net": "x"}, {"disk": temp + "/c", "timeout_ms": -1}):
+            back.control.call("unplug", bad, ok=False)
+        back.sh("true")
+    finally:
+        back.stop()
+
+
 def case_pc():
     """A whole PC with firmware, screen and SATA disk: what it shows, and that it still does something."""
     disk = temp + "/pc.raw"

@@ -27,6 +27,9 @@
  *	jmp   miss
  *  hit:
  *
+ * Where flags can be made again (flags.c), CMP and a jump to the miss are in the place of SHRX and
+ * JRCXZ.
+ *
  * Tags, addends and the vCPU's fields are all at constants from GS.
  */
 #include "engine/jit/jit_priv.h"
@@ -133,18 +136,36 @@ void tr_address(struct tr *t, bool agen)
 	emit_op(&t->e, t->wide, 0x8d, HOST_T1, rm_index(HOST_T1, HOST_T0, 0));
 }
 
+/* The rel32 that was just emitted leads to where misses are handled. */
+static void miss(struct tr *t, bool write)
+{
+	if (t->two_accesses)
+		tr_cold_exit(t, t->u);
+	else
+		(void)tr_cold(t, t->j->miss,
+			      jit_uop_code(t->j, t->u) | (write ? JIT_MISS_WRITE : 0), 0, -1);
+}
+
 /* Continues only if RCX is 0. */
 static void check_zero(struct tr *t, bool write)
 {
 	uint8_t *hit = emit_jrcxz(&t->e);
 
 	emit_jmp(&t->e, 0);
-	if (t->two_accesses)
-		tr_cold_exit(t, t->u);
-	else
-		(void)tr_cold(t, t->j->miss,
-			      jit_uop_code(t->j, t->u) | (write ? JIT_MISS_WRITE : 0), 0, -1);
+	miss(t, write);
 	emit_here(&t->e, hit);
+}
+
+/* If the flags can be spent: the rel32 of a jump for RCX above 4095 ends the code. */
+static bool jump_if_outside(struct tr *t)
+{
+	if (t->flags.of == FLAGS_UNKNOWN)
+		return false;
+	t->flags_spent = true;
+	emit_op(&t->e, true, 0x81, 7, rm_reg(HOST_T0)); /* CMP */
+	emit32(&t->e, 4095);
+	emit_jcc(&t->e, CC_A, 0);
+	return true;
 }
 
 /* RCX = place of @src's page. */
@@ -190,8 +211,12 @@ void tr_check(struct tr *t, unsigned int size, bool write, bool lock)
 	page_place(t, HOST_T1);
 	emit_load(&t->e, HOST_T0, rm_gs8(HOST_T0, o.tag));
 	emit_lea(&t->e, HOST_T0, rm_index(HOST_T0, HOST_T1, (int32_t)size - 1));
-	emit_pext(&t->e, HOST_T0, HOST_T0, rm_gs(GS(jx.page_mask)));
-	check_zero(t, write);
+	if (jump_if_outside(t)) {
+		miss(t, write);
+	} else {
+		emit_pext(&t->e, HOST_T0, HOST_T0, rm_gs(GS(jx.page_mask)));
+		check_zero(t, write);
+	}
 	page_place(t, HOST_T1);
 	emit_load(&t->e, HOST_T0, rm_gs8(HOST_T0, o.addend));
 }
@@ -220,8 +245,12 @@ static void look_up(struct tr *t, struct rm ea, unsigned int size, bool write)
 		last.disp = 0;
 		emit_lea(&t->e, HOST_T0, last);
 	}
-	emit_shrx(&t->e, HOST_T0, HOST_T1);
-	check_zero(t, write);
+	if (jump_if_outside(t)) {
+		miss(t, write);
+	} else {
+		emit_shrx(&t->e, HOST_T0, HOST_T1);
+		check_zero(t, write);
+	}
 	t->cold[t->n_cold - 1].ea = ea;
 }
 
@@ -268,12 +297,20 @@ static struct rm check_home(struct tr *t, struct rm ea, unsigned int size, bool 
 	sum.base = HOST_T0;
 	sum.disp = 0;
 	emit_lea(&t->e, HOST_T0, sum);
-	emit_pext(&t->e, HOST_T0, HOST_T0,
-		  rm_gs(GS(jx.home_mask) + 8 * (int32_t)__builtin_ctz(size)));
-	hit = emit_jrcxz(&t->e);
-	emit_jmp(&t->e, 0);
-	c = tr_cold(t, 0, 0, 0, -1);
-	emit_here(&t->e, hit);
+	if (t->flags.of != FLAGS_UNKNOWN) {
+		t->flags_spent = true;
+		emit_op(&t->e, true, 0xf7, 0, rm_reg(HOST_T0)); /* TEST */
+		emit32(&t->e, ~4095u | (size - 1));
+		emit_jcc(&t->e, CC_NE, 0);
+		c = tr_cold(t, 0, 0, 0, -1);
+	} else {
+		emit_pext(&t->e, HOST_T0, HOST_T0,
+			  rm_gs(GS(jx.home_mask) + 8 * (int32_t)__builtin_ctz(size)));
+		hit = emit_jrcxz(&t->e);
+		emit_jmp(&t->e, 0);
+		c = tr_cold(t, 0, 0, 0, -1);
+		emit_here(&t->e, hit);
+	}
 	c->ea = ea;
 	c->home_size = (uint8_t)size;
 	c->home_write = write;
@@ -338,12 +375,15 @@ static struct rm check_group(struct tr *t, struct group *g, const struct member 
 	emit_load(&t->e, HOST_T1, rm_gs8(HOST_T0, o.addend));
 	emit_load(&t->e, HOST_T0, rm_gs8(HOST_T0, o.tag));
 	emit_lea(&t->e, HOST_T0, rm_index(base, HOST_T0, hi - 1));
-	emit_shrx(&t->e, HOST_T0, HOST_T1);
-	hit = emit_jrcxz(&t->e);
-	emit_jmp(&t->e, 0);
-	t->other[t->n_other].at = emit_at(&t->e) - 4;
-	t->other[t->n_other++].k = t->k;
-	emit_here(&t->e, hit);
+	if (jump_if_outside(t)) {
+		tr_cold(t, 0, 0, 0, -1)->other = (int8_t)t->k;
+	} else {
+		emit_shrx(&t->e, HOST_T0, HOST_T1);
+		hit = emit_jrcxz(&t->e);
+		emit_jmp(&t->e, 0);
+		tr_cold(t, 0, 0, 0, -1)->other = (int8_t)t->k;
+		emit_here(&t->e, hit);
+	}
 	emit_store(&t->e, HOST_T1, held);
 	g->held = true;
 	t->t1 = m->group;

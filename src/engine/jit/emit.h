@@ -138,6 +138,7 @@ static inline uint32_t emit_at(const struct emit *e)
 /* Jumps to an offset, known or (0) to be aimed later: the rel32 is in the last four bytes. */
 void emit_jmp(struct emit *e, uint32_t to);
 void emit_jcc(struct emit *e, unsigned int cc, uint32_t to);
+enum { CC_NE = 5, CC_A = 7 };
 /* JRCXZ over what comes until emit_here() is given its return value. */
 uint8_t *emit_jrcxz(struct emit *e);
 void emit_here(struct emit *e, uint8_t *rel8);

@@ -7,7 +7,7 @@
  *	RAX RDX RBX RSP RBP RSI RDI R8 R9 R12-R15   the guest's registers of the same name
  *	R10                                         the guest's RCX
  *	RCX R11                                     scratch
- *	flags                                       the guest's arithmetic flags, always
+ *	flags                                       the guest's arithmetic flags, see flags.c
  *	XMM/YMM, x87                                the guest's, once loaded (vec_out, x87_out)
  *	GS base                                     struct ivcpu, in the current slot's alias
  *
@@ -181,6 +181,15 @@ struct tr_insn {
 
 #define JIT_MAX_INSNS 64
 
+/* How to make the flags again: host registers, size in bytes. */
+struct flags {
+	enum { FLAGS_UNKNOWN, FLAGS_CMP, FLAGS_TEST, FLAGS_ADD, FLAGS_SUB } of;
+	uint8_t a, b, size;
+	bool has_imm; /* instead of @b */
+	int32_t imm;
+	int32_t moved; /* what PUSH and POP have added to RSP since */
+};
+
 /* One block at work. */
 struct tr {
 	struct ivcpu *v;
@@ -195,17 +204,13 @@ struct tr {
 	bool grouped; /* this is the copy that uses groups */
 	struct group group[JIT_GROUPS];
 	unsigned int n_groups;
-	int8_t t1;    /* group whose addend is in HOST_T1, -1 = none; */
-	bool t1_kept; /* and still is behind the instruction */
+	struct flags flags;
+	bool flags_spent; /* the host's are not the guest's */
+	int8_t t1;        /* group whose addend is in HOST_T1, -1 = none; */
+	bool t1_kept;     /* and still is behind the instruction */
 	struct {
 		struct member operand, stack;
 	} of[JIT_MAX_INSNS];
-	/* rel32 that leads to the same instruction in the other copy */
-	struct {
-		uint32_t at;
-		unsigned int k;
-	} other[JIT_GROUPS];
-	unsigned int n_other;
 	uint32_t at[2][JIT_MAX_INSNS + 1];
 	/* The instruction at work, decoded in two ways, and its bytes. */
 	const struct uop *u;
@@ -224,10 +229,12 @@ struct tr {
 		uint32_t at;
 		uint32_t to; /* stub */
 		uint32_t code;
-		int16_t undo; /* to add to RSP first */
-		int16_t link; /* number, -1 = none */
-		struct rm ea; /* R11 = this address first; not mem = no */
-		bool look_up; /* by the jump cache first; then RSP moves by @pop */
+		int16_t undo;       /* to add to RSP first */
+		int16_t link;       /* number, -1 = none */
+		int8_t other;       /* goes on with this instruction in the other copy, -1 = no */
+		struct flags flags; /* to be made again first */
+		struct rm ea;       /* R11 = this address first; not mem = no */
+		bool look_up;       /* by the jump cache first; then RSP moves by @pop */
 		int32_t pop;
 		/* An access to @ea that is not in its base's page: the addend to R11, then back. */
 		uint8_t home_size; /* 0 = no */
@@ -261,6 +268,16 @@ struct cold *tr_cold(struct tr *t, uint32_t stub, uint32_t code, int undo, int l
 bool tr_decode(struct tr *t);
 /* Does its code call C, which may change the TLB? */
 bool tr_calls_c(const struct tr *t);
+
+/* --- flags.c --- */
+
+/* Code that makes the flags; uses RCX. */
+void tr_make_flags(struct emit *e, const struct flags *f);
+/* If they are spent. */
+void tr_flags_again(struct tr *t);
+/* Before and behind the translation of an instruction. */
+void tr_flags_before(struct tr *t);
+void tr_flags_behind(struct tr *t);
 
 /* --- lockstep.c: none of it matters without lock-step --- */
 

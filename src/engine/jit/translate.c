@@ -22,7 +22,10 @@ struct cold *tr_cold(struct tr *t, uint32_t stub, uint32_t code, int undo, int l
 					   .to = stub,
 					   .code = code,
 					   .undo = (int16_t)undo,
-					   .link = (int16_t)link};
+					   .link = (int16_t)link,
+					   .other = -1};
+	if (t->flags_spent)
+		t->cold[t->n_cold].flags = t->flags;
 	return &t->cold[t->n_cold++];
 }
 
@@ -33,11 +36,22 @@ void tr_cold_exit(struct tr *t, const struct uop *u)
 
 static void write_cold(struct tr *t)
 {
+	t->flags.of = FLAGS_UNKNOWN;
+	t->flags_spent = false;
 	/* Some adds to the list. */
 	for (unsigned int i = 0; i < t->n_cold && !t->e.overflow; i++) {
 		const struct cold *c = &t->cold[i];
 
+		if (c->other >= 0 && c->flags.of == FLAGS_UNKNOWN) {
+			emit_aim(t->e.start, c->at, t->at[1][c->other]);
+			continue;
+		}
 		emit_aim(t->e.start, c->at, emit_at(&t->e));
+		tr_make_flags(&t->e, &c->flags);
+		if (c->other >= 0) {
+			emit_jmp(&t->e, t->at[1][c->other]);
+			continue;
+		}
 		if (c->home_size) {
 			tr_away(t, c);
 			continue;
@@ -64,6 +78,7 @@ static void write_cold(struct tr *t)
 /* The interpreter's handler, from the middle of the block. */
 static void call_handler(struct tr *t)
 {
+	tr_flags_again(t);
 	/* LEA R11, behind MOV ECX and JMP */
 	emit8(&t->e, 0x4c);
 	emit8(&t->e, 0x8d);
@@ -124,9 +139,12 @@ static bool translate_all(struct tr *t, uint32_t *at)
 
 	t->sse_ready = t->avx_ready = t->x87_ready = false;
 	t->t1 = -1;
+	t->flags.of = FLAGS_UNKNOWN;
+	t->flags_spent = false;
 	for (t->k = 0; t->k < b->n && !ends; t->k++) {
 		if (!tr_decode(t))
 			return false;
+		tr_flags_before(t);
 		at[t->k] = emit_at(&t->e);
 		t->t1_kept = false;
 		if (!translate_insn(t, &ends)) {
@@ -136,7 +154,9 @@ static bool translate_all(struct tr *t, uint32_t *at)
 		}
 		if (!t->t1_kept)
 			t->t1 = -1;
+		tr_flags_behind(t);
 	}
+	tr_flags_again(t);
 	at[b->n] = emit_at(&t->e);
 	if (!ends && (b->u[b->n].fn == op_fall || b->crosses)) {
 		tr_goto(t, b->u[b->n].off, &b->u[b->n], false);
@@ -175,8 +195,6 @@ static bool translate_copies(struct tr *t)
 	go_cold(t);
 	if (!translate_all(t, t->at[1]))
 		return false;
-	for (unsigned int i = 0; i < t->n_other && !t->e.overflow; i++)
-		emit_aim(t->e.start, t->other[i].at, t->at[1][t->other[i].k]);
 	return true;
 }
 

@@ -3,6 +3,7 @@
  * tests/unit/block/test_block.c - block nodes against a model in memory, their locks and their
  * limits
  */
+#include "base/clock.h"
 #include "base/exit.h"
 #include "block/aio.h"
 #include "block/block.h"
@@ -500,6 +501,55 @@ static void everything(void)
 	loop_free(l);
 }
 
+/* Requests above the limit wait, in their order, and a drain lets them go; the clock may say that
+ * they took longer, never that they were faster. */
+static void limits(struct loop *l)
+{
+	struct blk_limits slow = {.ops = 100, .ops_burst = 1}, none = {0};
+	struct blk_limits narrow = {.bytes = 4 << 20, .bytes_burst = 4096};
+	struct blk_spec spec = {.path = path_of("limits"), .format = "raw"};
+	static uint8_t zeroes[65536], buf[65536];
+	struct io io[12] = {{.result = 0}}, flush = {.result = 0};
+	struct err e = {0};
+	struct blk *b;
+	uint64_t start;
+
+	make_file("limits", zeroes, sizeof(zeroes));
+	CHECK_EQ(blk_open(&spec, l, &b, &e), 0);
+	blk_limit(b, &slow);
+	start = clock_now();
+	for (unsigned int i = 0; i < 12; i++) {
+		io[i].buf = buf;
+		io_start(b, &io[i], BLK_READ, 0, 512);
+	}
+	for (unsigned int i = 0; i < 12; i++) {
+		CHECK_EQ(io_wait(l, &io[i]), 0);
+		CHECK(i == 11 || !io[11].over);
+	}
+	CHECK(clock_now() - start >= 100 * NSEC_PER_MSEC);
+	blk_limit(b, &narrow);
+	start = clock_now();
+	for (unsigned int i = 0; i < 8; i++)
+		CHECK_EQ(io_run(b, &io[0], BLK_WRITE, 0, 65536), 0);
+	CHECK(clock_now() - start >= 100 * NSEC_PER_MSEC);
+	/* One a second: what waits goes at a drain, or when the limit goes. */
+	slow.ops = 1;
+	blk_limit(b, &slow);
+	for (unsigned int i = 0; i < 12; i++)
+		io_start(b, &io[i], BLK_READ, 0, 512);
+	CHECK_EQ(io_run(b, &flush, BLK_FLUSH, 0, 0), 0); /* a flush passes them */
+	CHECK(!io[11].over);
+	blk_drain(b);
+	for (unsigned int i = 0; i < 12; i++)
+		CHECK(io[i].over);
+	for (unsigned int i = 0; i < 3; i++)
+		io_start(b, &io[i], BLK_READ, 0, 512);
+	blk_limit(b, &none);
+	for (unsigned int i = 0; i < 3; i++)
+		CHECK_EQ(io_wait(l, &io[i]), 0);
+	blk_close(b);
+}
+
 int main(void)
 {
 	struct err e = {0};
@@ -512,6 +562,7 @@ int main(void)
 	CHECK_EQ(loop_new(&l, &e), 0);
 	bad_disks(l);
 	ring_is_restricted(l);
+	limits(l);
 	loop_free(l);
 	everything();
 	pid = fork();

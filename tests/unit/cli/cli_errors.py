@@ -136,12 +136,16 @@ check("leftovers", not os.path.isdir(temp.name + "/insula/run") or
 man = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../docs/man")
 for command, page in (("run", "insula-run"), ("image build", "insula-image"),
                       ("image list", "insula-image"), ("doctor", "insula-doctor"),
+                      *(("token " + c, "insula") for c in ("create", "list", "revoke")),
                       *((c, "insula-machine") for c in
                         ("create", "define", "list", "show", "edit", "rename", "delete", "start", "stop",
                          "shutdown", "reboot", "reset", "pause", "resume", "wait", "autostart",
-                         "exec", "console", "cp", "logs", "stats", "top", "events")),
+                         "exec", "console", "cp", "logs", "stats", "top", "events",
+                         "nic attach", "nic detach")),
                       *(("disk " + c, "insula-disk") for c in
-                        ("create", "info", "check", "convert", "resize", "snapshot")),
+                        ("create", "info", "check", "convert", "resize", "snapshot",
+                         "attach", "detach", "remove")),
+                      *(("pool " + c, "insula-disk") for c in ("create", "list", "show", "delete")),
                       *((c, "insula-snapshot") for c in
                         ("snapshot create", "snapshot list", "snapshot restore", "snapshot delete",
                          "fork", "clone", "template", "export", "import", "backup create",

@@ -236,6 +236,42 @@ GUEST64(values, "mov $50, %edi\n"
 		"mov %r12d, %eax\n"
 		"out %eax, $0xf4\n");
 
+/* A page fault behind an access that needed no flags: its handler sees them as they were. */
+#define FAULT "mov (%rsi), %edx\nmov (%rdi), %edx\n"
+GUEST64(spent,
+	"mov $0x70000, %esi\n"
+	"mov $0x26000, %edi\n" /* nothing is there */
+	"xor %r12d, %r12d\n"
+	"mov $300, %ecx\n"
+	"1: mov %ecx, %eax\n"
+	"imul $0x1234567, %eax\n"
+	"mov %eax, %ebx\n"
+	"rol $7, %ebx\n"
+	"cmp %eax, %ebx\n" FAULT "cmp $0x7f, %bl\n" FAULT "cmp %al, %bl\n" FAULT
+	"test %eax, %ebx\n" FAULT "test $0x41, %bl\n" FAULT "test $0x80000001, %eax\n" FAULT
+	"mov %eax, %r8d\n"
+	"add $0x1234, %r8d\n" FAULT "sub $0x98765432, %r8d\n" FAULT "add $-0x80000000, %r8\n" FAULT
+	"sub %eax, %r8d\n" FAULT "sub %rbx, %r8\n" FAULT "and %ebx, %r8d\n" FAULT
+	"or %al, %r8b\n" FAULT "xor %r8, %rbx\n" FAULT "sub $24, %rsp\n"
+	"push %rax\n" FAULT "add $24, %rsp\n"
+	"pop %rax\n" FAULT "cmp %eax, %ebx\n"
+	"mov (%rsi), %edx\n" /* spends, and changes what they are made of */
+	"mov (%rsi), %eax\n" FAULT "mov %edx, %ebx\n"
+	"adc $0, %r12d\n"
+	"dec %ecx\n"
+	"jnz 1b\n"
+	"mov %r12d, %eax\n"
+	"out %eax, $0xf4\n");
+GUEST64(adds_flags, "addq $2, 8(%rsp)\n"
+		    "push %rax\n"
+		    "mov 32(%rsp), %eax\n"
+		    "and $0x8c5, %eax\n" /* AF is not defined for all of them */
+		    "rol $5, %r12d\n"
+		    "add %eax, %r12d\n"
+		    "pop %rax\n"
+		    "add $8, %rsp\n"
+		    "iretq\n");
+
 /* --- system instructions that are translated --- */
 
 /* User pages only between STAC and CLAC; the #PF behind them ends it. */
@@ -361,6 +397,13 @@ static void set_up_values(struct vm *vm)
 	}
 }
 
+static void set_up_spent(struct vm *vm)
+{
+	vm_put64(vm, GUEST_PT + 8 * 0x26, 0);
+	load(vm, 0x20000, adds_flags, adds_flags_end);
+	vm_gate64(vm, VEC_PF, 0x20000);
+}
+
 static void set_up_smap(struct vm *vm)
 {
 	struct cpu c;
@@ -465,6 +508,7 @@ static const struct {
     {"calls_kernel", calls_kernel, calls_kernel_end, set_up_syscall, 0x3aa5ad0e},
     {"tsc", tsc, tsc_end, set_up_tsc, 5},
     {"home", home, home_end, NULL, 17},
+    {"spent", spent, spent_end, set_up_spent, 0xe8f9f102},
     {"values", values, values_end, set_up_values, 50 * 0x1c18},
 };
 

@@ -32,6 +32,12 @@ static const struct acpi_config q35 = {
     .serial_port = 0x3f8,
     .pvpanic_port = 0x505,
     .serial_irq = 4,
+    .smi_cmd = 0xb2,
+    .acpi_enable = 2,
+    .acpi_disable = 3,
+    .hotplug_slots = 0x7fffff3e,
+    .hotplug_port = 0xcc0,
+    .hotplug_gpe = 1,
 };
 
 static void check_bytes(const struct strbuf *b, const char *want, size_t len)
@@ -76,6 +82,29 @@ static void test_nesting(void)
 	check_bytes(&b,
 		    "\x10\x13\\_SB_\x5b\x82\x0b"
 		    "COM1\x08_UID\x01",
+		    20);
+}
+
+static void test_methods(void)
+{
+	static const char *const words[] = {"AAAA", "BBBB"};
+	autostrbuf struct strbuf b = {0};
+	size_t mark;
+
+	aml_io_dwords(&b, "REGS", 0xcc0, words, 2);
+	check_bytes(&b,
+		    "\x5b\x80REGS\x01\x0b\xc0\x0c\x0a\x08\x5b\x81\x10REGS\x43"
+		    "AAAA\x20"
+		    "BBBB\x20",
+		    30);
+	strbuf_fini(&b);
+	mark = aml_if_arg_and(&b, 1, 4);
+	aml_notify_arg(&b, "S001", 0);
+	aml_end(&b, mark);
+	aml_store_int(&b, 2, "AAAA");
+	check_bytes(&b,
+		    "\xa0\x0c\x7b\x69\x0a\x04\x00\x86S001\x68\x70\x0a\x02"
+		    "AAAA",
 		    20);
 }
 
@@ -163,6 +192,9 @@ static void check_tables(const struct acpi_config *c, bool iasl)
 	fadt = t.data + load_le32(t.data + rsdt + 36) - ACPI_GPA;
 	CHECK_EQ(load_le32(fadt + 4), 244);
 	CHECK_EQ(load_le32(fadt + 56), 0x600);
+	/* How a system gets the interrupt that power button and hot-plug need. */
+	CHECK_EQ(load_le32(fadt + 48), c->smi_cmd);
+	CHECK_EQ(fadt[52], c->smi_cmd ? 2 : 0);
 	CHECK_EQ(load_le64(fadt + 140), load_le32(fadt + 40));
 	write_file(dir, "DSDT", t.data + load_le32(fadt + 40) - ACPI_GPA,
 		   load_le32(t.data + load_le32(fadt + 40) - ACPI_GPA + 4));
@@ -232,9 +264,12 @@ int main(void)
 	micro.n_cpus = 1;
 	micro.hpet_base = 0;
 	micro.i8042 = micro.serial = false;
+	micro.smi_cmd = 0;
+	micro.hotplug_slots = 0;
 	test_ints();
 	test_eisaid();
 	test_nesting();
+	test_methods();
 	test_lengths();
 	check_tables(&q35, iasl);
 	test_loader();

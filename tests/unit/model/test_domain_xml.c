@@ -73,6 +73,99 @@ static void test_virt_install(void)
 	machine_config_fini(&c);
 }
 
+static const char whole[] =
+    "<domain type='kvm'><name>whole</name>\n"
+    "<metadata><insula:machine xmlns:insula='urn:insula:domain:1'>"
+    "<insula:image>deb:bookworm</insula:image>"
+    "<insula:root><iotune><total_bytes_sec>77</total_bytes_sec></iotune></insula:root>"
+    "</insula:machine></metadata>\n"
+    "<memory unit='MiB'>512</memory>\n"
+    "<memtune><hard_limit unit='MiB'>700</hard_limit><soft_limit>1</soft_limit></memtune>\n"
+    "<cputune><shares>2048</shares><global_period>50000</global_period>"
+    "<global_quota>75000</global_quota></cputune>\n"
+    "<os><type>hvm</type></os><devices>\n"
+    "<disk type='file'><source file='/n'/><target dev='nvme0n1' bus='nvme'/>"
+    "<serial>abc</serial><iotune><total_iops_sec>100</total_iops_sec>"
+    "<total_iops_sec_max>300</total_iops_sec_max><total_bytes_sec>1000001</total_bytes_sec>\n"
+    "<read_bytes_sec>1</read_bytes_sec></iotune></disk>\n"
+    "<interface type='user'><mac address='52:54:00:00:00:01'/><model type='e1000'/>"
+    "<bandwidth><inbound average='100' burst='7' peak='9'/><outbound average='200'/></bandwidth>"
+    "<portForward proto='tcp' address='::1'><range start='2022' to='22'/><range start='80'/>"
+    "<range start='5' end='9'/></portForward>"
+    "<portForward proto='udp'><range start='53'/></portForward></interface>\n"
+    "<interface type='bridge'><mac address='52:54:00:00:00:02'/>"
+    "<bandwidth><outbound average='3'/></bandwidth></interface>\n"
+    "<interface type='user'/>\n"
+    "<filesystem type='mount'><source dir='/h'/><target dir='/g'/><readonly/></filesystem>\n"
+    "<filesystem type='mount'><source dir='/h'/><target dir='tag'/></filesystem>\n"
+    "</devices></domain>";
+
+static void check_whole(const struct machine_config *c)
+{
+	CHECK_EQ(c->limits.cpu_percent, 150);
+	CHECK_EQ(c->limits.cpu_weight, 200);
+	CHECK_EQ(c->limits.memory, UINT64_C(700) << 20);
+	CHECK_EQ(c->root_rate[VM_RATE_BYTES].rate, 77);
+	CHECK_EQ(c->n_disks, 1);
+	CHECK_STR(c->disks[0].bus, "nvme");
+	CHECK_STR(c->disks[0].serial, "abc");
+	CHECK(c->disks[0].rate[VM_RATE_OPS].rate == 100 &&
+	      c->disks[0].rate[VM_RATE_OPS].burst == 300);
+	CHECK(c->disks[0].rate[VM_RATE_BYTES].rate == 1000001 &&
+	      !c->disks[0].rate[VM_RATE_BYTES].burst);
+	CHECK(c->net && strcmp(c->net_model, "e1000") == 0);
+	CHECK(c->net_rate[VM_RATE_IN].rate == 102400 && c->net_rate[VM_RATE_IN].burst == 7168);
+	CHECK(c->net_rate[VM_RATE_OUT].rate == 204800 && !c->net_rate[VM_RATE_OUT].burst);
+	CHECK_EQ(c->n_publish, 3);
+	CHECK(!c->publish[0].udp && c->publish[0].host == 2022 && c->publish[0].guest == 22);
+	CHECK_STR(c->publish[0].address, "::1");
+	CHECK(c->publish[1].host == 80 && c->publish[1].guest == 80);
+	CHECK(c->publish[2].udp && c->publish[2].host == 53);
+	CHECK_EQ(c->n_nics, 1);
+	CHECK(c->nics[0].mac[5] == 2 && c->nics[0].rate[VM_RATE_OUT].rate == 3072);
+	CHECK_EQ(c->n_shares, 1);
+	CHECK(strcmp(c->shares[0].host, "/h") == 0 && strcmp(c->shares[0].guest, "/g") == 0 &&
+	      c->shares[0].read_only);
+}
+
+static void test_whole(void)
+{
+	static const char *const told[] = {"line 4: <soft_limit>",
+					   "<read_bytes_sec>",
+					   "<inbound> keeps its average",
+					   "<range> is not one port",
+					   "line 10: <interface> becomes a user-mode",
+					   "line 11: <interface> is not the first",
+					   "line 13: <filesystem>"};
+	autostrbuf struct strbuf warnings = {0}, one = {0}, two = {0};
+	autofree char *name = NULL, *again = NULL, *plain = NULL, *third = NULL;
+	struct machine_config c;
+	struct err e = {0};
+	char uuid[37], *image;
+
+	CHECK_EQ(domain_xml_parse(whole, strlen(whole), &c, &name, uuid, &warnings, &e), 0);
+	check_whole(&c);
+	for (size_t i = 0; i < ARRAY_SIZE(told); i++)
+		CHECK(strstr(warnings.data, told[i]));
+	domain_xml_format(&c, name, "", &one);
+	machine_config_fini(&c);
+	strbuf_fini(&warnings);
+	CHECK_EQ(domain_xml_parse(one.data, one.len, &c, &again, uuid, &warnings, &e), 0);
+	CHECK_EQ(warnings.len, 0);
+	check_whole(&c);
+	domain_xml_format(&c, again, "", &two);
+	CHECK_STR(one.data, two.data);
+	machine_config_fini(&c);
+	/* Without an image there is no agent for the share, and no disk for its rate. */
+	plain = xstrdup(whole);
+	image = strstr(plain, "deb:bookworm");
+	memset(image, ' ', strlen("deb:bookworm"));
+	CHECK_EQ(domain_xml_parse(plain, strlen(plain), &c, &third, uuid, &warnings, &e), 0);
+	CHECK(!c.n_shares && !c.root_rate[VM_RATE_BYTES].rate);
+	CHECK(strstr(warnings.data, "line 12: <filesystem> needs an image"));
+	machine_config_fini(&c);
+}
+
 static void test_image(void)
 {
 	autostrbuf struct strbuf warnings = {0}, text = {0};
@@ -141,6 +234,7 @@ int main(void)
 {
 	test_virt_install();
 	test_image();
+	test_whole();
 	test_refusals();
 	return 0;
 }

@@ -46,7 +46,8 @@ static const char full[] =
     "{\"version\":1,\"name\":\"web\",\"machine\":\"micro\",\"engine\":\"soft\",\"cpus\":4,"
     "\"memory\":1073741824,\"kernel\":\"/k\",\"initrd\":\"/i\",\"append\":\"quiet\","
     "\"disks\":[{\"path\":\"/d\",\"overlay\":true,\"serial\":\"root\"},"
-    "{\"path\":\"/e\",\"format\":\"raw\",\"readonly\":true}],"
+    "{\"path\":\"/e\",\"format\":\"raw\",\"readonly\":true,\"slot\":30,"
+    "\"rate\":{\"bytes\":1000000,\"bytes_burst\":5,\"ops\":7}},{\"removed\":true}],"
     "\"nets\":[{\"type\":\"user\",\"mac\":\"52:54:00:ab:CD:ef\",\"hostname\":\"h\","
     "\"publish\":[{\"proto\":\"udp\",\"host_addr\":\"::1\",\"host_port\":53,"
     "\"guest_port\":5353}]}],"
@@ -61,7 +62,7 @@ static void check_full(const struct vm_desc *d)
 	CHECK_STR(d->name, "web");
 	CHECK_EQ(d->machine, VM_MACHINE_MICRO);
 	CHECK_EQ(d->engine, VM_ENGINE_SOFT);
-	CHECK_EQ(d->n_disks, 2);
+	CHECK_EQ(d->n_disks, 3);
 	CHECK(d->disks[0].overlay && !d->disks[0].read_only && d->disks[1].read_only);
 	CHECK_STR(d->disks[0].serial, "root");
 	CHECK_STR(d->disks[0].format, "auto");
@@ -92,6 +93,46 @@ static void test_round_trip(void)
 	vm_desc_format(&d, &two);
 	vm_desc_fini(&d);
 	CHECK_STR(one.data, two.data);
+}
+
+static void test_cards(void)
+{
+	struct vm_desc d = {0};
+	struct vm_rate rate[2];
+	struct err e = {0};
+	json_t *o;
+
+	parse_ok(full, &d);
+	CHECK_EQ(d.n_disks, 3);
+	CHECK(d.disks[1].slot == 30 && !d.disks[1].removed && d.disks[2].removed);
+	CHECK(!d.disks[2].path && !d.disks[2].slot);
+	CHECK(d.disks[1].rate[VM_RATE_BYTES].rate == 1000000 &&
+	      d.disks[1].rate[VM_RATE_BYTES].burst == 5 && d.disks[1].rate[VM_RATE_OPS].rate == 7 &&
+	      !d.disks[1].rate[VM_RATE_OPS].burst);
+	/* One entry more, and one that is refused. */
+	o = json_pack("{s:s, s:i}", "path", "/f", "slot", 9);
+	CHECK_EQ(vm_desc_read_disk(o, &d, 3, &e), 0);
+	CHECK(strcmp(d.disks[3].path, "/f") == 0 && d.disks[3].slot == 9 && d.n_disks == 3);
+	json_decref(o);
+	o = json_pack("{s:s, s:i}", "path", "/f", "slot", 31);
+	CHECK(vm_desc_read_disk(o, &d, 4, &e) < 0 && !d.disks[4].path);
+	CHECK_STR(e.msg, "disk: slot: 31 is not between 1 and 30");
+	json_decref(o);
+	o = json_pack("{s:s, s:i}", "mac", "52:54:00:00:00:01", "slot", 9);
+	CHECK_EQ(vm_desc_read_net(o, &d, 1, &e), 0);
+	CHECK(d.nets[1].has_mac && d.nets[1].slot == 9 && d.n_nets == 1);
+	json_decref(o);
+	o = json_pack("{s:i, s:i}", "in", 5, "out_burst", 9);
+	CHECK(vm_desc_read_rate(o, vm_net_rate_words, rate, &e) < 0);
+	CHECK_STR(e.msg, "rate.out_burst: needs out");
+	json_decref(o);
+	vm_desc_fini(&d);
+	refused("{\"kernel\":\"k\",\"disks\":[{\"path\":\"d\",\"rate\":{\"x\":1}}]}",
+		"disks[0].rate.x: unknown key");
+	refused("{\"kernel\":\"k\",\"disks\":[{\"path\":\"d\",\"bus\":\"ahci\",\"slot\":3}]}",
+		"disks[0].slot: is not for a disk on AHCI");
+	refused("{\"kernel\":\"k\",\"nets\":[{\"slot\":0}]}",
+		"nets[0].slot: 0 is not between 1 and 30");
 }
 
 static void test_refusals(void)
@@ -203,6 +244,7 @@ int main(void)
 	test_defaults();
 	test_round_trip();
 	test_refusals();
+	test_cards();
 	test_firmware();
 	test_memory_status();
 	test_truncated();

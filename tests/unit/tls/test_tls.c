@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tests/unit/display/test_tls.c - our side of TLS against GnuTLS' client, byte by byte and in one
+ * tests/unit/tls/test_tls.c - our side of TLS against GnuTLS' client, byte by byte and in one
  * piece; what is no certificate; what is no TLS
  */
-#include "display/tls.h"
+#include "tls/tls.h"
 
 #include "test.h"
 
@@ -40,6 +40,9 @@ static void make_identity(void)
 	gnutls_x509_crt_set_expiration_time(crt, 0x7fffffff);
 	gnutls_x509_crt_set_key(crt, key);
 	gnutls_x509_crt_set_dn(crt, "CN=test", NULL);
+	CHECK_EQ(gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_DNSNAME, "test.example", 12,
+						      GNUTLS_FSAN_SET),
+		 0);
 	CHECK_EQ(gnutls_x509_crt_sign2(crt, crt, key, GNUTLS_DIG_SHA256, 0), 0);
 	CHECK_EQ(gnutls_x509_privkey_export2(key, GNUTLS_X509_FMT_PEM, &pem), 0);
 	write_part(f, &pem);
@@ -145,7 +148,7 @@ static void test_talk(struct tls_identity *id, const char *versions, size_t piec
 	CHECK(memcmp(got, big, sizeof(big)) == 0);
 	/* The goodbye. */
 	gnutls_bye(c.session, GNUTLS_SHUT_WR);
-	CHECK_EQ(deliver(&c, t, piece, &data), -EPROTO);
+	CHECK_EQ(deliver(&c, t, piece, &data), -ESHUTDOWN);
 	client_fini(&c);
 	tls_free(t);
 	strbuf_fini(&data);
@@ -177,6 +180,80 @@ static void test_no_tls(struct tls_identity *id)
 	strbuf_fini(&out);
 }
 
+/* Both ends of ours: what each makes goes to the other, until neither has anything to say. */
+static int talk(struct tls *client, struct tls *server, struct strbuf *to_server,
+		struct strbuf *at_client, struct strbuf *at_server)
+{
+	struct strbuf to_client = {0}, next = {0};
+	int r = 0;
+
+	while (r == 0 && (to_server->len || to_client.len)) {
+		r = tls_receive(server, to_server->data, to_server->len, at_server, &to_client);
+		strbuf_fini(to_server);
+		if (r == -ESHUTDOWN)
+			r = 0;
+		if (r == 0)
+			r = tls_receive(client, to_client.data ? to_client.data : "", to_client.len,
+					at_client, &next);
+		strbuf_fini(&to_client);
+		*to_server = next;
+		next = (struct strbuf){0};
+	}
+	return r;
+}
+
+static int shake_hands(struct tls *client, struct tls *server)
+{
+	struct strbuf out = {0}, a = {0}, b = {0};
+	int r = tls_receive(client, "", 0, &a, &out);
+
+	r = r < 0 ? r : talk(client, server, &out, &a, &b);
+	strbuf_fini(&out);
+	CHECK(a.len == 0 && b.len == 0);
+	return r;
+}
+
+static void test_client(struct tls_identity *id)
+{
+	struct strbuf out = {0}, back = {0}, a = {0}, b = {0};
+	struct tls *client, *server = tls_new(id);
+	struct err e = {0};
+
+	CHECK_EQ(tls_client_new("test.example", path, &client, &e), 0);
+	CHECK_EQ(shake_hands(client, server), 0);
+	CHECK(tls_ready(client) && tls_ready(server) && !tls_distrust(client));
+	tls_send(client, "question", 8, &out);
+	/* One end says goodbye, and still hears the other. */
+	tls_end(client, &out);
+	CHECK_EQ(tls_receive(server, out.data, out.len, &b, &back), -ESHUTDOWN);
+	CHECK(b.len == 8 && memcmp(b.data, "question", 8) == 0);
+	tls_send(server, "answer", 6, &back);
+	tls_end(server, &back);
+	CHECK_EQ(tls_receive(client, back.data, back.len, &a, &out), -ESHUTDOWN);
+	CHECK(a.len == 6 && memcmp(a.data, "answer", 6) == 0);
+	tls_free(client);
+	tls_free(server);
+	strbuf_fini(&out);
+	strbuf_fini(&back);
+	strbuf_fini(&a);
+	strbuf_fini(&b);
+}
+
+/* Another name, and nobody who signed it: words for a person, and no connection. */
+static void test_distrust(struct tls_identity *id)
+{
+	struct tls *client, *server = tls_new(id);
+	struct err e = {0};
+
+	CHECK_EQ(tls_client_new("other.example", path, &client, &e), 0);
+	CHECK(shake_hands(client, server) < 0 && !tls_ready(client));
+	CHECK(tls_distrust(client));
+	tls_free(client);
+	tls_free(server);
+	CHECK_EQ(tls_client_new("test.example", "/dev/null", &client, &e), -EINVAL);
+	CHECK(strstr(e.msg, "/dev/null"));
+}
+
 static void test_no_identity(void)
 {
 	struct tls_identity *id = NULL;
@@ -194,6 +271,8 @@ int main(void)
 
 	make_identity();
 	CHECK_EQ(tls_identity_open(path, &id, &e), 0);
+	test_client(id);
+	test_distrust(id);
 	unlink(path);
 	test_talk(id, "NORMAL:-VERS-ALL:+VERS-TLS1.3", SIZE_MAX);
 	test_talk(id, "NORMAL:-VERS-ALL:+VERS-TLS1.3", 1);
