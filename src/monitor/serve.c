@@ -131,7 +131,8 @@ static int run_control(void *opaque, const char *command, json_t *args, struct c
 	return err_msg(e, -ENOSYS, "a container knows no '%.64s'", command);
 }
 
-static const struct control_ops control_ops = {.run = run_control};
+/* insulad watches the outer process, with which all ends. */
+static const struct control_ops control_ops = {.run = run_control, .of_maker = true};
 
 /* --- agent --- */
 
