@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "base/strbuf.h"
+#include "serve/conn.h"
 
 #include <jansson.h>
 #include <sys/types.h>
@@ -17,10 +18,6 @@
 #define AGENT_CONFIG_PATH    "/insula/config.json"
 #define AGENT_MODULES_PREFIX "/insula/modules."
 #define AGENT_RUN_DIR        "/run/insula"
-#define AGENT_DEFAULT_PATH                                                                         \
-	"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:" AGENT_RUN_DIR "/bin"
-
-enum power_mode { POWER_OFF, POWER_REBOOT };
 
 /* One line on the console.  The kernel's console is the only log there is this early. */
 void agent_log(const char *fmt, ...) printf_like(1, 2);
@@ -46,27 +43,6 @@ must_check int shares_mount(const json_t *config, struct err *e);
 /* mkdir -p, errors ignored: the mount or open that follows tells. */
 void make_dirs(const char *path);
 void net_configure(const json_t *config);
-
-/* A command of the host's, or the remains of one. */
-struct proc {
-	pid_t pid;
-	bool tty;
-	int in, out, err; /* our ends, non-blocking; tty: in == out == the master, err -1 */
-	struct strbuf to_child;
-	bool eof_wanted;   /* close (or ^D) once to_child is written */
-	uint64_t next_eof; /* tty: when to type ^D again */
-	bool exited;
-	int status;
-};
-
-/* Starts what an EXEC frame asks for.  On failure @what says which step, for the host's status. */
-must_check int proc_start(const json_t *request, struct proc **ret, const char **what,
-			  struct err *e);
-/* Hangs up a command that is still running. */
-void proc_free(struct proc *p);
-/* Moves bytes from to_child towards the command, and its end of file. */
-void proc_feed(struct proc *p, uint64_t now);
-void proc_winsize(struct proc *p, unsigned int rows, unsigned int cols);
 
 /* Answers the host until somebody wants the guest down; returns how. */
 enum power_mode serve(void);

@@ -5,7 +5,7 @@
  * The host comes over vsock, one connection a command; on machines without vsock over the
  * virtio-console port named AGENT_SERIAL_NAME.
  */
-#include "agent/conn_priv.h"
+#include "agent/agent_priv.h"
 #include "base/clock.h"
 #include "base/fd.h"
 
@@ -23,6 +23,12 @@
 #define PORT_INTERVAL (200 * NSEC_PER_MSEC)
 
 static struct list conns = {&conns, &conns};
+
+static int start(void *opaque, const json_t *request, struct proc **ret, const char **what,
+		 struct err *e)
+{
+	return proc_start(request, ret, what, e);
+}
 
 static int listen_vsock(void)
 {
@@ -52,7 +58,7 @@ static void accept_host(int listener)
 		close(fd);
 		return;
 	}
-	list_append(&conns, &conn_new(fd, false)->node);
+	list_append(&conns, &conn_new(fd, false, start, NULL)->node);
 }
 
 /* The port of our name, if the machine has one. */
@@ -197,7 +203,7 @@ enum power_mode serve(void)
 	enum power_mode mode = POWER_OFF;
 
 	if (port >= 0)
-		list_append(&conns, &conn_new(port, true)->node);
+		list_append(&conns, &conn_new(port, true, start, NULL)->node);
 	if (port < 0 && listener < 0)
 		agent_log("neither vsock nor the port %s: the host cannot reach this guest",
 			  AGENT_SERIAL_NAME);

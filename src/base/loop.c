@@ -150,6 +150,11 @@ void loop_run(struct loop *l)
 		loop_once(l, -1);
 }
 
+int loop_poll_fd(const struct loop *l)
+{
+	return l->epfd;
+}
+
 void loop_stop(struct loop *l)
 {
 	l->stop = true;

@@ -38,6 +38,8 @@ void loop_run(struct loop *l);
 /* One round: waits at most @timeout_ms (-1 = until something happens). */
 void loop_once(struct loop *l, int timeout_ms);
 void loop_stop(struct loop *l);
+/* Readable when a round would do something: for who waits with poll(2) for other things too. */
+int loop_poll_fd(const struct loop *l);
 
 must_check int loop_add(struct loop *l, struct loop_fd *w, int fd, uint32_t events,
 			void (*fn)(void *opaque, uint32_t events), void *opaque);

@@ -47,7 +47,7 @@ extern const struct cli_command cmd_run, cmd_advise, cmd_create, cmd_start, cmd_
     cmd_token_revoke, cmd_nic_attach, cmd_nic_detach, cmd_snapshot_create, cmd_snapshot_list,
     cmd_snapshot_restore, cmd_snapshot_delete, cmd_fork, cmd_clone, cmd_template, cmd_export,
     cmd_import, cmd_backup_create, cmd_backup_verify, cmd_backup_restore, cmd_screenshot, cmd_type,
-    cmd_keys, cmd_eject, cmd_insert, cmd_doctor, cmd_version, cmd_completion, cmd_help;
+    cmd_keys, cmd_eject, cmd_insert, cmd_build, cmd_doctor, cmd_version, cmd_completion, cmd_help;
 /* Ends with NULL. */
 extern const struct cli_command *const cli_commands[];
 

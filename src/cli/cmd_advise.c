@@ -3,6 +3,7 @@
  * cli/cmd_advise.c - insula advise: which isolation fits an image, and why
  */
 #include "cli/cli.h"
+#include "cli/client.h"
 #include "cli/oci.h"
 #include "cli/ui.h"
 
@@ -52,8 +53,8 @@ static void judge(const struct image_config *c, struct advice *a)
 {
 	if (starts_init(c)) {
 		a->isolation = "vm";
-		add_reason(a, "its command is an init, which expects devices, control groups and a "
-			      "clock of its own");
+		add_reason(a, "its command is an init; a container runs one too, but with no "
+			      "devices, mounts or limits of its own");
 		add_reason(a,
 			   "a machine has a kernel of its own: modules, sysctls and mounts work");
 		return;
@@ -77,7 +78,7 @@ static int advise(struct cli_store *s, const char *name, struct advice *a, struc
 	int r;
 
 	if (cli_is_registry_image(s, name)) {
-		r = store_find(&s->store, name, &i, e);
+		r = oci_store_find(&s->store, name, &i, e);
 		if (r == -ENOENT)
 			return err_msg(e, r, "image '%s' is not here: `insula image pull` gets it",
 				       name);
@@ -100,6 +101,53 @@ static int advise(struct cli_store *s, const char *name, struct advice *a, struc
 	return 0;
 }
 
+static bool has_any(const json_t *config, const char *const *keys)
+{
+	for (; *keys; keys++) {
+		if (json_object_get(config, *keys))
+			return true;
+	}
+	return false;
+}
+
+/* A machine of insulad's: what it is made of, and what it was given. */
+static int advise_machine(struct cli_store *s, const char *name, struct advice *a, struct err *e)
+{
+	static const char *const own_system[] = {"kernel", "firmware", "disks", "vnc", NULL};
+	autofree char *path = client_machine_path(name, "");
+	json_t *m = NULL, *config;
+	bool container;
+	int r = client_call("GET", path, NULL, &m, e);
+
+	if (r < 0)
+		return r;
+	config = json_object_get(m, "config");
+	container = json_object_get(config, "isolation") != NULL;
+	if (has_any(config, own_system)) {
+		a->isolation = "vm";
+		add_reason(a, "it has a kernel, firmware, disks or a screen of its own, which only "
+			      "a machine has");
+	} else {
+		r = advise(s, json_string_value(json_object_get(config, "image")), a, e);
+	}
+	if (r == 0)
+		add_reason(a, container == (a->isolation[0] == 'c') ? "it is one already"
+			      : container                           ? "it is a container now"
+					  : "it is a virtual machine now");
+	json_decref(m);
+	return r;
+}
+
+/* An image goes first: machines have names without slashes and colons. */
+static int advise_any(struct cli_store *s, const char *name, struct advice *a, struct err *e)
+{
+	struct stat st;
+
+	if (strpbrk(name, "/:") || stat(name, &st) == 0 || cli_is_registry_image(s, name))
+		return advise(s, name, a, e);
+	return advise_machine(s, name, a, e);
+}
+
 static int advise_run(void *config, int argc, char **argv, char **command)
 {
 	const struct advise_config *cfg = config;
@@ -113,11 +161,11 @@ static int advise_run(void *config, int argc, char **argv, char **command)
 	ui_init(cfg->json, false);
 	if (argc != 1) {
 		json_decref(a.reasons);
-		return ui_error(EXIT_USAGE, "insula advise: which image?");
+		return ui_error(EXIT_USAGE, "insula advise: which image or machine?");
 	}
 	r = cli_store_open(&s, &e);
 	if (r == 0)
-		r = advise(&s, argv[0], &a, &e);
+		r = advise_any(&s, argv[0], &a, &e);
 	if (r == 0 && cfg->json) {
 		json_t *o = json_pack("{s:s, s:O}", "isolation", a.isolation, "reasons", a.reasons);
 
@@ -131,13 +179,15 @@ static int advise_run(void *config, int argc, char **argv, char **command)
 	}
 	json_decref(a.reasons);
 	cli_store_close(&s);
-	return r < 0 ? ui_fail(&e, EXIT_NO_IMAGE) : EXIT_OK;
+	return r < 0 ? ui_fail(&e, e.exit_code ? e.exit_code : EXIT_NO_IMAGE) : EXIT_OK;
 }
 
 const struct cli_command cmd_advise = {
     .name = "advise",
-    .usage = "IMAGE",
-    .summary = "Say whether an image runs better as a machine or as a container, and why.",
+    .usage = "IMAGE|NAME",
+    .summary =
+	"Say whether an image, or a machine of insulad, is better as a virtual machine or as "
+	"a container, and why.",
     .options = advise_options,
     .n_options = ARRAY_SIZE(advise_options),
     .config_size = sizeof(struct advise_config),

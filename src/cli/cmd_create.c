@@ -7,6 +7,7 @@
 #include "cli/client.h"
 #include "cli/machine.h"
 #include "cli/machine_options.h"
+#include "cli/oci.h"
 #include "cli/policy.h"
 #include "cli/ui.h"
 
@@ -26,6 +27,12 @@ static int set_json(void *config, const char *value, struct err *e)
 	return 0;
 }
 
+static int set_tty(void *config, const char *value, struct err *e)
+{
+	((struct create_config *)config)->run.tty = true;
+	return 0;
+}
+
 static int set_start(void *config, const char *value, struct err *e)
 {
 	((struct create_config *)config)->start = true;
@@ -35,7 +42,19 @@ static int set_start(void *config, const char *value, struct err *e)
 POLICY_SETTERS(create_config)
 
 static const struct cli_option create_options[] = {
+    {"isolation", "KIND", "vm container",
+     "a virtual machine, or a container on this host's kernel; the default is container for images "
+     "of registries, else vm",
+     run_set_isolation},
     RUN_MACHINE_OPTIONS,
+    {"env", "NAME[=VALUE]", NULL,
+     "of a container: a variable; without VALUE pass ours on; repeatable", run_set_env},
+    {"workdir", "DIR", NULL, "of a container: where its command starts (default: the image's)",
+     run_set_workdir},
+    {"user", "USER[:GROUP]", NULL, "of a container: who runs its command (default: the image's)",
+     run_set_user},
+    {"tty", NULL, NULL, "of a container: its command has a terminal, which is the console",
+     set_tty},
     {"name", "NAME", NULL, "its name: letters, digits and '-' (one is made up if not given)",
      run_set_name},
     {"label", "KEY=VALUE", NULL, POLICY_LABEL_HELP, set_label},
@@ -63,6 +82,11 @@ static void create_fini(void *config)
 	machine_config_fini(&c->run.m);
 	policy_fini(&c->policy);
 	free(c->run.name);
+	free(c->run.isolation);
+	free(c->run.workdir);
+	free(c->run.user);
+	for (size_t i = 0; i < c->run.n_env; i++)
+		free(c->run.env[i]);
 }
 
 /* insulad works elsewhere. */
@@ -94,7 +118,57 @@ static int take_image(struct machine_config *m, const char *image, struct err *e
 	return r < 0 ? err_exit(e, r, EXIT_NO_IMAGE) : 0;
 }
 
-static int complete(struct machine_config *m, const char *image, struct err *e)
+static char **copy_words(char *const *v, size_t n)
+{
+	char **copy = n ? xcalloc(n + 1, sizeof(*copy)) : NULL;
+
+	for (size_t i = 0; i < n; i++)
+		copy[i] = xstrdup(v[i]);
+	return copy;
+}
+
+/* A container: its process, and its image's name as it is. */
+static int complete_container(struct run_config *run, const char *image, char **command,
+			      struct err *e)
+{
+	struct machine_container *c = &run->m.container;
+	size_t n = 0;
+	int r;
+
+	while (command && command[n])
+		n++;
+	c->on = true;
+	c->command = copy_words(command, n);
+	c->env = copy_words(run->env, run->n_env);
+	c->workdir = run->workdir ? xstrdup(run->workdir) : NULL;
+	c->user = run->user ? xstrdup(run->user) : NULL;
+	c->tty = run->tty;
+	run->m.image = xstrdup(image);
+	r = machine_config_check(&run->m, e);
+	return r < 0 ? err_exit(e, r, EXIT_USAGE) : 0;
+}
+
+static int check_vm(const struct run_config *run, const char *image, bool registry, char **command,
+		    struct err *e)
+{
+	int r = 0;
+
+	if (registry)
+		r = err_msg(e, -EINVAL,
+			    "a virtual machine of insulad cannot be made from '%s' yet: give "
+			    "--isolation container",
+			    image);
+	else if (run->isolation && run->isolation[0] == 'c')
+		r = err_msg(e, -EINVAL,
+			    "a container is made from an image of a registry, or deb:SUITE");
+	else if ((command && command[0]) || run->n_env || run->workdir || run->user || run->tty)
+		r = err_msg(e, -EINVAL,
+			    "a command, --env, --workdir, --user and --tty are of containers: "
+			    "`insula exec` runs a command in a machine");
+	return r < 0 ? err_exit(e, r, EXIT_USAGE) : 0;
+}
+
+static int complete_vm(struct machine_config *m, const char *image, struct err *e)
 {
 	int r = image ? take_image(m, image, e) : 0;
 
@@ -109,6 +183,31 @@ static int complete(struct machine_config *m, const char *image, struct err *e)
 	if (r == 0)
 		r = machine_config_check(m, e);
 	return r < 0 && !e->exit_code ? err_exit(e, r, EXIT_USAGE) : r;
+}
+
+static int complete(struct run_config *run, const char *image, bool registry, char **command,
+		    struct err *e)
+{
+	int r;
+
+	if (registry && (!run->isolation || run->isolation[0] == 'c'))
+		return complete_container(run, image, command, e);
+	r = check_vm(run, image, registry, command, e);
+	return r < 0 ? r : complete_vm(&run->m, image, e);
+}
+
+static bool is_registry_image(const char *name, const char *isolation)
+{
+	struct cli_store s = {0};
+	bool is;
+
+	if (name && strncmp(name, "deb:", 4) == 0)
+		return isolation && isolation[0] == 'c';
+	if (!name || cli_store_open(&s, NULL) < 0)
+		return false;
+	is = cli_is_registry_image(&s, name);
+	cli_store_close(&s);
+	return is;
 }
 
 /* *@ret = the machine as JSON. */
@@ -138,9 +237,9 @@ static int create_run(void *config, int argc, char **argv, char **command)
 	json_t *machine = NULL;
 	int r;
 
-	if (argc > 1 || command)
-		return ui_error(EXIT_USAGE, "insula create IMAGE: one image, and no command");
-	r = complete(&c->run.m, argv[0], &e);
+	if (argc > 1)
+		return ui_error(EXIT_USAGE, "insula create IMAGE [-- COMMAND...]: one image");
+	r = complete(&c->run, argv[0], is_registry_image(argv[0], c->run.isolation), command, &e);
 	if (r == 0)
 		r = create(&c->run, &c->policy, &machine, &e);
 	if (r == 0 && c->start)
@@ -155,11 +254,12 @@ static int create_run(void *config, int argc, char **argv, char **command)
 
 const struct cli_command cmd_create = {
     .name = "create",
-    .usage = "[IMAGE]",
+    .usage = "[IMAGE] [-- COMMAND...]",
     .summary = "Make a machine that lasts, and print its name.",
     .more = "The options are those of `insula run`; without IMAGE, --kernel or --firmware and "
 	    "--disk say what starts. The machine has a disk of its own, made from the image, and "
-	    "is kept until `insula delete`. It does not run yet, unless --start is given.",
+	    "is kept until `insula delete`. It does not run yet, unless --start is given. A "
+	    "container, of an image of a registry, runs COMMAND or the image's own.",
     .options = create_options,
     .n_options = ARRAY_SIZE(create_options),
     .config_size = sizeof(struct create_config),
@@ -184,11 +284,11 @@ static int find_named(const char *name, json_t **ret, struct err *e)
 	return r;
 }
 
-int run_detached(struct run_config *cfg, const char *image)
+int run_detached(struct run_config *cfg, const char *image, bool registry, char **command)
 {
 	struct err e = {0};
 	json_t *machine = NULL;
-	int r = complete(&cfg->m, image, &e);
+	int r = complete(cfg, image, registry, command, &e);
 
 	if (r == 0) {
 		r = cfg->name ? find_named(cfg->name, &machine, &e) : -ENOENT;

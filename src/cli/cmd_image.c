@@ -171,7 +171,7 @@ static int list_run(void *config, int argc, char **argv, char **command)
 	if (cfg->json) {
 		r = image_each(&s.cache, list_json, list, &e);
 		if (r == 0)
-			r = store_each(&s.store, list_oci_json, list, &e);
+			r = oci_store_each(&s.store, list_oci_json, list, &e);
 		if (r == 0)
 			print_json(json_incref(list));
 	} else {
@@ -180,7 +180,7 @@ static int list_run(void *config, int argc, char **argv, char **command)
 			       "SOURCE");
 		r = image_each(&s.cache, list_line, cfg, &e);
 		if (r == 0)
-			r = store_each(&s.store, list_oci_line, cfg, &e);
+			r = oci_store_each(&s.store, list_oci_line, cfg, &e);
 	}
 	json_decref(list);
 	cli_store_close(&s);
@@ -212,7 +212,7 @@ static int inspect_run(void *config, int argc, char **argv, char **command)
 		return status;
 	if (cli_store_open(&s, &e) < 0)
 		return ui_fail(&e, EXIT_FAIL);
-	if (store_find(&s.store, argv[0], &oci, NULL) == 0) {
+	if (oci_store_find(&s.store, argv[0], &oci, NULL) == 0) {
 		print_json(cli_describe_oci(&oci));
 		oci_image_fini(&oci);
 	} else if (image_find(&s.cache, argv[0], &image, &e) < 0) {
@@ -239,11 +239,11 @@ const struct cli_command cmd_image_inspect = {
 static int remove_oci(struct cli_store *s, const char *name, struct progress *p, struct err *e)
 {
 	uint64_t freed;
-	int r = store_lock(&s->store, p, e);
+	int r = oci_store_lock(&s->store, p, e);
 
 	if (r == 0)
-		r = store_remove(&s->store, name, e);
-	return r < 0 ? r : store_prune(&s->store, &freed, e);
+		r = oci_store_remove(&s->store, name, e);
+	return r < 0 ? r : oci_store_prune(&s->store, &freed, e);
 }
 
 static int remove_run(void *config, int argc, char **argv, char **command)

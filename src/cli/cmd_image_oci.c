@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 #include "cli/oci.h"
 #include "cli/ui.h"
+#include "oci/policy.h"
 #include "oci/transfer.h"
 
 #include <errno.h>
@@ -113,7 +114,7 @@ static int pull_run(void *config, int argc, char **argv, char **command)
 	if (r == 0) {
 		struct oci_image i;
 
-		r = store_find(&s.store, argv[0], &i, &e);
+		r = oci_store_find(&s.store, argv[0], &i, &e);
 		ui_clear_bar();
 		if (r == 0) {
 			printf("%s\n", i.digest);
@@ -148,7 +149,7 @@ static int push_run(void *config, int argc, char **argv, char **command)
 
 	if (status != EXIT_OK)
 		return status;
-	r = store_find(&s.store, argv[0], &i, &e);
+	r = oci_store_find(&s.store, argv[0], &i, &e);
 	if (r == 0)
 		r = oci_image_use(&s.store, &i, &e);
 	if (r == 0)
@@ -185,7 +186,7 @@ static int save_run(void *config, int argc, char **argv, char **command)
 		cli_store_close(&s);
 		return ui_error(EXIT_USAGE, "an archive is nothing for a terminal: give --output");
 	}
-	r = store_find(&s.store, argv[0], &i, &e);
+	r = oci_store_find(&s.store, argv[0], &i, &e);
 	if (r == 0)
 		r = oci_image_use(&s.store, &i, &e);
 	if (r == 0 && cfg->output) {
@@ -227,8 +228,13 @@ static int load_run(void *config, int argc, char **argv, char **command)
 
 	if (status != EXIT_OK)
 		return status;
-	r = image_load(&s.store, argv[0], argc == 2 ? argv[1] : "localhost/loaded", tell_loaded,
-		       NULL, &p, &e);
+	/* Which of the two it is shows only inside. */
+	r = policy_check_archive("oci-archive", &e);
+	if (r == 0)
+		r = policy_check_archive("docker-archive", &e);
+	if (r == 0)
+		r = image_load(&s.store, argv[0], argc == 2 ? argv[1] : "localhost/loaded",
+			       tell_loaded, NULL, &p, &e);
 	return end(&s, r, &e);
 }
 
@@ -254,9 +260,9 @@ static int prune_run(void *config, int argc, char **argv, char **command)
 
 	if (status != EXIT_OK)
 		return status;
-	r = store_lock(&s.store, &p, &e);
+	r = oci_store_lock(&s.store, &p, &e);
 	if (r == 0)
-		r = store_prune(&s.store, &freed, &e);
+		r = oci_store_prune(&s.store, &freed, &e);
 	if (r == 0)
 		printf("%llu MiB\n", (unsigned long long)freed >> 20);
 	return end(&s, r, &e);

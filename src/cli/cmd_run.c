@@ -8,20 +8,13 @@
 #include "cli/run.h"
 #include "cli/ui.h"
 #include "image/image.h"
+#include "oci/transfer.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
-#define SET_TEXT(name_, member)                                                                    \
-	static int set_##name_(void *config, const char *value, struct err *e)                     \
-	{                                                                                          \
-		struct run_config *cfg = config;                                                   \
-		free(cfg->member);                                                                 \
-		cfg->member = xstrdup(value);                                                      \
-		return 0;                                                                          \
-	}
 #define SET_FLAG(member)                                                                           \
 	static int set_##member(void *config, const char *value, struct err *e)                    \
 	{                                                                                          \
@@ -29,8 +22,6 @@
 		return 0;                                                                          \
 	}
 
-SET_TEXT(workdir, workdir)
-SET_TEXT(user, user)
 SET_FLAG(rm)
 SET_FLAG(tpm)
 SET_FLAG(json)
@@ -39,22 +30,11 @@ SET_FLAG(tty)
 SET_FLAG(no_tty)
 SET_FLAG(detach)
 
-static int set_isolation(void *config, const char *value, struct err *e)
-{
-	struct run_config *cfg = config;
-
-	if (strcmp(value, "vm") != 0 && strcmp(value, "container") != 0)
-		return err_msg(e, -EINVAL, "'%s' is not one of vm, container", value);
-	free(cfg->isolation);
-	cfg->isolation = xstrdup(value);
-	return 0;
-}
-
 static const struct cli_option run_options[] = {
     {"isolation", "KIND", "vm container",
      "run in a virtual machine, or in a container on this host's kernel; the default is container "
      "for images of registries, else vm",
-     set_isolation},
+     run_set_isolation},
     RUN_MACHINE_OPTIONS,
     {"tpm", NULL, NULL,
      "a TPM 2.0 (Debian package swtpm); what it keeps stays with the machine's --name", set_tpm},
@@ -63,9 +43,9 @@ static const struct cli_option run_options[] = {
      "repeatable",
      run_set_env},
     {"workdir", "DIR", NULL, "directory to run the command in (default: the image's, or /root)",
-     set_workdir},
+     run_set_workdir},
     {"user", "USER[:GROUP]", NULL,
-     "who runs the command, by name or number (default: the image's user, or root)", set_user},
+     "who runs the command, by name or number (default: the image's user, or root)", run_set_user},
     {"name", "NAME", NULL,
      "name the machine: its disk is kept and used again by later runs of that name", run_set_name},
     {"detach", NULL, NULL,
@@ -140,9 +120,9 @@ static int prepare_layers(struct run_config *cfg, const char *name, char **comma
 	int ret = cli_store_open(&r->store, e);
 
 	if (ret == 0)
-		ret = cli_image_get(&r->store, name, p, &r->oci, e);
+		ret = oci_image_get(&r->store.store, name, p, &r->oci, e);
 	if (ret == 0)
-		ret = store_disk(&r->store.store, &r->oci, p, &r->image, e);
+		ret = oci_store_disk(&r->store.store, &r->oci, p, &r->image, e);
 	if (ret == 0)
 		r->words = run_image_words(cfg, &r->oci.config, command);
 	return ret;
@@ -266,17 +246,24 @@ static int check_isolation(const struct run_config *cfg, int argc, char **argv, 
 		*registry = cli_is_registry_image(&s, argv[0]);
 		cli_store_close(&s);
 	}
+	if (!*registry && cfg->isolation && cfg->isolation[0] == 'c' && argc == 1 &&
+	    strncmp(argv[0], "deb:", 4) == 0)
+		*registry = true; /* as an image of one layer */
 	if (!*registry && cfg->isolation && cfg->isolation[0] == 'c')
-		return ui_error(EXIT_USAGE,
-				"a container runs an image of a registry, such as "
-				"docker.io/library/debian: `insula image pull` or `load` get one");
+		return ui_error(EXIT_USAGE, "a container runs an image of a registry, such as "
+					    "docker.io/library/debian, or deb:SUITE");
 	return EXIT_OK;
 }
 
-/* What belongs to a command that waits. */
-static int check_detached(const struct run_config *cfg, char **command)
+static bool is_vm(const struct run_config *cfg)
 {
-	if (command && command[0])
+	return cfg->isolation && cfg->isolation[0] == 'v';
+}
+
+/* What belongs to a command that waits. */
+static int check_detached(const struct run_config *cfg, bool container, char **command)
+{
+	if (command && command[0] && !container)
 		return ui_error(EXIT_USAGE,
 				"--detach starts no command: `insula exec` runs one afterwards");
 	if (cfg->m.text_screen)
@@ -307,15 +294,13 @@ static int run_run(void *config, int argc, char **argv, char **command)
 	if (status == EXIT_OK)
 		status = check_isolation(cfg, argc, argv, &registry);
 	if (status == EXIT_OK && cfg->detach)
-		status = check_detached(cfg, command);
+		status = check_detached(cfg, registry && !is_vm(cfg), command);
 	if (status != EXIT_OK)
 		return status;
-	if (registry && cfg->detach)
-		return ui_error(EXIT_USAGE, "images of registries do not run with --detach yet");
-	if (registry && (!cfg->isolation || cfg->isolation[0] == 'c'))
-		return run_container(cfg, argv[0], command);
 	if (cfg->detach)
-		return run_detached(cfg, argv[0]);
+		return run_detached(cfg, argv[0], registry, command);
+	if (registry && !is_vm(cfg))
+		return run_container(cfg, argv[0], command);
 	r.vm = (struct vm){.ready = -1, .parent = -1, .errors = -1, .console = -1, .control = -1};
 	r.boot.kernel = cfg->m.kernel;
 	if (isatty(STDIN_FILENO) && isatty(STDOUT_FILENO))

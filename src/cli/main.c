@@ -36,6 +36,7 @@ const struct cli_command *const cli_commands[] = {
     &cmd_events,
     &cmd_wait,
     &cmd_autostart,
+    &cmd_build,
     &cmd_image_build,
     &cmd_image_list,
     &cmd_image_inspect,

@@ -22,7 +22,7 @@ int cli_store_open(struct cli_store *ret, struct err *e)
 		return r;
 	r = image_cache_open(&ret->cache, e);
 	if (r == 0)
-		r = store_open(&ret->cache, ret->unpacker, &ret->store, e);
+		r = oci_store_open(&ret->cache, ret->unpacker, &ret->store, e);
 	if (r < 0)
 		free(ret->unpacker);
 	return r;
@@ -32,7 +32,7 @@ void cli_store_close(struct cli_store *s)
 {
 	if (!s->unpacker)
 		return;
-	store_close(&s->store);
+	oci_store_close(&s->store);
 	image_cache_fini(&s->cache);
 	free(s->unpacker);
 	s->unpacker = NULL;
@@ -49,7 +49,7 @@ bool cli_is_registry_image(struct cli_store *s, const char *name)
 	if (strncmp(name, "deb:", 4) == 0 || name[0] == '/' || name[0] == '.' ||
 	    stat(name, &st) == 0)
 		return false;
-	if (store_find(&s->store, name, &here, NULL) == 0) {
+	if (oci_store_find(&s->store, name, &here, NULL) == 0) {
 		oci_image_fini(&here);
 		return true;
 	}
@@ -62,35 +62,6 @@ bool cli_is_registry_image(struct cli_store *s, const char *name)
 	valid = reference_parse(name, &ref, NULL) == 0;
 	reference_fini(&ref);
 	return valid;
-}
-
-int cli_image_get(struct cli_store *s, const char *name, struct progress *p, struct oci_image *ret,
-		  struct err *e)
-{
-	struct platform want = platform_host();
-	struct reference ref = {0};
-	int r = store_find(&s->store, name, ret, NULL);
-
-	if (r == -ENOENT) {
-		r = reference_parse(name, &ref, e);
-		if (r == 0)
-			r = image_pull(&s->store, &ref, &want, p, e);
-		if (r == 0)
-			r = store_find(&s->store, name, ret, e);
-		reference_fini(&ref);
-	} else if (r < 0) {
-		r = store_find(&s->store, name, ret, e);
-	}
-	if (r < 0)
-		return r;
-	r = oci_image_use(&s->store, ret, e);
-	/* Layers may be missing after a kill between pull and unpacking. */
-	if (r == 0)
-		r = store_unpack(&s->store, ret, p, e);
-	if (r < 0)
-		oci_image_fini(ret);
-	store_close(&s->store);
-	return r;
 }
 
 static char *short_id(const struct oci_image *i)

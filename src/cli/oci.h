@@ -14,9 +14,6 @@ struct cli_store {
 
 must_check int cli_store_open(struct cli_store *ret, struct err *e);
 void cli_store_close(struct cli_store *s);
-/* The image of that name, pulled first if it is not here; in use until oci_image_fini. */
-must_check int cli_image_get(struct cli_store *s, const char *name, struct progress *p,
-			     struct oci_image *ret, struct err *e);
 /* Is @name one of a registry?  False for deb:, paths, and what the image cache has.  A single word
  * is one only if it is here already: a slip of the fingers should ask no registry. */
 bool cli_is_registry_image(struct cli_store *s, const char *name);

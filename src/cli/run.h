@@ -46,6 +46,9 @@ int run_set_disk(void *config, const char *value, struct err *e);
 int run_set_publish(void *config, const char *value, struct err *e);
 int run_set_share(void *config, const char *value, struct err *e);
 int run_set_env(void *config, const char *value, struct err *e);
+int run_set_isolation(void *config, const char *value, struct err *e);
+int run_set_workdir(void *config, const char *value, struct err *e);
+int run_set_user(void *config, const char *value, struct err *e);
 int run_set_name(void *config, const char *value, struct err *e);
 int run_set_firmware(void *config, const char *value, struct err *e);
 int run_set_cdrom(void *config, const char *value, struct err *e);
@@ -91,8 +94,8 @@ void machine_unpublish(const char *name);
 must_check int machine_connect(const char *name, struct err *e);
 
 /* cmd_create.c: `insula run --detach`: makes the machine under insulad, or takes the one of that
- * name, and starts it.  Returns the exit status. */
-int run_detached(struct run_config *cfg, const char *image);
+ * name, and starts it.  @command is a container's.  Returns the exit status. */
+int run_detached(struct run_config *cfg, const char *image, bool registry, char **command);
 
 /* tpm.c: starts swtpm, which keeps its state in @dir and waits at @socket for a machine. */
 must_check int tpm_start(const char *dir, const char *socket, struct err *e);

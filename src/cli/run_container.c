@@ -9,6 +9,7 @@
 #include "cli/run.h"
 #include "cli/ui.h"
 #include "oci/runner.h"
+#include "oci/transfer.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -79,7 +80,7 @@ int run_container(const struct run_config *cfg, const char *name, char **command
 	if (r == 0)
 		r = cli_store_open(&s, &e);
 	if (r == 0) {
-		r = cli_image_get(&s, name, &p, &image, &e);
+		r = oci_image_get(&s.store, name, &p, &image, &e);
 		err_exit(&e, 0, r < 0 ? EXIT_NO_IMAGE : 0);
 		ui_clear_bar();
 	}

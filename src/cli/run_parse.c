@@ -437,3 +437,24 @@ int run_set_vnc_tls(void *config, const char *value, struct err *e)
 {
 	return set_text(&((struct run_config *)config)->m.vnc_tls, value);
 }
+
+int run_set_isolation(void *config, const char *value, struct err *e)
+{
+	struct run_config *cfg = config;
+
+	if (strcmp(value, "vm") != 0 && strcmp(value, "container") != 0)
+		return err_msg(e, -EINVAL, "'%s' is not one of vm, container", value);
+	free(cfg->isolation);
+	cfg->isolation = xstrdup(value);
+	return 0;
+}
+
+int run_set_workdir(void *config, const char *value, struct err *e)
+{
+	return set_text(&((struct run_config *)config)->workdir, value);
+}
+
+int run_set_user(void *config, const char *value, struct err *e)
+{
+	return set_text(&((struct run_config *)config)->user, value);
+}

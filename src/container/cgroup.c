@@ -6,6 +6,7 @@
 #include "base/fd.h"
 #include "container/cgroup_priv.h"
 #include "container/path.h"
+#include "container/userns.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -217,6 +218,16 @@ int cgroup_make(struct cgroup *c, bool lenient, struct err *e)
 	return 0;
 }
 
+/* Without root, also as root of a user namespace, @what is nothing to fail for.  errno stays. */
+static bool is_rootless(bool what)
+{
+	int saved = errno;
+	bool yes = what && !userns_is_host_root();
+
+	errno = saved;
+	return yes;
+}
+
 int cgroup_open_entries(struct cgroup *c, const char *below, struct err *e)
 {
 	if (below && path_has_dots(below))
@@ -231,7 +242,7 @@ int cgroup_open_entries(struct cgroup *c, const char *below, struct err *e)
 		t->entry =
 		    openat(t->root, path, (c->v2 ? O_PATH | O_DIRECTORY : O_WRONLY) | O_CLOEXEC);
 		/* Without root it may not be there at all. */
-		if (t->entry < 0 && !(geteuid() != 0 && errno == ENOENT))
+		if (t->entry < 0 && !is_rootless(errno == ENOENT))
 			return err_set(e, -errno, "control group %s%s%s", c->path,
 				       t->name[0] ? " of " : "", t->name);
 	}
@@ -552,9 +563,33 @@ int cgroup_remove(const struct cgroup *c, struct err *e)
 		int r = c->trees[i].absent ? 0 : remove_in_tree(c, &c->trees[i]);
 
 		/* The others all the same. */
-		if (r < 0 && !(geteuid() != 0 && (r == -EACCES || r == -EPERM || r == -EROFS)))
+		if (r < 0 && !is_rootless(r == -EACCES || r == -EPERM || r == -EROFS))
 			result = err_set(e, r, "remove control group %s of %s", c->path,
 					 c->trees[i].name);
 	}
 	return result;
+}
+
+int cgroup_destroy(const struct cgroup *c, struct err *e)
+{
+	uint64_t until = clock_now() + 5 * NSEC_PER_SEC;
+	const struct timespec pause = {.tv_nsec = 1000000};
+
+	/* Again, for what forked between our looking and our killing. */
+	for (;;) {
+		autofree pid_t *pids = NULL;
+		size_t n = 0;
+		int r = cgroup_pids(c, &pids, &n, e);
+
+		if (r == 0 && n)
+			r = cgroup_signal(c, SIGKILL, e);
+		if (r < 0)
+			return r;
+		if (!n)
+			return cgroup_remove(c, e);
+		if (clock_now() > until)
+			return err_msg(e, -EBUSY, "processes of control group %s do not end",
+				       c->path);
+		nanosleep(&pause, NULL);
+	}
 }

@@ -74,6 +74,8 @@ must_check int cgroup_pids(const struct cgroup *c, pid_t **ret, size_t *n, struc
 must_check int cgroup_signal(const struct cgroup *c, int signal, struct err *e);
 /* With all groups below; waits a little for the dying.  One that is gone is fine. */
 must_check int cgroup_remove(const struct cgroup *c, struct err *e);
+/* Ends everything in it, frozen or not, and removes it. */
+must_check int cgroup_destroy(const struct cgroup *c, struct err *e);
 /* Appends a JSON object of usage. */
 void cgroup_stats(const struct cgroup *c, struct strbuf *out);
 

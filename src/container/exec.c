@@ -7,6 +7,7 @@
  */
 #include "container/container_priv.h"
 
+#include "base/exit.h"
 #include "container/caps.h"
 #include "container/init.h"
 #include "container/ns.h"
@@ -217,6 +218,18 @@ static int enter_beside(struct execing *x, struct err *e)
 	return cgroup_open_entries(c, NULL, e);
 }
 
+/* Of a program that is not there, or not to be executed, as shells tell it. */
+static int await_exec(struct execing *x, struct err *e)
+{
+	int r = follow_exec(x->socks[0], &x->spec.seccomp, &x->h.state, x->pid, &x->spec, e);
+
+	if (r == -ENOENT)
+		err_exit(e, 0, EXIT_NOT_FOUND);
+	else if (r == -EACCES)
+		err_exit(e, 0, EXIT_NOT_EXECUTABLE);
+	return r;
+}
+
 static int start_process(struct execing *x, struct err *e)
 {
 	int32_t pid = 0;
@@ -254,7 +267,7 @@ static int start_process(struct execing *x, struct err *e)
 	if (r == 0)
 		r = sync_send(x->socks[0], SYNC_GO, 0, NULL);
 	if (r == 0)
-		r = follow_exec(x->socks[0], &x->spec.seccomp, &x->h.state, x->pid, &x->spec, e);
+		r = await_exec(x, e);
 	if (r == 0 && x->x->pid_file)
 		r = pid_file_write(x->x->pid_file, x->pid, e);
 	if (r < 0) {

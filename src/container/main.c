@@ -240,5 +240,5 @@ int main(int argc, char **argv)
 out:
 	if (status < 0)
 		report(&a, e.msg);
-	return status < 0 ? 1 : status;
+	return status < 0 ? (e.exit_code ? e.exit_code : 1) : status;
 }

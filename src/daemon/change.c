@@ -95,6 +95,18 @@ static int change_memory(const struct change *ch, struct err *e)
 	return r;
 }
 
+/* All of it is its control group's; without root there is none that the defaults could be for. */
+static int change_container(const struct change *ch, struct err *e)
+{
+	const struct machine_config *old = ch->old, *new = ch->new;
+	bool size = old->cpus != new->cpus || old->memory != new->memory;
+
+	if (memcmp(&old->limits, &new->limits, sizeof(old->limits)) == 0 &&
+	    !(size && geteuid() == 0))
+		return 0;
+	return vmm_call(ch->d, ch->m->uuid, "limits", container_limits(new), NULL, e);
+}
+
 int change_running(struct daemon *d, const struct machine_record *m,
 		   const struct machine_config *old, const struct machine_config *new,
 		   struct err *e)
@@ -105,6 +117,8 @@ int change_running(struct daemon *d, const struct machine_record *m,
 
 	if (!guest_get(d, m->uuid, &g) || !g.pid)
 		return 0;
+	if (new->container.on)
+		return change_container(&ch, e);
 	if (memcmp(&old->limits, &new->limits, sizeof(old->limits)) != 0)
 		r = limits_apply(m->uuid, &new->limits, g.pid, true, e);
 	if (r == 0)

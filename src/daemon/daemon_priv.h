@@ -54,15 +54,49 @@ char *path_guest(const struct daemon *d, const char *uuid, const char *file); /*
 char *path_run(const struct daemon *d, const char *uuid, const char *file); /* @file may be NULL */
 char *path_link(const struct daemon *d, const char *name);
 must_check int path_sync(const char *dir, struct err *e); /* its entries are on the disk */
+/* What lasts of a machine, with files of its container's users. */
+void path_guest_remove(const struct daemon *d, const char *uuid);
 /* The link by name; replaces one of ours, never another's directory. */
 void path_link_make(const struct daemon *d, const char *name, const char *uuid);
 void path_link_remove(const struct daemon *d, const char *name, const char *uuid);
 
+/* --- container.c --- */
+
+/* The image of @c, pulled if need be, for the container with its files in @dir. */
+must_check int container_install(const struct machine_config *c, const char *uuid, const char *dir,
+				 struct progress *p, struct err *e);
+/* For insula-monitor. */
+must_check int container_describe(struct daemon *d, const struct machine_record *m,
+				  const struct machine_config *c, json_t **ret, struct err *e);
+/* A container with its files in @dir needs what @image, the image.json of another, names. */
+must_check int container_pin(const char *uuid, const char *dir, const char *image, struct err *e);
+/* What it may take of the host, as insula-monitor's command "limits" takes it. */
+json_t *container_limits(const struct machine_config *c);
+
+/* --- container_copy.c: of claimed containers, c->result is set --- */
+
+bool container_is(const struct machine_record *m);
+must_check int container_snapshot_create(struct op_call *c, const struct machine_record *m,
+					 const char *name, struct err *e);
+/* An array of {name, created, memory}. */
+json_t *container_snapshots(struct daemon *d, const struct machine_record *m);
+must_check int container_snapshot_restore(struct op_call *c, const struct machine_record *m,
+					  const char *name, struct err *e);
+must_check int container_snapshot_delete(struct op_call *c, const struct machine_record *m,
+					 const char *name, struct err *e);
+must_check int container_clone(struct op_call *c, const struct machine_record *from,
+			       const char *name, struct err *e);
+/* What was cut off. */
+void container_sweep_copies(struct daemon *d, const char *uuid);
+
 /* --- limits.c --- */
+
+#define LIMITS_GROUP "insula-vm.%s" /* of the machine with this UUID */
 
 /* Puts process @pid under @l; @changed: it ran without, or with others. */
 must_check int limits_apply(const char *uuid, const struct machine_limits *l, pid_t pid,
 			    bool changed, struct err *e);
+/* Whoever is still in the group is ended. */
 void limits_remove(const char *uuid);
 /* A machine's run directory and control group, which no process uses any more. */
 void run_dir_remove(struct daemon *d, const char *uuid);
@@ -273,6 +307,8 @@ void op_note(const struct op_call *c, const char *text);
 /* op_machine.c: may a machine be called so? */
 must_check int op_check_name_free(struct daemon *d, const char *name, struct err *e);
 
+/* op_common.c: -ENOTSUP for a container, which cannot be @done. */
+must_check int op_refuse_container(const struct machine_record *m, const char *done, struct err *e);
 /* op_copy.c.  Names of machines to be, claimed and free. */
 must_check int op_claim_name(struct daemon *d, const char *name, struct err *e);
 void op_release_name(struct daemon *d, const char *name);

@@ -83,7 +83,7 @@ void disks_release(struct daemon *d, const struct lineage *l, const char *uuid)
 	autofree char *dir = path_guest(d, uuid, NULL);
 
 	if (!lineage_needs(l, dir))
-		dirs_remove(dir);
+		path_guest_remove(d, uuid);
 	else if (lineage_sweep(l, dir, true) && mark(d, uuid, DELETED, NULL) < 0)
 		log_warn("%s cannot be written", dir);
 }
@@ -126,7 +126,7 @@ void disks_remove(struct daemon *d, const char *uuid, bool elsewhere)
 	struct err e = {0};
 
 	if (!shared)
-		dirs_remove(dir);
+		path_guest_remove(d, uuid);
 	if (!shared && !elsewhere)
 		return;
 	if (disks_lineage(d, &l, &e) == 0) {

@@ -2,7 +2,8 @@
 /*
  * daemon/limits.c - what a machine may take of the host: a control group for its process
  *
- * Only a machine with limits has one, insula-vm.UUID; it goes with the machine's run directory.
+ * Only a machine with limits has one, insula-vm.UUID, and every container; it goes with the
+ * machine's run directory.
  */
 #include "daemon/daemon_priv.h"
 
@@ -17,14 +18,11 @@
 
 static int open_group(const char *uuid, struct cgroup *ret, struct err *e)
 {
-	static const char *const controllers[] = {"cpu", "memory", NULL};
-	autofree char *path = xasprintf("/insula-vm.%s", uuid);
+	autofree char *path = xasprintf("/" LIMITS_GROUP, uuid);
 	int r = cgroup_init(ret, e);
 
-	if (r == 0) {
-		cgroup_restrict(ret, controllers);
+	if (r == 0)
 		r = cgroup_place(ret, path, uuid, e);
-	}
 	if (r < 0)
 		cgroup_fini(ret);
 	return r;
@@ -58,6 +56,7 @@ static bool has_limits(const struct machine_limits *l)
 int limits_apply(const char *uuid, const struct machine_limits *l, pid_t pid, bool changed,
 		 struct err *e)
 {
+	static const char *const controllers[] = {"cpu", "memory", NULL};
 	struct spec_resources resources = {0};
 	struct cgroup c;
 	int r;
@@ -67,6 +66,7 @@ int limits_apply(const char *uuid, const struct machine_limits *l, pid_t pid, bo
 	r = open_group(uuid, &c, e);
 	if (r < 0)
 		return r;
+	cgroup_restrict(&c, controllers);
 	to_resources(l, changed, &resources);
 	if (!c.n_trees)
 		r = err_msg(e, -ENOTSUP, "this host has no control groups");
@@ -87,7 +87,8 @@ void limits_remove(const char *uuid)
 
 	if (open_group(uuid, &c, &e) < 0)
 		return;
-	if (cgroup_remove(&c, &e) < 0)
+	/* A container's outlives a monitor that was killed by moments. */
+	if (cgroup_destroy(&c, &e) < 0)
 		log_debug("%s", e.msg);
 	cgroup_fini(&c);
 }

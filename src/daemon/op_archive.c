@@ -167,7 +167,9 @@ static int run_claimed(struct op_call *c,
 
 	if (r < 0)
 		return r;
-	r = fn(c, &m, e);
+	r = op_refuse_container(&m, "exported", e);
+	if (r == 0)
+		r = fn(c, &m, e);
 	op_unclaim(c, &m);
 	return r;
 }

@@ -88,6 +88,13 @@ int op_need_running(struct op_call *c, const struct machine_record *m, struct gu
 	return 0;
 }
 
+int op_refuse_container(const struct machine_record *m, const char *done, struct err *e)
+{
+	return container_is(m)
+		   ? err_msg(e, -ENOTSUP, "'%s' is a container, which cannot be %s", m->name, done)
+		   : 0;
+}
+
 static const char *state_of(bool there, const struct guest_info *g)
 {
 	static const char *const names[] = {"starting", "running", "paused"};
@@ -97,7 +104,8 @@ static const char *state_of(bool there, const struct guest_info *g)
 
 static void put_summary(json_t *o, const json_t *config)
 {
-	static const char *const keys[] = {"image", "kernel", "firmware", "cpus", "memory"};
+	static const char *const keys[] = {"image",    "isolation", "kernel",
+					   "firmware", "cpus",      "memory"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
 		json_t *v = json_object_get(config, keys[i]);

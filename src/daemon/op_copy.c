@@ -401,7 +401,9 @@ int op_machine_fork(struct op_call *c, struct err *e)
 	r = op_claim(c, &m, e);
 	if (r < 0)
 		return r;
-	r = fork_claimed(c, &m, (unsigned int)n, e);
+	r = op_refuse_container(&m, "forked", e);
+	if (r == 0)
+		r = fork_claimed(c, &m, (unsigned int)n, e);
 	op_unclaim(c, &m);
 	return r;
 }
@@ -500,6 +502,11 @@ int op_machine_clone(struct op_call *c, struct err *e)
 
 	if (r < 0)
 		return r;
+	if (container_is(&from)) {
+		r = container_clone(c, &from, op_string(c, "name"), e);
+		op_unclaim(c, &from);
+		return r;
+	}
 	r = copy_record(c, &from, op_string(c, "name"), false, &m, e);
 	if (r == 0)
 		r = op_claim_name(c->d, m.name, e);
@@ -553,7 +560,9 @@ int op_machine_template(struct op_call *c, struct err *e)
 
 	if (r < 0)
 		return r;
-	r = set_template(c, &m, e);
+	r = op_refuse_container(&m, "a template", e);
+	if (r == 0)
+		r = set_template(c, &m, e);
 	op_unclaim(c, &m);
 	return r;
 }

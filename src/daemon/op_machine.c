@@ -7,7 +7,6 @@
  */
 #include "daemon/daemon_priv.h"
 
-#include "base/dirs.h"
 #include "base/fd.h"
 #include "image/image.h"
 
@@ -84,18 +83,21 @@ static int make_record(struct op_call *c, const char *uuid, struct machine_confi
 }
 
 /* Disk, kernel and modules of the image; the machine does not need the image afterwards. */
-static int install_image(struct op_call *c, const struct machine_config *config, const char *dir,
-			 struct err *e)
+static int install_image(struct op_call *c, const struct machine_config *config, const char *uuid,
+			 const char *dir, struct err *e)
 {
 	struct image_cache cache = {0};
 	struct image image = {.lock = -1};
 	struct progress p = {0};
-	int r = image_cache_open(&cache, e);
+	int r;
 
-	if (r < 0)
-		return r;
 	if (c->job)
 		job_progress(c->job, &p);
+	if (config->container.on)
+		return container_install(config, uuid, dir, &p, e);
+	r = image_cache_open(&cache, e);
+	if (r < 0)
+		return r;
 	r = image_get(&cache, config->image, false, &p, &image, e);
 	if (r == 0)
 		r = image_install(&image, dir, e);
@@ -115,13 +117,13 @@ static int make_files(struct op_call *c, const struct machine_config *config,
 		return err_msg(
 		    e, r, "clones still need files of a deleted machine of this UUID: %s", m->uuid);
 	if (r == 0 && config->image)
-		r = install_image(c, config, dir, e);
+		r = install_image(c, config, m->uuid, dir, e);
 	if (r == 0)
 		r = path_sync(dir, e);
 	if (r == 0)
 		r = path_sync(parent, e);
 	if (r < 0)
-		dirs_remove(dir);
+		path_guest_remove(c->d, m->uuid);
 	return r;
 }
 
@@ -136,9 +138,7 @@ static int create_claimed(struct op_call *c, const struct machine_config *config
 		return r;
 	r = store_machine_add(c->d->store, m, 1, e);
 	if (r < 0) {
-		autofree char *dir = path_guest(c->d, m->uuid, NULL);
-
-		dirs_remove(dir);
+		path_guest_remove(c->d, m->uuid);
 		return r;
 	}
 	path_link_make(c->d, m->name, m->uuid);
@@ -236,19 +236,24 @@ static void merge(json_t *target, const json_t *patch)
 static int edit_config(struct machine_record *m, const json_t *patch, struct err *e)
 {
 	struct machine_config config = {0};
-	json_t *o = json_loads(m->config, 0, NULL), *image;
+	static const char *const fixed[] = {"image", "isolation"};
+	json_t *o = json_loads(m->config, 0, NULL), *before = json_deep_copy(o);
 	char *text;
 	int r;
 
-	image = json_incref(json_object_get(o, "image"));
 	merge(o, patch);
 	r = machine_config_parse(o, &config, e);
-	if (r == 0 && !json_equal(image, json_object_get(o, "image")) &&
-	    (image || json_object_get(o, "image")))
-		r = err_msg(e, -EINVAL,
-			    "config.image: a machine's disk was made from it: create another "
-			    "machine instead");
-	json_decref(image);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(fixed); i++) {
+		const json_t *was = json_object_get(before, fixed[i]),
+			     *is = json_object_get(o, fixed[i]);
+
+		if ((was || is) && !json_equal(was, is))
+			r = err_msg(e, -EINVAL,
+				    "config.%s: a machine's disk was made for it: create another "
+				    "machine instead",
+				    fixed[i]);
+	}
+	json_decref(before);
 	json_decref(o);
 	if (r < 0) {
 		machine_config_fini(&config);

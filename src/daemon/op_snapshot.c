@@ -90,7 +90,8 @@ int op_snapshot_create(struct op_call *c, struct err *e)
 
 	if (r < 0)
 		return r;
-	r = create_claimed(c, &m, e);
+	r = container_is(&m) ? container_snapshot_create(c, &m, op_string(c, "name"), e)
+			     : create_claimed(c, &m, e);
 	op_unclaim(c, &m);
 	return r;
 }
@@ -105,7 +106,11 @@ int op_snapshot_list(struct op_call *c, struct err *e)
 	size_t n = 0;
 	int r = op_machine(c, &m, e);
 
-	if (r == 0) {
+	if (r == 0 && container_is(&m)) {
+		json_decref(list);
+		list = container_snapshots(c->d, &m);
+		machine_record_fini(&m);
+	} else if (r == 0) {
 		autofree char *dir = path_guest(c->d, m.uuid, NULL);
 
 		r = snapshot_read_all(dir, &all, &n, e);
@@ -181,7 +186,8 @@ int op_snapshot_restore(struct op_call *c, struct err *e)
 
 	if (r < 0)
 		return r;
-	r = restore_claimed(c, &m, e);
+	r = container_is(&m) ? container_snapshot_restore(c, &m, op_string(c, "snapshot"), e)
+			     : restore_claimed(c, &m, e);
 	op_unclaim(c, &m);
 	return r;
 }
@@ -196,6 +202,11 @@ int op_snapshot_delete(struct op_call *c, struct err *e)
 
 	if (r < 0)
 		return r;
+	if (container_is(&m)) {
+		r = container_snapshot_delete(c, &m, name, e);
+		op_unclaim(c, &m);
+		return r;
+	}
 	{
 		autofree char *dir = path_guest(c->d, m.uuid, NULL);
 

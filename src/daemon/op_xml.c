@@ -79,7 +79,10 @@ int op_machine_xml(struct op_call *c, struct err *e)
 	o = json_loads(m.config, 0, NULL);
 	r = machine_config_parse(o, &config, e);
 	json_decref(o);
-	if (r == 0) {
+	if (r == 0 && config.container.on) {
+		r = err_msg(e, -ENOTSUP, "'%s' is a container: it has no domain XML", m.name);
+		machine_config_fini(&config);
+	} else if (r == 0) {
 		c->is_text = true;
 		domain_xml_format(&config, m.name, m.uuid, &c->text);
 		machine_config_fini(&config);

@@ -7,6 +7,9 @@
  */
 #include "daemon/daemon_priv.h"
 
+#include "base/dirs.h"
+#include "image/exec.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -32,6 +35,15 @@ int path_sync(const char *dir, struct err *e)
 	autoclose int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	return fd < 0 || fsync(fd) < 0 ? err_set(e, -errno, "sync %s", dir) : 0;
+}
+
+void path_guest_remove(const struct daemon *d, const char *uuid)
+{
+	autofree char *dir = path_guest(d, uuid, NULL);
+
+	dirs_remove(dir);
+	if (access(dir, F_OK) == 0)
+		exec_remove_tree(dir);
 }
 
 static bool links_to(const char *link, const char *uuid)

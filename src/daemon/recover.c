@@ -50,15 +50,16 @@ static int connect_running(struct daemon *d, const char *uuid)
 	return -1;
 }
 
-/* Is @pid one of ours?  The socket of a fork names us, or an insulad before us, until the fork has
- * come so far as to listen itself. */
+/* Is @pid an insula-vmm, or a container's insula-monitor?  The socket of a fork names us, or an
+ * insulad before us, until the fork has come so far as to listen itself. */
 static bool is_vmm(pid_t pid)
 {
 	autofree char *path = xasprintf("/proc/%d/comm", (int)pid);
 	autostrbuf struct strbuf name = {0};
 
 	return read_file(path, 64, &name) == 0 && name.len &&
-	       strcmp(name.data, "insula-vmm\n") == 0;
+	       (strcmp(name.data, "insula-vmm\n") == 0 ||
+		strcmp(name.data, "insula-monitor\n") == 0);
 }
 
 /* The process behind the socket; it cannot end and be replaced unseen, since the socket would. */
@@ -279,6 +280,7 @@ int recover(struct daemon *d, struct err *e)
 	for (size_t i = 0; i < n; i++) {
 		find_guest(d, &rows[i]);
 		note_end(d, &rows[i]);
+		container_sweep_copies(d, rows[i].uuid);
 	}
 	sweep_dirs(d, vm, rows, n, NULL);
 	sweep_links(d, rows, n);

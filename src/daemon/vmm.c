@@ -92,19 +92,19 @@ static int open_files(struct daemon *d, const struct machine_record *m, struct s
 }
 
 /* The program is looked up each time: an upgrade may have replaced it. */
-static int spawn(const char *description, const char *state, const struct start *s, pid_t *pid,
-		 struct err *e)
+static int spawn(const char *name, const char *description, const char *state,
+		 const struct start *s, pid_t *pid, struct err *e)
 {
 	autofree char *program = NULL;
-	const char *const argv[] = {"insula-vmm", "--description",
-				    description,  "--ready-fd",
-				    "3",          "--exit-fd",
-				    "4",          state ? "--restore" : NULL,
-				    state,        NULL};
+	const char *const argv[] = {name,        "--description",
+				    description, "--ready-fd",
+				    "3",         "--exit-fd",
+				    "4",         state ? "--restore" : NULL,
+				    state,       NULL};
 	posix_spawn_file_actions_t fa;
 	posix_spawnattr_t attr;
 	sigset_t none, all;
-	int r = dirs_program("insula-vmm", &program, e);
+	int r = dirs_program(name, &program, e);
 
 	if (r < 0)
 		return r;
@@ -238,13 +238,17 @@ static int write_description(struct daemon *d, const struct machine_record *m,
 	autofree char *modules = path_guest(d, m->uuid, "modules");
 	autofree char *initrd = path_run(d, m->uuid, "initrd");
 	autofree char *agent = machine_agent_config(c, m->name);
-	json_t *o = origin ? describe_again(d, m, c, origin) : describe(d, m, c);
+	json_t *o = NULL;
 	int r = 0;
 
-	if (!o || json_dump_file(o, path, JSON_INDENT(1)) < 0)
+	if (c->container.on)
+		r = container_describe(d, m, c, &o, e);
+	else
+		o = origin ? describe_again(d, m, c, origin) : describe(d, m, c);
+	if (r == 0 && (!o || json_dump_file(o, path, JSON_INDENT(1)) < 0))
 		r = err_msg(e, -EIO, "cannot write %s", path);
 	json_decref(o);
-	if (r == 0 && c->image)
+	if (r == 0 && c->image && !c->container.on)
 		r = initrd_add_agent(modules, agent, initrd, e);
 	return r;
 }
@@ -267,11 +271,12 @@ static int connect_first(const char *path, int pidfd, int *control, struct err *
 }
 
 static int bring_up(struct daemon *d, const struct machine_record *m, struct start *s,
-		    const char *description, const char *state, const struct machine_limits *limits,
+		    const char *description, const char *state, const struct machine_config *c,
 		    pid_t *pid, int *pidfd, int *control, struct err *e)
 {
 	autofree char *socket_path = path_run(d, m->uuid, "control");
-	int r = spawn(description, state, s, pid, e);
+	int r =
+	    spawn(c->container.on ? "insula-monitor" : "insula-vmm", description, state, s, pid, e);
 
 	if (r < 0)
 		return r;
@@ -280,8 +285,8 @@ static int bring_up(struct daemon *d, const struct machine_record *m, struct sta
 	*pidfd = (int)syscall(SYS_pidfd_open, *pid, 0);
 	*control = -1;
 	r = *pidfd < 0 ? err_set(e, -errno, "pidfd_open") : wait_ready(d, m, s, e);
-	if (r == 0)
-		r = limits_apply(m->uuid, limits, *pid, false, e);
+	if (r == 0 && !c->container.on)
+		r = limits_apply(m->uuid, &c->limits, *pid, false, e);
 	if (r == 0)
 		r = connect_first(socket_path, *pidfd, control, e);
 	if (r < 0) {
@@ -308,8 +313,8 @@ int vmm_start(struct daemon *d, const struct machine_record *m, const struct mac
 	if (r == 0)
 		r = open_files(d, m, &s, e);
 	if (r == 0)
-		r = bring_up(d, m, &s, description, origin ? origin->state : NULL, &c->limits, pid,
-			     pidfd, control, e);
+		r = bring_up(d, m, &s, description, origin ? origin->state : NULL, c, pid, pidfd,
+			     control, e);
 	if (r < 0 && s.lock >= 0)
 		run_dir_remove(d, m->uuid);
 	start_fini(&s);

@@ -231,3 +231,27 @@ int image_build(struct image_cache *c, const struct image_source *s, const struc
 	progress_end(p, r == 0);
 	return r;
 }
+
+int image_write_tar(struct image_cache *c, const char *name, const char *path, struct progress *p,
+		    struct err *e)
+{
+	/* The same steps, without kernel and disk. */
+	static const size_t first = 3, n = ARRAY_SIZE(deb_steps) - 4;
+	autofree char *timings = xasprintf("%s/timings.json", c->dir);
+	autofree char *dir = xstrdup(path);
+	struct image_source s = {0};
+	int r = image_source_parse(name, &s, e);
+
+	if (r == 0 && s.kind != IMAGE_DEB)
+		r = err_msg(e, -EINVAL, "%s: is not deb:SUITE", name);
+	*strrchr(dir, '/') = '\0';
+	if (r == 0)
+		r = cache_check_space(dir, "an image", FREE_NEEDED, e);
+	if (r == 0) {
+		progress_begin(p, s.name, timings, deb_steps + first, n);
+		r = run_mmdebstrap(&s, path, geteuid() == 0 ? dir : NULL, p, e);
+		progress_end(p, r == 0);
+	}
+	image_source_fini(&s);
+	return r;
+}

@@ -69,6 +69,9 @@ must_check int image_get(struct image_cache *c, const char *name, bool refresh, 
 must_check int image_get_layers(struct image_cache *c, const char *id, const char *name,
 				const char *merger, const char *layers, struct progress *p,
 				struct image *ret, struct err *e);
+/* The root file system of @name, deb:SUITE[+PACKAGE...], as a tar at @path, made anew. */
+must_check int image_write_tar(struct image_cache *c, const char *name, const char *path,
+			       struct progress *p, struct err *e);
 /* Only what is in the cache: an ID or a name; -ENOENT with words when it is not. */
 must_check int image_find(struct image_cache *c, const char *name, struct image *ret,
 			  struct err *e);

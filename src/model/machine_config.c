@@ -13,6 +13,12 @@
 
 const struct machine_field machine_config_fields[] = {
     {"image", "string", "what `insula image` knows: deb:SUITE[+PACKAGE...], a path, an ID"},
+    {"isolation", "string", "vm (default), or container: of an image of a registry"},
+    {"command", "array", "of a container: words instead of the image's"},
+    {"env", "array", "of a container: variables, NAME=value"},
+    {"workdir", "string", "of a container: where its command starts"},
+    {"user", "string", "of a container: who runs its command, USER[:GROUP]"},
+    {"tty", "boolean", "of a container: its command has a terminal, the console"},
     {"engine", "string", "auto (default), kvm, soft, jit or interp"},
     {"board", "string", "q35 (default) or micro"},
     {"cpus", "integer", "virtual CPUs, 1 to 64 (default 1)"},
@@ -93,6 +99,7 @@ void machine_config_fini(struct machine_config *c)
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(c->publish); i++)
 		free(c->publish[i].address);
+	machine_container_fini(&c->container);
 	memset(c, 0, sizeof(*c));
 }
 
@@ -351,6 +358,7 @@ static void read_config(const struct json_reader *r, struct machine_config *c)
 	read_publish(r, c);
 	read_shares(r, c);
 	read_limits(r, &c->limits);
+	machine_container_read(r, &c->container);
 }
 
 int machine_config_parse(json_t *o, struct machine_config *ret, struct err *e)
@@ -390,10 +398,27 @@ static int check_boot(const char *boot, struct err *e)
 	return 0;
 }
 
+static int check_container(const struct machine_config *c, struct err *e)
+{
+	if (!c->container.on)
+		return machine_container_check(&c->container, e);
+	if (!c->image)
+		return err_msg(e, -EINVAL, "a container needs an image");
+	if (c->kernel || c->initrd || c->append || c->firmware || c->boot || c->n_disks ||
+	    c->n_nics || c->vnc || c->vnc_password || c->vnc_tls)
+		return err_msg(
+		    e, -EINVAL,
+		    "a container has no kernel, initrd, append, firmware, boot, disks, nics "
+		    "or screen of its own");
+	return 0;
+}
+
 int machine_config_check(const struct machine_config *c, struct err *e)
 {
 	bool named = c->firmware && c->firmware[0] != '/';
 
+	if (check_container(c, e) < 0)
+		return -EINVAL;
 	if (!c->image && !c->kernel && !c->firmware)
 		return err_msg(
 		    e, -EINVAL,
@@ -549,8 +574,11 @@ json_t *machine_config_format(const struct machine_config *c)
 	json_t *o = json_object();
 
 	put_text(o, "image", c->image);
-	put_text(o, "engine", c->engine);
-	put_text(o, "board", c->board);
+	machine_container_format(&c->container, o);
+	if (!c->container.on) {
+		put_text(o, "engine", c->engine);
+		put_text(o, "board", c->board);
+	}
 	json_object_set_new(o, "cpus", json_integer((json_int_t)c->cpus));
 	json_object_set_new(o, "memory", json_integer((json_int_t)c->memory));
 	put_text(o, "kernel", c->kernel);

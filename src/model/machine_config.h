@@ -9,6 +9,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "model/machine_container.h"
 #include "model/vm_desc.h"
 
 #include <jansson.h>
@@ -76,6 +77,7 @@ struct machine_config {
 	struct machine_share shares[MACHINE_MAX_DEVS];
 	size_t n_shares;
 	struct machine_limits limits;
+	struct machine_container container;
 };
 
 /* The schema, for the reader and for API documents. */

@@ -38,7 +38,7 @@ static int put_bytes(struct archive *a, const char *name, const void *data, size
 
 static int put_blob(struct archive *a, const struct oci_store *s, const char *digest)
 {
-	autofree char *path = store_blob(s, digest),
+	autofree char *path = oci_store_blob(s, digest),
 		      *name = xasprintf(BLOB_PLACE "%s", digest_hex(digest));
 	autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct archive_entry *entry;
@@ -128,7 +128,7 @@ int image_save(const struct oci_store *s, const struct oci_image *image, int fd,
 {
 	autostrbuf struct strbuf manifest = {0};
 	struct archive *a;
-	int r = store_read(s, image->digest, &manifest, e);
+	int r = oci_store_read(s, image->digest, &manifest, e);
 
 	if (r < 0)
 		return r;
@@ -246,11 +246,11 @@ static int adopt(const struct loader *l, const char *digest)
 	autofree char *name = xasprintf(BLOB_PLACE "%s", digest_hex(digest));
 	autofree char *path = file_path(l, name);
 
-	if (store_has(l->s, digest))
+	if (oci_store_has(l->s, digest))
 		return 0;
 	if (!path)
 		return err_msg(l->e, -ENOENT, "the archive lacks %s", digest);
-	return store_adopt(l->s, path, digest, l->e);
+	return oci_store_adopt(l->s, path, digest, l->e);
 }
 
 static int finish(struct loader *l, const char *manifest, const char *name,
@@ -259,15 +259,15 @@ static int finish(struct loader *l, const char *manifest, const char *name,
 	struct oci_image i = {.use = -1};
 	struct reference ref = {0};
 	autofree char *full = NULL;
-	int r = store_load(l->s, manifest, &i, l->e);
+	int r = oci_store_load(l->s, manifest, &i, l->e);
 
 	if (r == 0)
 		r = reference_parse(name, &ref, l->e);
 	if (r == 0)
-		r = store_unpack(l->s, &i, l->progress, l->e);
+		r = oci_store_unpack(l->s, &i, l->progress, l->e);
 	if (r == 0) {
 		full = reference_text(&ref);
-		r = store_tag(l->s, full, manifest, l->e);
+		r = oci_store_tag(l->s, full, manifest, l->e);
 	}
 	if (r == 0)
 		fn(opaque, full);
@@ -296,7 +296,7 @@ static int load_layout(struct loader *l, const char *fallback,
 	}
 	r = adopt(l, d.chosen.digest);
 	if (r == 0)
-		r = store_read(l->s, d.chosen.digest, &text, l->e);
+		r = oci_store_read(l->s, d.chosen.digest, &text, l->e);
 	if (r == 0)
 		r = document_parse(text.data ? text.data : "", text.len, &want, &m, l->e);
 	if (r == 0 && m.is_index) {
@@ -345,13 +345,13 @@ static int adopt_docker(const struct loader *l, const char *name, json_t *list)
 		return err_set(l->e, r, "read %s", path);
 	json_array_append_new(list, json_pack("{s:s, s:s, s:I}", "mediaType", layer_type(fd),
 					      "digest", digest.s, "size", (json_int_t)st.st_size));
-	if (store_has(l->s, digest.s))
+	if (oci_store_has(l->s, digest.s))
 		return 0;
 	/* By a second name: another layer may be the same file. */
 	copy = xasprintf("%s.link", path);
 	if (link(path, copy) < 0)
 		return err_set(l->e, -errno, "link %s", path);
-	return store_adopt(l->s, copy, digest.s, l->e);
+	return oci_store_adopt(l->s, copy, digest.s, l->e);
 }
 
 static int load_docker_image(struct loader *l, const json_t *image, const char *fallback,
@@ -370,7 +370,7 @@ static int load_docker_image(struct loader *l, const json_t *image, const char *
 	if (r == 0 && n > OCI_LAYERS_MAX)
 		r = err_msg(l->e, -EFBIG, "the archive's image has %zu layers", n);
 	if (r == 0)
-		r = store_put(l->s, text.data ? text.data : "", text.len, &c, l->e);
+		r = oci_store_put(l->s, text.data ? text.data : "", text.len, &c, l->e);
 	for (size_t i = 0; i < n && r == 0; i++)
 		r = adopt_docker(l, json_string_value(json_array_get(names, i)), layers);
 	if (r < 0) {
@@ -382,7 +382,7 @@ static int load_docker_image(struct loader *l, const json_t *image, const char *
 		      "size", (json_int_t)text.len, "layers", layers);
 	manifest = json_dumps(o, JSON_COMPACT);
 	json_decref(o);
-	r = store_put(l->s, manifest, strlen(manifest), &m, l->e);
+	r = oci_store_put(l->s, manifest, strlen(manifest), &m, l->e);
 	return r < 0 ? r : finish(l, m.s, tag ? tag : fallback, fn, opaque);
 }
 
@@ -414,7 +414,7 @@ int image_load(struct oci_store *s, const char *path, const char *fallback,
 {
 	struct loader l = {.s = s, .files = json_object(), .progress = p, .e = e};
 	struct workspace w = {.lock = -1};
-	int r = store_lock(s, p, e);
+	int r = oci_store_lock(s, p, e);
 
 	if (r == 0)
 		r = workspace_make(s->cache, &w, e);

@@ -44,13 +44,36 @@ char *auth_parse(const char *text, size_t len, const char *host, const char *nam
 	return found;
 }
 
+char *auth_helper(const char *text, size_t len, const char *host, bool all)
+{
+	json_t *o = json_loadb(text, len, 0, NULL);
+	const json_t *v = all ? json_object_get(o, "credsStore")
+			      : json_object_get(json_object_get(o, "credHelpers"), host);
+	const char *name = json_string_value(v);
+	char *copy = name && name[0] ? xstrdup(name) : NULL;
+
+	json_decref(o);
+	return copy;
+}
+
+static char *ask_helper(const struct strbuf *text, const char *host, bool all)
+{
+	autofree char *helper = auth_helper(text->data, text->len, host, all);
+
+	return helper ? auth_ask(helper, host) : NULL;
+}
+
 static char *from_file(const char *path, const char *host, const char *name)
 {
 	autostrbuf struct strbuf text = {0};
+	char *found;
 
 	if (read_file(path, FILE_LIMIT, &text) < 0 || !text.len)
 		return NULL;
-	return auth_parse(text.data, text.len, host, name);
+	found = ask_helper(&text, host, false);
+	if (!found)
+		found = auth_parse(text.data, text.len, host, name);
+	return found ? found : ask_helper(&text, host, true);
 }
 
 char *auth_find(const char *host, const char *name)

@@ -2,7 +2,7 @@
 /*
  * oci/bundle.c - config.json of an image (runtime-spec config.md; image-spec conversion.md)
  */
-#include "oci/runner_priv.h"
+#include "oci/runner_parts.h"
 
 #include "base/fd.h"
 #include "codec/passwd.h"
@@ -11,12 +11,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
+#include <sys/vfs.h>
 
-#define ETC_MAX     (1u << 20)
-#define PIDS_LIMIT  4096
-#define CPU_PERIOD  100000
-#define DEFAULT_ENV "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#define ETC_MAX        (1u << 20)
+#define PIDS_LIMIT     4096
+#define CPU_PERIOD     100000
+#define DEFAULT_SHARES 1024 /* of version 1; a weight of 100 */
+#define DEFAULT_ENV    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 static const char *const caps[] = {
     "CAP_CHOWN",  "CAP_DAC_OVERRIDE", "CAP_FOWNER",           "CAP_FSETID",
@@ -88,6 +91,44 @@ static const char *const masked[] = {"/proc/acpi",
 static const char *const read_only[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
 					"/proc/sysrq-trigger"};
 
+char **runner_args(const struct image_config *c, char *const *command)
+{
+	char **args, **cmd = (char **)command;
+	size_t n = 0, more = 0;
+
+	if (!cmd || !cmd[0])
+		cmd = c->cmd.n ? c->cmd.v : NULL;
+	while (cmd && cmd[more])
+		more++;
+	args = xcalloc(c->entrypoint.n + more + 2, sizeof(*args));
+	for (size_t i = 0; i < c->entrypoint.n; i++)
+		args[n++] = c->entrypoint.v[i];
+	for (size_t i = 0; i < more; i++)
+		args[n++] = cmd[i];
+	if (n == 0)
+		args[0] = (char *)"/bin/sh";
+	return args;
+}
+
+bool runner_is_system(char *const *args)
+{
+	static const char *const inits[] = {"init", "systemd"};
+	const char *slash = strrchr(args[0], '/');
+
+	for (size_t i = 0; slash && i < ARRAY_SIZE(inits); i++) {
+		if (strcmp(slash + 1, inits[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool is_v2(void)
+{
+	struct statfs fs;
+
+	return statfs("/sys/fs/cgroup", &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC;
+}
+
 static json_t *string_list(const char *const *v, size_t n)
 {
 	json_t *list = json_array();
@@ -110,7 +151,24 @@ static void add_mount(json_t *mounts, const char *type, const char *source, cons
 						"type", type, "source", source, "options", list));
 }
 
-static json_t *make_mounts(const char *dir, const struct container_options *o)
+/*
+ * What an init expects of a container (systemd.io/CONTAINER_INTERFACE): directories that are empty
+ * at each start, and control groups to make its own below.  Of version 1 that is the tree that
+ * controls nothing; of version 2 its own part of the only one.
+ */
+static void add_system_mounts(json_t *mounts, const char *cgroup)
+{
+	autofree char *own = xasprintf("/sys/fs/cgroup/systemd%s", cgroup);
+
+	add_mount(mounts, "tmpfs", "tmpfs", "/run", "nosuid,nodev,mode=755");
+	add_mount(mounts, "tmpfs", "tmpfs", "/run/lock", "nosuid,nodev,noexec,mode=1777");
+	add_mount(mounts, "tmpfs", "tmpfs", "/tmp", "nosuid,nodev,mode=1777");
+	if (access("/sys/fs/cgroup/systemd", F_OK) == 0)
+		add_mount(mounts, "bind", own, "/sys/fs/cgroup/systemd",
+			  "bind,nosuid,nodev,noexec,rw");
+}
+
+static json_t *make_mounts(const char *dir, const char *cgroup, const struct container_options *o)
 {
 	static const char *const etc[] = {"resolv.conf", "hostname", "hosts"};
 	json_t *m = json_array();
@@ -122,7 +180,11 @@ static json_t *make_mounts(const char *dir, const struct container_options *o)
 	add_mount(m, "tmpfs", "shm", "/dev/shm", "nosuid,noexec,nodev,mode=1777,size=65536k");
 	add_mount(m, "mqueue", "mqueue", "/dev/mqueue", "nosuid,noexec,nodev");
 	add_mount(m, "sysfs", "sysfs", "/sys", "nosuid,noexec,nodev,ro");
-	add_mount(m, "cgroup", "cgroup", "/sys/fs/cgroup", "nosuid,noexec,nodev,relatime,ro");
+	add_mount(m, "cgroup", "cgroup", "/sys/fs/cgroup",
+		  runner_is_system(o->args) && is_v2() ? "nosuid,noexec,nodev,relatime,rw"
+						       : "nosuid,noexec,nodev,relatime,ro");
+	if (runner_is_system(o->args))
+		add_system_mounts(m, cgroup);
 	for (size_t i = 0; i < ARRAY_SIZE(etc); i++) {
 		autofree char *from = xasprintf("%s/%s", dir, etc[i]);
 		autofree char *to = xasprintf("/etc/%s", etc[i]);
@@ -163,6 +225,8 @@ static json_t *make_env(const struct image_config *image, const struct container
 
 	add_env(env, DEFAULT_ENV);
 	add_env(env, h);
+	if (runner_is_system(o->args))
+		add_env(env, "container=insula");
 	if (o->tty) {
 		autofree char *t = xasprintf("TERM=%s", term ? term : "dumb");
 
@@ -178,10 +242,12 @@ static json_t *make_env(const struct image_config *image, const struct container
 static void read_etc(int root, const char *path, struct strbuf *ret)
 {
 	autoclose int fd = path_open(root, path, O_RDONLY | O_NONBLOCK);
-	autofree char *text = xcalloc(1, ETC_MAX);
-	ssize_t n = fd < 0 ? 0 : read(fd, text, ETC_MAX - 1);
+	char chunk[4096];
+	ssize_t n;
 
-	strbuf_puts(ret, n > 0 ? text : "");
+	while (fd >= 0 && ret->len < ETC_MAX && (n = read(fd, chunk, sizeof(chunk))) > 0)
+		strbuf_add(ret, chunk, (size_t)n);
+	strbuf_puts(ret, "");
 }
 
 static int find_user(const char *dir, const char *user, struct passwd_user *ret, struct err *e)
@@ -221,14 +287,33 @@ static json_t *make_process(const struct image_config *image, const struct conta
 	return p;
 }
 
+static json_t *cpu_limits(const struct container_options *o)
+{
+	json_int_t quota = (json_int_t)o->cpus * CPU_PERIOD;
+	json_t *cpu;
+
+	if (o->cpu_percent)
+		quota = MIN(quota, (json_int_t)o->cpu_percent * CPU_PERIOD / 100);
+	cpu = json_pack("{s:I, s:I}", "quota", quota, "period", (json_int_t)CPU_PERIOD);
+	if (o->cpu_weight)
+		json_object_set_new(
+		    cpu, "shares",
+		    json_integer(MAX((json_int_t)o->cpu_weight * DEFAULT_SHARES / 100, 2)));
+	return cpu;
+}
+
+json_t *bundle_limits(const struct container_options *o)
+{
+	return json_pack("{s:{s:I}, s:o, s:{s:i}}", "memory", "limit", (json_int_t)o->memory, "cpu",
+			 cpu_limits(o), "pids", "limit", PIDS_LIMIT);
+}
+
 static void add_limits(json_t *resources, const struct container_options *o)
 {
-	json_object_set_new(resources, "memory",
-			    json_pack("{s:I}", "limit", (json_int_t)o->memory));
-	json_object_set_new(resources, "cpu",
-			    json_pack("{s:I, s:I}", "quota", (json_int_t)o->cpus * CPU_PERIOD,
-				      "period", (json_int_t)CPU_PERIOD));
-	json_object_set_new(resources, "pids", json_pack("{s:i}", "limit", PIDS_LIMIT));
+	json_t *limits = bundle_limits(o);
+
+	json_object_update(resources, limits);
+	json_decref(limits);
 }
 
 static json_t *make_linux(const char *cgroup, const struct container_options *o)
@@ -259,6 +344,41 @@ static int write_etc(const char *dir, const char *name, const char *text, struct
 	return r < 0 ? err_set(e, r, "write %s", path) : 0;
 }
 
+int bundle_process(const char *dir, const struct image_config *image,
+		   const struct container_options *o, json_t **ret, struct err *e)
+{
+	struct passwd_user u;
+	int r = find_user(dir, o->user ? o->user : image->user, &u, e);
+
+	if (r < 0)
+		return r;
+	*ret = make_process(image, o, &u);
+	return *ret ? 0 : err_msg(e, -EINVAL, "the command line is not UTF-8");
+}
+
+char *bundle_shell(const char *dir)
+{
+	autofree char *rootfs = xasprintf("%s/rootfs", dir);
+	autoclose int root = open(rootfs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	autostrbuf struct strbuf passwd = {0};
+	char *save = NULL;
+
+	if (root >= 0)
+		read_etc(root, "/etc/passwd", &passwd);
+	for (char *l = passwd.data ? strtok_r(passwd.data, "\n", &save) : NULL; l;
+	     l = strtok_r(NULL, "\n", &save)) {
+		const char *shell = strrchr(l, ':');
+		autoclose int fd = -1;
+
+		if (strncmp(l, "root:", 5) != 0 || !shell || shell[1] != '/')
+			continue;
+		fd = path_open(root, shell + 1, O_PATH);
+		if (fd >= 0)
+			return xstrdup(shell + 1);
+	}
+	return xstrdup("/bin/sh");
+}
+
 int bundle_write(const char *dir, const char *cgroup, const struct image_config *image,
 		 const struct container_options *o, struct err *e)
 {
@@ -266,9 +386,8 @@ int bundle_write(const char *dir, const char *cgroup, const struct image_config 
 	autofree char *hosts =
 	    xasprintf("127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.1.1\t%s\n", o->hostname);
 	autofree char *hostname = xasprintf("%s\n", o->hostname);
-	struct passwd_user u;
-	json_t *spec;
-	int r = find_user(dir, o->user ? o->user : image->user, &u, e);
+	json_t *spec, *process = NULL;
+	int r = bundle_process(dir, image, o, &process, e);
 
 	if (r == 0)
 		r = write_etc(dir, "resolv.conf", o->net ? "nameserver 10.0.2.3\n" : "", e);
@@ -276,13 +395,14 @@ int bundle_write(const char *dir, const char *cgroup, const struct image_config 
 		r = write_etc(dir, "hosts", hosts, e);
 	if (r == 0)
 		r = write_etc(dir, "hostname", hostname, e);
-	if (r < 0)
+	if (r < 0) {
+		json_decref(process);
 		return r;
-	spec =
-	    json_pack("{s:s, s:{s:s}, s:s, s:o, s:o, s:o}", "ociVersion", "1.1.0", "root", "path",
-		      "rootfs", "hostname", o->hostname, "process", make_process(image, o, &u),
-		      "mounts", make_mounts(dir, o), "linux", make_linux(cgroup, o));
-	if (!spec)
-		return err_msg(e, -EINVAL, "the command line is not UTF-8");
-	return json_write(path, spec, e);
+	}
+	spec = json_pack("{s:s, s:{s:s}, s:s, s:o, s:o, s:o}", "ociVersion", "1.1.0", "root",
+			 "path", "rootfs", "hostname", o->hostname, "process", process, "mounts",
+			 make_mounts(dir, cgroup, o), "linux", make_linux(cgroup, o));
+	r = spec ? json_dump_file(spec, path, JSON_INDENT(1) | JSON_SORT_KEYS) : -1;
+	json_decref(spec);
+	return r < 0 ? err_msg(e, -EIO, "cannot write %s", path) : 0;
 }

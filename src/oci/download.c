@@ -99,7 +99,7 @@ static int open_job(struct download *d, struct job *j, const struct descriptor *
 	j->g = d->g;
 	j->blob = blob;
 	j->url = xasprintf("%s/blobs/%s", d->g->base, blob->digest);
-	j->path = store_partial(d->s, blob->digest);
+	j->path = oci_store_partial(d->s, blob->digest);
 	j->fd = open(j->path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
 	if (j->fd < 0 || fstat(j->fd, &st) < 0)
 		return err_set(e, -errno, "open %s", j->path);
@@ -114,7 +114,7 @@ static int open_job(struct download *d, struct job *j, const struct descriptor *
 /* Its content is checked as a whole, what earlier tries brought too. */
 static int finish(struct download *d, struct job *j, struct err *e)
 {
-	int r = store_adopt(d->s, j->path, j->blob->digest, e);
+	int r = oci_store_adopt(d->s, j->path, j->blob->digest, e);
 
 	if (r == -EBADMSG && j->tries < TRIES && j->from) {
 		/* The part from before was bad: all of it again. */

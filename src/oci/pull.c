@@ -3,6 +3,7 @@
  * oci/pull.c - images from and to registries
  */
 #include "oci/digest.h"
+#include "oci/policy.h"
 #include "oci/registry.h"
 #include "oci/transfer.h"
 
@@ -45,7 +46,7 @@ static size_t missing_blobs(const struct oci_store *s, const struct manifest *m,
 
 		for (size_t k = 0; k < n; k++)
 			twice = twice || strcmp(list[k]->digest, d->digest) == 0;
-		if (!twice && !store_has(s, d->digest))
+		if (!twice && !oci_store_has(s, d->digest))
 			list[n++] = d;
 	}
 	return n;
@@ -66,7 +67,7 @@ static int fetch(struct oci_store *s, struct registry *g, const struct reference
 	n = missing_blobs(s, &d.manifest, list);
 	r = n ? registry_blobs(g, s, list, n, e) : 0;
 	document_fini(&d);
-	return r < 0 ? r : store_put(s, text.data, text.len, manifest, e);
+	return r < 0 ? r : oci_store_put(s, text.data, text.len, manifest, e);
 }
 
 /* One for another machine is an error now, not when it is run. */
@@ -86,28 +87,30 @@ int image_pull(struct oci_store *s, const struct reference *ref, const struct pl
 	struct oci_image i = {.use = -1};
 	struct digest_text manifest;
 	struct registry *g = NULL;
-	int r = store_lock(s, p, e);
+	int r = policy_check(ref, e);
 
+	if (r == 0)
+		r = oci_store_lock(s, p, e);
 	if (r == 0)
 		r = registry_open(ref, false, p, &g, e);
 	if (r == 0)
 		r = fetch(s, g, ref, want, &manifest, e);
 	registry_close(g);
 	if (r == 0)
-		r = store_load(s, manifest.s, &i, e);
+		r = oci_store_load(s, manifest.s, &i, e);
 	if (r == 0)
 		r = check_platform(&i, want, e);
 	if (r == 0)
-		r = store_unpack(s, &i, p, e);
+		r = oci_store_unpack(s, &i, p, e);
 	if (r == 0)
-		r = store_tag(s, name, manifest.s, e);
+		r = oci_store_tag(s, name, manifest.s, e);
 	oci_image_fini(&i);
 	return r < 0 ? err_wrap(e, r, "%s", name) : 0;
 }
 
 static int push_blob(struct oci_store *s, struct registry *g, const char *digest, struct err *e)
 {
-	autofree char *path = store_blob(s, digest);
+	autofree char *path = oci_store_blob(s, digest);
 	bool has;
 	int r = registry_has_blob(g, digest, &has, e);
 
@@ -121,7 +124,7 @@ int image_push(struct oci_store *s, const struct oci_image *image, const struct 
 	autostrbuf struct strbuf text = {0};
 	const struct manifest *m = &image->manifest;
 	struct registry *g = NULL;
-	int r = store_read(s, image->digest, &text, e);
+	int r = oci_store_read(s, image->digest, &text, e);
 
 	if (r == 0)
 		r = registry_open(to, true, p, &g, e);

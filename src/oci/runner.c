@@ -2,104 +2,19 @@
 /*
  * oci/runner.c - from an image to a container that runs
  */
-#include "oci/runner_priv.h"
+#include "oci/runner_parts.h"
 
 #include "base/exit.h"
 #include "base/fd.h"
-#include "container/path.h"
-#include "container/userns.h"
-#include "oci/digest.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <net/if.h>
 #include <pwd.h>
-#include <sched.h>
 #include <stdio.h>
-#include <sys/ioctl.h>
-#include <sys/mount.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define RUNTIME_ROOT "state"
-
-static const int forwarded[] = {SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTERM, SIGCONT};
-
-char **runner_args(const struct image_config *c, char *const *command)
-{
-	char **args, **cmd = (char **)command;
-	size_t n = 0, more = 0;
-
-	if (!cmd || !cmd[0])
-		cmd = c->cmd.n ? c->cmd.v : NULL;
-	while (cmd && cmd[more])
-		more++;
-	args = xcalloc(c->entrypoint.n + more + 2, sizeof(*args));
-	for (size_t i = 0; i < c->entrypoint.n; i++)
-		args[n++] = c->entrypoint.v[i];
-	for (size_t i = 0; i < more; i++)
-		args[n++] = cmd[i];
-	if (n == 0)
-		args[0] = (char *)"/bin/sh";
-	return args;
-}
-
-static void block_signals(sigset_t *set)
-{
-	sigemptyset(set);
-	sigaddset(set, SIGCHLD);
-	for (size_t i = 0; i < ARRAY_SIZE(forwarded); i++)
-		sigaddset(set, forwarded[i]);
-	sigprocmask(SIG_BLOCK, set, NULL);
-}
-
-static int status_of(int status)
-{
-	return WIFSIGNALED(status) ? EXIT_SIGNAL_BASE + WTERMSIG(status) : WEXITSTATUS(status);
-}
-
-/* Waits for @pid, reaping whoever else ends, and hands signals on.  Those of the terminal reach all
- * of us from the kernel. */
-static int wait_for(pid_t pid, const sigset_t *set)
-{
-	for (;;) {
-		siginfo_t info;
-		pid_t ended;
-		int status;
-
-		while ((ended = waitpid(-1, &status, WNOHANG)) > 0) {
-			if (ended == pid)
-				return status_of(status);
-		}
-		if (ended < 0 && errno == ECHILD)
-			return EXIT_FAIL;
-		if (sigwaitinfo(set, &info) > 0 && info.si_signo != SIGCHLD &&
-		    info.si_code != SI_KERNEL)
-			kill(pid, info.si_signo);
-	}
-}
-
-static int mount_proc(struct err *e)
-{
-	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0 &&
-	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-		return err_set(e, -errno, "make mounts private");
-	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
-		return err_set(e, -errno, "mount /proc");
-	return 0;
-}
-
-static void loopback_up(void)
-{
-	autoclose int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct ifreq ifr = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
-
-	if (fd >= 0)
-		(void)ioctl(fd, SIOCSIFFLAGS, &ifr);
-}
 
 /* What the runtime failed at it wrote to its log too: a status of its own, as shells have. */
 static int judge(const char *log, int status)
@@ -113,6 +28,16 @@ static int judge(const char *log, int status)
 	return strstr(text.data, "Permission denied") ? EXIT_NOT_EXECUTABLE : EXIT_FAIL;
 }
 
+/* For a process that is about to end: never freed. */
+static void image_layers(const struct oci_store *s, const struct oci_image *image,
+			 struct root_layers *ret)
+{
+	ret->v = xcalloc(image->config.diff_ids.n + 1, sizeof(*ret->v));
+	for (; ret->n < image->config.diff_ids.n; ret->n++)
+		ret->v[ret->n] = oci_store_layer(s, image->config.diff_ids.v[ret->n]);
+	ret->unpacker = s->unpacker;
+}
+
 /* In the monitor; returns the container's status, or tells over @report why there is none. */
 static int monitor(const struct oci_store *s, const struct oci_image *image,
 		   const struct container_options *o, const char *dir, int go, struct err *e)
@@ -120,26 +45,19 @@ static int monitor(const struct oci_store *s, const struct oci_image *image,
 	autofree char *state = xasprintf("%s/" RUNTIME_ROOT, dir);
 	autofree char *log = xasprintf("%s/log", dir), *cgroup = cgroup_path(s, dir);
 	autofree char *id = xasprintf("insula-%s", strrchr(dir, '/') + 1);
+	struct root_layers layers = {0};
 	sigset_t set, none;
-	char byte;
 	pid_t pid;
-	int r;
+	int r = runner_enter(go, e);
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (read(go, &byte, 1) != 1)
-		return -ECANCELED; /* the caller said why */
-	if (geteuid() != 0 && (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0))
-		return err_set(e, -errno, "become root of the user namespace");
-	prctl(PR_SET_PDEATHSIG, SIGKILL); /* forgotten with the ids */
-	r = mount_proc(e);
-	loopback_up();
+	image_layers(s, image, &layers);
 	if (r == 0)
-		r = rootfs_mount(s, &image->config, dir, e);
+		r = layers_mount(&layers, dir, e);
 	if (r == 0)
 		r = bundle_write(dir, cgroup, &image->config, o, e);
 	if (r < 0)
 		return r;
-	block_signals(&set);
+	runner_block_signals(&set);
 	pid = fork();
 	if (pid == 0) {
 		sigemptyset(&none);
@@ -151,50 +69,7 @@ static int monitor(const struct oci_store *s, const struct oci_image *image,
 		      dir, id, (char *)NULL);
 		_exit(127);
 	}
-	return pid < 0 ? err_set(e, -errno, "fork") : judge(log, wait_for(pid, &set));
-}
-
-/* Our subordinate ids after our own: 0 is us, 1... are the first range of /etc/subuid. */
-static int find_range(const char *file, struct spec_id_map map[2], uint32_t own, struct err *e)
-{
-	struct passwd *pw = getpwuid(geteuid());
-	autofree char *number = xasprintf("%u", (unsigned int)geteuid());
-	autostrbuf struct strbuf text = {0};
-	char *save = NULL;
-
-	if (read_file(file, 1 << 20, &text) == 0 && text.data) {
-		for (char *l = strtok_r(text.data, "\n", &save); l;
-		     l = strtok_r(NULL, "\n", &save)) {
-			char *colon = strchr(l, ':');
-			unsigned int first, size;
-
-			if (!colon)
-				continue;
-			*colon = '\0';
-			if ((strcmp(l, number) != 0 && (!pw || strcmp(l, pw->pw_name) != 0)) ||
-			    sscanf(colon + 1, "%u:%u", &first, &size) != 2)
-				continue;
-			map[0] = (struct spec_id_map){.inside = 0, .outside = own, .size = 1};
-			map[1] = (struct spec_id_map){.inside = 1, .outside = first, .size = size};
-			return 0;
-		}
-	}
-	return err_msg(e, -EPERM,
-		       "containers without root need subordinate ids: %s has none for "
-		       "you",
-		       file);
-}
-
-static int map_ids(pid_t pid, struct err *e)
-{
-	struct spec_id_map u[2], g[2];
-	struct spec_id_maps uids = {.v = u, .n = 2}, gids = {.v = g, .n = 2};
-	autoclose int proc = path_open_proc(e);
-	int r = proc < 0 ? proc : find_range("/etc/subuid", u, geteuid(), e);
-
-	if (r == 0)
-		r = find_range("/etc/subgid", g, getegid(), e);
-	return r < 0 ? r : userns_map(pid, proc, &uids, &gids, e);
+	return pid < 0 ? err_set(e, -errno, "fork") : judge(log, runner_wait(pid, &set));
 }
 
 /* The monitor's own failures, and its status, come over a pipe. */
@@ -207,15 +82,12 @@ static int start(const struct oci_store *s, const struct oci_image *image,
 		 const struct container_options *o, const char *dir, int *go, int *report,
 		 pid_t *ret, struct err *e)
 {
-	unsigned long flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | SIGCHLD;
 	int g[2], r[2];
 	pid_t pid;
 
 	if (pipe2(g, O_CLOEXEC) < 0 || pipe2(r, O_CLOEXEC) < 0)
 		return err_set(e, -errno, "pipe");
-	if (geteuid() != 0)
-		flags |= CLONE_NEWUSER;
-	pid = (pid_t)syscall(SYS_clone, flags, NULL, NULL, NULL, NULL);
+	pid = runner_clone();
 	if (pid == 0) {
 		struct report answer = {0};
 
@@ -238,6 +110,7 @@ static int start(const struct oci_store *s, const struct oci_image *image,
 static int run_in(const struct oci_store *s, const struct oci_image *image,
 		  const struct container_options *o, const char *dir, int *status, struct err *e)
 {
+	const struct passwd *pw = getpwuid(geteuid());
 	autoclose int go = -1, report = -1;
 	struct report answer = {0};
 	struct slirp net = {0};
@@ -245,17 +118,17 @@ static int run_in(const struct oci_store *s, const struct oci_image *image,
 	pid_t pid = 0;
 	int ended, r;
 
-	block_signals(&set);
+	runner_block_signals(&set);
 	r = start(s, image, o, dir, &go, &report, &pid, e);
-	if (r == 0 && geteuid() != 0)
-		r = map_ids(pid, e);
+	if (r == 0)
+		r = runner_map_ids(pid, pw ? pw->pw_name : NULL, e);
 	if (r == 0 && o->net)
 		r = slirp_start(pid, dir, o, &net, e);
 	if (r == 0 && write(go, "", 1) != 1)
 		r = err_set(e, -errno, "start the container");
 	if (pid > 0 && r < 0)
 		kill(pid, SIGKILL);
-	ended = pid > 0 ? wait_for(pid, &set) : 0;
+	ended = pid > 0 ? runner_wait(pid, &set) : 0;
 	slirp_stop(&net);
 	if (r < 0)
 		return r;

@@ -38,6 +38,7 @@ struct container_options {
 	bool tty, net;
 	unsigned int cpus;
 	uint64_t memory;
+	int64_t cpu_percent, cpu_weight; /* 0 = as @cpus says, and as others */
 	const struct run_mount *mounts;
 	size_t n_mounts;
 	const struct run_port *ports;
@@ -48,6 +49,8 @@ struct container_options {
 must_check int runner_run(const struct oci_store *s, const struct oci_image *image,
 			  const struct container_options *o, int *status, struct err *e);
 
+/* Do they start an init, and so a whole system? */
+bool runner_is_system(char *const *args);
 /* The words to run: the image's entry point and either @command or the image's own; to be freed,
  * ends with NULL.  What they point to belongs to others. */
 char **runner_args(const struct image_config *c, char *const *command);

@@ -2,7 +2,7 @@
 /*
  * oci/runner_cgroup.c - control groups of containers, and of those that are no more
  */
-#include "oci/runner_priv.h"
+#include "oci/runner_parts.h"
 
 #include <dirent.h>
 #include <fcntl.h>

@@ -3,7 +3,7 @@
  * oci/runner_net.c - slirp4netns: a network for a namespace, without privileges; the addresses are
  * those of a machine's user-mode network, but for the container's own
  */
-#include "oci/runner_priv.h"
+#include "oci/runner_parts.h"
 
 #include "base/exit.h"
 #include "base/fd.h"

@@ -2,8 +2,9 @@
 /*
  * oci/runner_root.c - a container's root file system out of an image's layers
  */
-#include "oci/runner_priv.h"
+#include "oci/runner_parts.h"
 
+#include "base/dirs.h"
 #include "container/userns.h"
 
 #include <errno.h>
@@ -12,6 +13,8 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+
+#define COPY "work/copy" /* where nothing mounts overlays */
 
 int program_run(const char *const *argv)
 {
@@ -28,61 +31,72 @@ int program_run(const char *const *argv)
 }
 
 /* overlayfs takes its layers as one string of less than a page: short links to each, from @dir. */
-static int link_layers(const struct oci_store *s, const struct image_config *image, const char *dir,
-		       struct strbuf *lower, struct err *e)
+static int link_layers(const struct root_layers *l, const char *dir, struct strbuf *lower,
+		       struct err *e)
 {
-	for (size_t i = image->diff_ids.n; i--;) {
-		autofree char *layer = store_layer(s, image->diff_ids.v[i]);
+	for (size_t i = l->n; i--;) {
 		autofree char *name = xasprintf("%s/l%zu", dir, i);
 
-		if (symlink(layer, name) < 0)
+		if (symlink(l->v[i], name) < 0)
 			return err_set(e, -errno, "make %s", name);
 		strbuf_printf(lower, "%sl%zu", lower->len ? ":" : "", i);
 	}
 	return 0;
 }
 
-static int copy_layers(const struct oci_store *s, const struct image_config *image,
-		       const char *rootfs, struct err *e)
+/* A copy that appears whole or not at all, and is there the next time. */
+static int copy_layers(const struct root_layers *l, struct err *e)
 {
 	autostrbuf struct strbuf layers = {0};
-	const char *argv[] = {s->unpacker, "merge", rootfs, NULL, NULL};
+	const char *argv[] = {l->unpacker, "merge", "work/copying", NULL, NULL};
 
-	for (size_t i = 0; i < image->diff_ids.n; i++) {
-		autofree char *layer = store_layer(s, image->diff_ids.v[i]);
-
-		strbuf_printf(&layers, "%s\n", layer);
-	}
+	for (size_t i = 0; i < l->n; i++)
+		strbuf_printf(&layers, "%s\n", l->v[i]);
 	argv[3] = layers.data;
-	return program_run(argv) < 0 ? err_msg(e, -EIO, "copying the image failed") : 0;
+	dirs_remove("work/copying");
+	if (mkdir("work/copying", 0755) < 0 || program_run(argv) < 0 ||
+	    rename("work/copying", COPY) < 0)
+		return err_msg(e, -EIO, "copying the image failed");
+	return 0;
 }
 
-int rootfs_mount(const struct oci_store *s, const struct image_config *image, const char *dir,
-		 struct err *e)
+static int bind_copy(struct err *e)
+{
+	return mount(COPY, "rootfs", NULL, MS_BIND, NULL) < 0
+		   ? err_set(e, -errno, "bind the copy of the image")
+		   : 0;
+}
+
+static int mount_overlay(const char *lower)
+{
+	autofree char *options = xasprintf("lowerdir=%s,upperdir=upper,workdir=work%s", lower,
+					   userns_is_host_root() ? "" : ",userxattr");
+	const char *argv[] = {"fuse-overlayfs", "-o", options, "rootfs", NULL};
+
+	if (mount("overlay", "rootfs", "overlay", MS_NODEV, options) == 0)
+		return 0;
+	return program_run(argv);
+}
+
+int layers_mount(const struct root_layers *l, const char *dir, struct err *e)
 {
 	static const char *const dirs[] = {"upper", "work", "rootfs"};
-	autofree char *rootfs = xasprintf("%s/rootfs", dir), *options = NULL;
 	autostrbuf struct strbuf lower = {0};
-	const char *argv[] = {"fuse-overlayfs", "-o", NULL, "rootfs", NULL};
 	int r;
 
 	if (chdir(dir) < 0)
 		return err_set(e, -errno, "%s", dir);
 	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
-		if (mkdir(dirs[i], 0755) < 0)
+		if (mkdir(dirs[i], 0755) < 0 && errno != EEXIST)
 			return err_set(e, -errno, "make %s/%s", dir, dirs[i]);
 	}
-	if (image->diff_ids.n == 0)
+	if (l->n == 0)
 		return err_msg(e, -ENOEXEC, "the image has no layers");
-	r = link_layers(s, image, dir, &lower, e);
-	if (r < 0)
+	if (access(COPY, F_OK) == 0)
+		return bind_copy(e);
+	r = link_layers(l, dir, &lower, e);
+	if (r < 0 || mount_overlay(lower.data) == 0)
 		return r;
-	options = xasprintf("lowerdir=%s,upperdir=upper,workdir=work%s", lower.data,
-			    userns_is_host_root() ? "" : ",userxattr");
-	if (mount("overlay", "rootfs", "overlay", MS_NODEV, options) == 0)
-		return 0;
-	argv[2] = options;
-	if (program_run(argv) == 0)
-		return 0;
-	return copy_layers(s, image, rootfs, e);
+	r = copy_layers(l, e);
+	return r < 0 ? r : bind_copy(e);
 }

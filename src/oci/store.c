@@ -20,10 +20,10 @@
 #define ID_MIN       12
 #define NO_REFERENCE "" /* of an image whose name another took */
 
-int store_open(struct image_cache *cache, const char *unpacker, struct oci_store *ret,
-	       struct err *e)
+int oci_store_open(struct image_cache *cache, const char *unpacker, struct oci_store *ret,
+		   struct err *e)
 {
-	static const char *const dirs[] = {"blobs", "partial", "layers", "refs"};
+	static const char *const dirs[] = {"blobs", "partial", "layers", "refs", "pins"};
 	int r = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(dirs) && r == 0; i++) {
@@ -36,13 +36,13 @@ int store_open(struct image_cache *cache, const char *unpacker, struct oci_store
 	return r;
 }
 
-void store_close(struct oci_store *s)
+void oci_store_close(struct oci_store *s)
 {
 	close_p(&s->lock);
 	s->lock = -1;
 }
 
-int store_lock(struct oci_store *s, struct progress *p, struct err *e)
+int oci_store_lock(struct oci_store *s, struct progress *p, struct err *e)
 {
 	return s->lock >= 0 ? 0 : cache_lock_build(s->cache, "oci-images", p, &s->lock, e);
 }
@@ -52,26 +52,26 @@ static char *place(const struct oci_store *s, const char *kind, const char *dige
 	return xasprintf("%s/oci/%s/%s", s->cache->dir, kind, digest_hex(digest));
 }
 
-char *store_blob(const struct oci_store *s, const char *digest)
+char *oci_store_blob(const struct oci_store *s, const char *digest)
 {
 	return place(s, "blobs", digest);
 }
 
-char *store_partial(const struct oci_store *s, const char *digest)
+char *oci_store_partial(const struct oci_store *s, const char *digest)
 {
 	return place(s, "partial", digest);
 }
 
-char *store_layer(const struct oci_store *s, const char *diff_id)
+char *oci_store_layer(const struct oci_store *s, const char *diff_id)
 {
 	autofree char *dir = place(s, "layers", diff_id);
 
 	return xasprintf("%s/fs", dir);
 }
 
-bool store_has(const struct oci_store *s, const char *digest)
+bool oci_store_has(const struct oci_store *s, const char *digest)
 {
-	autofree char *path = store_blob(s, digest);
+	autofree char *path = oci_store_blob(s, digest);
 
 	return access(path, F_OK) == 0;
 }
@@ -89,11 +89,11 @@ static int write_whole(const struct oci_store *s, const char *path, const void *
 	return r < 0 ? err_set(e, r, "write %s", path) : 0;
 }
 
-int store_put(struct oci_store *s, const void *data, size_t len, struct digest_text *ret,
-	      struct err *e)
+int oci_store_put(struct oci_store *s, const void *data, size_t len, struct digest_text *ret,
+		  struct err *e)
 {
 	struct digest_text d = digest_of(data, len);
-	autofree char *path = store_blob(s, d.s);
+	autofree char *path = oci_store_blob(s, d.s);
 	int r = write_whole(s, path, data, len, e);
 
 	if (r == 0)
@@ -101,9 +101,9 @@ int store_put(struct oci_store *s, const void *data, size_t len, struct digest_t
 	return r;
 }
 
-int store_adopt(struct oci_store *s, const char *path, const char *digest, struct err *e)
+int oci_store_adopt(struct oci_store *s, const char *path, const char *digest, struct err *e)
 {
-	autofree char *target = store_blob(s, digest);
+	autofree char *target = oci_store_blob(s, digest);
 	autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
 	struct digest_text is;
 	int r = fd < 0 ? -errno : digest_of_file(fd, &is);
@@ -119,9 +119,9 @@ int store_adopt(struct oci_store *s, const char *path, const char *digest, struc
 	return 0;
 }
 
-int store_read(const struct oci_store *s, const char *digest, struct strbuf *ret, struct err *e)
+int oci_store_read(const struct oci_store *s, const char *digest, struct strbuf *ret, struct err *e)
 {
-	autofree char *path = store_blob(s, digest);
+	autofree char *path = oci_store_blob(s, digest);
 	struct digest_text is;
 	int r = read_file(path, OCI_DOCUMENT_MAX, ret);
 
@@ -150,7 +150,7 @@ void oci_image_fini(struct oci_image *i)
 static int load_config(const struct oci_store *s, struct oci_image *i, struct err *e)
 {
 	autostrbuf struct strbuf text = {0};
-	int r = store_read(s, i->manifest.config.digest, &text, e);
+	int r = oci_store_read(s, i->manifest.config.digest, &text, e);
 
 	if (r == 0)
 		r = image_config_parse(text.data ? text.data : "", text.len, &i->config, e);
@@ -160,14 +160,14 @@ static int load_config(const struct oci_store *s, struct oci_image *i, struct er
 	return r;
 }
 
-int store_load(const struct oci_store *s, const char *manifest, struct oci_image *ret,
-	       struct err *e)
+int oci_store_load(const struct oci_store *s, const char *manifest, struct oci_image *ret,
+		   struct err *e)
 {
 	struct oci_image i = {.use = -1};
 	struct platform any = platform_host();
 	struct document d = {0};
 	autostrbuf struct strbuf text = {0};
-	int r = store_read(s, manifest, &text, e);
+	int r = oci_store_read(s, manifest, &text, e);
 
 	if (r == 0)
 		r = document_parse(text.data ? text.data : "", text.len, &any, &d, e);
@@ -210,7 +210,7 @@ static int write_ref(struct oci_store *s, const char *key, const char *reference
 	return write_whole(s, path, text, strlen(text), e);
 }
 
-int store_tag(struct oci_store *s, const char *reference, const char *manifest, struct err *e)
+int oci_store_tag(struct oci_store *s, const char *reference, const char *manifest, struct err *e)
 {
 	autofree char *path = ref_path(s, reference);
 	json_t *had = json_read(path);
@@ -292,7 +292,9 @@ static int search(const struct oci_store *s, const char *name, struct search *re
 	autofree char *full = NULL;
 	int r;
 
-	if (reference_parse(name, &ref, NULL) == 0)
+	if (strncmp(name, "deb:", 4) == 0)
+		w.reference = name; /* of ours, and no registry's */
+	else if (reference_parse(name, &ref, NULL) == 0)
 		w.reference = full = reference_text(&ref);
 	reference_fini(&ref);
 	r = each_ref(s, match, &w, e);
@@ -305,14 +307,15 @@ static int search(const struct oci_store *s, const char *name, struct search *re
 	return r;
 }
 
-int store_find(const struct oci_store *s, const char *name, struct oci_image *ret, struct err *e)
+int oci_store_find(const struct oci_store *s, const char *name, struct oci_image *ret,
+		   struct err *e)
 {
 	struct search w;
 	int r = search(s, name, &w, e);
 
 	if (r < 0)
 		return r;
-	r = store_load(s, w.digest, ret, e);
+	r = oci_store_load(s, w.digest, ret, e);
 	if (r == 0) {
 		free(ret->reference);
 		ret->reference = xstrdup(w.found);
@@ -345,7 +348,7 @@ static bool visit(void *opaque, const char *path, const json_t *ref)
 	const struct walk *w = opaque;
 	struct oci_image i;
 
-	if (store_load(w->s, json_text(ref, "manifest"), &i, NULL) < 0)
+	if (oci_store_load(w->s, json_text(ref, "manifest"), &i, NULL) < 0)
 		return true;
 	free(i.reference);
 	i.reference = xstrdup(json_text(ref, "reference"));
@@ -355,12 +358,44 @@ static bool visit(void *opaque, const char *path, const json_t *ref)
 	return true;
 }
 
-int store_each(const struct oci_store *s, void (*fn)(void *opaque, const struct oci_image *i),
-	       void *opaque, struct err *e)
+int oci_store_each(const struct oci_store *s, void (*fn)(void *opaque, const struct oci_image *i),
+		   void *opaque, struct err *e)
 {
 	struct walk w = {.s = s, .fn = fn, .opaque = opaque};
 
 	return each_ref(s, visit, &w, e);
+}
+
+int oci_store_pin(const struct oci_store *s, const char *id, const char *dir, struct err *e)
+{
+	autofree char *link = xasprintf("%s/oci/pins/%s", s->cache->dir, id);
+
+	if (symlink(dir, link) < 0)
+		return err_set(e, -errno, "make %s", link);
+	return 0;
+}
+
+/* Links whose directory has gone are removed on the way. */
+static bool is_pinned(const struct oci_store *s, const char *digest)
+{
+	autofree char *path = xasprintf("%s/oci/pins", s->cache->dir);
+	DIR *d = opendir(path);
+	bool found = false;
+	struct dirent *de;
+
+	while (d && !found && (de = readdir(d))) {
+		autofree char *pin = xasprintf("%s/%s", path, de->d_name);
+		autofree char *file = xasprintf("%s/" OCI_PIN_FILE, pin);
+		json_t *o = de->d_type == DT_LNK ? json_read(file) : NULL;
+
+		found = o && strcmp(json_text(o, "manifest"), digest) == 0;
+		json_decref(o);
+		if (de->d_type == DT_LNK && access(pin, F_OK) < 0 && errno == ENOENT)
+			unlink(pin);
+	}
+	if (d)
+		closedir(d);
+	return found;
 }
 
 static bool in_use(const struct oci_store *s, const char *digest)
@@ -368,10 +403,11 @@ static bool in_use(const struct oci_store *s, const char *digest)
 	autofree char *id = use_id(digest);
 	autoclose int fd = -1;
 
-	return cache_lock(s->cache, CACHE_LOCK_USE, id, true, false, &fd, NULL) < 0;
+	return cache_lock(s->cache, CACHE_LOCK_USE, id, true, false, &fd, NULL) < 0 ||
+	       is_pinned(s, digest);
 }
 
-int store_remove(struct oci_store *s, const char *name, struct err *e)
+int oci_store_remove(struct oci_store *s, const char *name, struct err *e)
 {
 	struct search w;
 	int r = search(s, name, &w, e);
@@ -408,7 +444,7 @@ static bool collect(void *opaque, const char *path, const json_t *ref)
 	struct oci_image i;
 
 	/* Of a damaged image nothing is known: it counts as gone. */
-	if (store_load(k->s, digest, &i, NULL) < 0)
+	if (oci_store_load(k->s, digest, &i, NULL) < 0)
 		return true;
 	json_object_set_new(k->blobs, digest_hex(digest), json_true());
 	json_object_set_new(k->blobs, digest_hex(i.manifest.config.digest), json_true());
@@ -448,7 +484,7 @@ static int sweep_dir(const struct oci_store *s, const char *kind, const json_t *
 	return 0;
 }
 
-int store_prune(struct oci_store *s, uint64_t *freed, struct err *e)
+int oci_store_prune(struct oci_store *s, uint64_t *freed, struct err *e)
 {
 	struct keep k = {.s = s, .blobs = json_object(), .layers = json_object()};
 	uint64_t before = used_bytes(s->cache->dir), after;
@@ -478,15 +514,19 @@ static uint64_t space_left(const char *dir)
 	return left > KEEP_FREE ? left - KEEP_FREE : 0;
 }
 
-static int unpack_one(struct oci_store *s, const char *digest, const char *diff_id,
-		      struct progress *p, struct err *e)
+int oci_store_unpack_layer(struct oci_store *s, const char *digest, const char *diff_id,
+			   struct progress *p, struct err *e)
 {
+	autofree char *layer = oci_store_layer(s, diff_id);
 	autofree char *entry = xasprintf("oci/layers/%s", digest_hex(diff_id));
-	autofree char *blob = store_blob(s, digest), *fs = NULL;
+	autofree char *blob = oci_store_blob(s, digest), *fs = NULL;
 	autofree char *max = xasprintf("%llu", (unsigned long long)space_left(s->cache->dir));
 	struct workspace w;
-	int r = workspace_make(s->cache, &w, e);
+	int r;
 
+	if (access(layer, F_OK) == 0)
+		return 0;
+	r = workspace_make(s->cache, &w, e);
 	if (r < 0)
 		return r;
 	fs = xasprintf("%s/fs", w.dir);
@@ -503,28 +543,25 @@ static int unpack_one(struct oci_store *s, const char *digest, const char *diff_
 	return r < 0 ? err_wrap(e, r, "layer %.19s", digest) : 0;
 }
 
-int store_unpack(struct oci_store *s, const struct oci_image *i, struct progress *p, struct err *e)
+int oci_store_unpack(struct oci_store *s, const struct oci_image *i, struct progress *p,
+		     struct err *e)
 {
 	int r = 0;
 
-	for (size_t k = 0; k < i->manifest.n_layers && r == 0; k++) {
-		autofree char *layer = store_layer(s, i->config.diff_ids.v[k]);
-
-		if (access(layer, F_OK) < 0)
-			r = unpack_one(s, i->manifest.layers[k].digest, i->config.diff_ids.v[k], p,
-				       e);
-	}
+	for (size_t k = 0; k < i->manifest.n_layers && r == 0; k++)
+		r = oci_store_unpack_layer(s, i->manifest.layers[k].digest, i->config.diff_ids.v[k],
+					   p, e);
 	return r;
 }
 
-int store_disk(const struct oci_store *s, const struct oci_image *i, struct progress *p,
-	       struct image *ret, struct err *e)
+int oci_store_disk(const struct oci_store *s, const struct oci_image *i, struct progress *p,
+		   struct image *ret, struct err *e)
 {
 	autofree char *id = xasprintf("oci-%.16s", digest_hex(i->digest));
 	autostrbuf struct strbuf layers = {0};
 
 	for (size_t k = 0; k < i->config.diff_ids.n; k++) {
-		autofree char *layer = store_layer(s, i->config.diff_ids.v[k]);
+		autofree char *layer = oci_store_layer(s, i->config.diff_ids.v[k]);
 
 		strbuf_printf(&layers, "%s\n", layer);
 	}

@@ -9,6 +9,14 @@
 /* Takes the store's lock; the image is in the store afterwards, its layers unpacked. */
 must_check int image_pull(struct oci_store *s, const struct reference *ref,
 			  const struct platform *want, struct progress *p, struct err *e);
+/* The image of that name, pulled first if it is not here; in use until oci_image_fini.  Gives the
+ * store's lock back. */
+must_check int oci_image_get(struct oci_store *s, const char *name, struct progress *p,
+			     struct oci_image *ret, struct err *e);
+/* @name is deb:SUITE[+PACKAGE...]: made from the archives, as a machine's image is, and kept by
+ * that name. */
+must_check int image_import_deb(struct oci_store *s, const char *name, struct progress *p,
+				struct err *e);
 /* @image goes to @to. */
 must_check int image_push(struct oci_store *s, const struct oci_image *image,
 			  const struct reference *to, struct progress *p, struct err *e);

@@ -10,7 +10,8 @@
 
 #include "base/fd.h"
 #include "base/fd_table.h"
-#include "vmm/listen.h"
+#include "serve/keeplog.h"
+#include "serve/listen.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,14 +24,12 @@
 
 #define OUT_MAX 65536u
 #define IN_MAX  4096u
-#define LOG_MAX (1u << 20) /* what a guest may fill of the host's disk */
 
 struct chardev_backend {
 	struct chardev chr;
 	struct chardev_config cfg;
 	int in_fd, out_fd, listen_fd; /* -1 = none; a socket's client is in both of the first two */
-	int log_fd;                   /* keeps the end of the output; -1 = none */
-	uint64_t log_len;
+	struct keeplog log;           /* of the output */
 	bool terminal;
 	struct termios saved;
 	struct loop_fd in_watch, out_watch, listen_watch;
@@ -85,36 +84,6 @@ static void drop_client(struct chardev_backend *b)
 	b->in_len = 0;
 }
 
-/* The file is full: its second half becomes the whole. */
-static void shorten_log(struct chardev_backend *b)
-{
-	autofree char *half = malloc(LOG_MAX / 2);
-	uint64_t at = b->log_len - LOG_MAX / 2;
-
-	if (half && pread_full(b->log_fd, half, LOG_MAX / 2, at) == 0 &&
-	    ftruncate(b->log_fd, 0) == 0 && write_full(b->log_fd, half, LOG_MAX / 2) == 0) {
-		b->log_len = LOG_MAX / 2;
-		return;
-	}
-	close(b->log_fd);
-	b->log_fd = -1;
-}
-
-/* A full disk of the host's is not the guest's trouble: the log ends there. */
-static void keep(struct chardev_backend *b, const char *data, size_t len)
-{
-	if (b->log_fd < 0)
-		return;
-	if (write_full(b->log_fd, data, len) < 0) {
-		close(b->log_fd);
-		b->log_fd = -1;
-		return;
-	}
-	b->log_len += len;
-	if (b->log_len > LOG_MAX)
-		shorten_log(b);
-}
-
 /* Empties the out buffer as far as the descriptor takes it. */
 static void flush(struct chardev_backend *b)
 {
@@ -130,7 +99,7 @@ static void flush(struct chardev_backend *b)
 		if (n < 0 && errno == EAGAIN)
 			break;
 		/* A reader that went away, a full disk: the guest must not hang on it. */
-		keep(b, b->out.data, n < 0 ? b->out.len : (size_t)n);
+		keeplog_add(&b->log, b->out.data, n < 0 ? b->out.len : (size_t)n);
 		strbuf_consume(&b->out, n < 0 ? b->out.len : (size_t)n);
 	}
 	if (b->device_waits && b->out.len < OUT_MAX / 2) {
@@ -285,15 +254,9 @@ static int open_stdio(struct chardev_backend *b, struct err *e)
 
 static int open_log(struct chardev_backend *b, const char *path, struct err *e)
 {
-	struct stat st;
+	int fd = fd_table_find(b->cfg.given, path);
 
-	b->log_fd = fd_table_find(b->cfg.given, path);
-	if (b->log_fd < 0)
-		b->log_fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-	if (b->log_fd < 0 || fstat(b->log_fd, &st) < 0)
-		return err_set(e, -errno, "open %s", path);
-	b->log_len = (uint64_t)st.st_size;
-	return 0;
+	return fd < 0 ? keeplog_open(&b->log, path, e) : keeplog_take(&b->log, fd, e);
 }
 
 static int open_socket(struct chardev_backend *b, const char *path, struct err *e)
@@ -344,7 +307,7 @@ int chardev_backend_open(const struct chardev_config *cfg, struct chardev_backen
 		return 0;
 	b = xnew(struct chardev_backend);
 	b->cfg = *cfg;
-	b->in_fd = b->out_fd = b->listen_fd = b->log_fd = -1;
+	b->in_fd = b->out_fd = b->listen_fd = b->log.fd = -1;
 	b->chr.ops = &ops;
 	b->chr.backend = b;
 	pthread_mutex_init(&b->lock, NULL);
@@ -387,7 +350,7 @@ void chardev_backend_close(struct chardev_backend *b)
 	close_p(&b->in_fd);
 	close_p(&b->out_fd);
 	close_p(&b->listen_fd);
-	close_p(&b->log_fd);
+	keeplog_close(&b->log);
 	if (b->path)
 		unlink(b->path);
 	free(b->path);

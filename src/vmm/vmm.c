@@ -14,7 +14,7 @@
 #include "display/screen.h"
 #include "tls/tls.h"
 #include "vmm/chardev.h"
-#include "vmm/listen.h"
+#include "vmm/listen_any.h"
 #include "vmm/sandbox.h"
 #include "vmm/text_view.h"
 #include "vmm/vmm_priv.h"

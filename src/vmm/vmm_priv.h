@@ -6,7 +6,7 @@
 
 #include "base/fd_table.h"
 #include "base/timerq.h"
-#include "vmm/control.h"
+#include "serve/control.h"
 #include "vmm/snapshot.h"
 #include "vmm/vmm.h"
 

@@ -120,6 +120,99 @@ def pull(p):
 
 
 @case
+def helpers(p):
+    """Credentials out of a program: of this registry alone before the file's, of all after."""
+    registry = Registry(p.top, auth=True)
+    try:
+        ref = registry.push(Image(busybox_layer()), "some/box", "1")
+        os.mkdir(p.top + "/bin")
+        program = p.top + "/bin/docker-credential-of-ours"
+        with open(program, "w") as f:
+            f.write("#!/bin/sh\nread server\n[ \"$1 $server\" = \"get %s\" ] || exit 1\n"
+                    "echo '{\"ServerURL\":\"x\",\"Username\":\"me\",\"Secret\":\"secret\"}'\n"
+                    % registry.host)
+        os.chmod(program, 0o755)
+        p.env["PATH"] = p.top + "/bin:" + p.env["PATH"]
+        p.env["REGISTRY_AUTH_FILE"] = p.top + "/helpers.json"
+
+        def write(**content):
+            with open(p.top + "/helpers.json", "w") as f:
+                json.dump(content, f)
+
+        wrong = {"auths": {registry.host: {"auth": "bWU6d3Jvbmc="}}}  # me:wrong
+        write(credsStore="of-ours", **wrong)
+        p.pull(ref, status=111, words="401")
+        write(credHelpers={registry.host: "of-ours"}, **wrong)
+        p.pull(ref)
+        p.call("image", "remove", ref)
+        write(credsStore="of-ours")
+        p.pull(ref)
+        p.call("image", "remove", ref)
+        for helper in ("../of-ours", "nobody-has-it", ""):
+            write(credsStore=helper)
+            p.pull(ref, status=111, words="asks for a login")
+    finally:
+        registry.close()
+
+
+@case
+def build(p):
+    """A Containerfile, with buildah; its faults are told, and nothing is left of either."""
+    if not shutil.which("buildah"):
+        raise Skip("no buildah")
+    os.mkdir(p.top + "/context")
+    shutil.copy(shutil.which("busybox"), p.top + "/context/busybox")
+
+    def write(*lines):
+        with open(p.top + "/context/Containerfile", "w") as f:
+            f.write("\n".join(("FROM scratch", "COPY busybox /bin/busybox", *lines)) + "\n")
+
+    run = 'RUN ["/bin/busybox", "sh", "-c", "/bin/busybox --install -s /bin; echo $WHAT >/file"]'
+    p.env.pop("REGISTRY_AUTH_FILE")  # buildah wants one that is named to be there
+    write("ARG WHAT=nothing", run, 'ENV PATH=/bin', 'CMD ["cat", "/file"]')
+    out = p.call("build", "--tag", "mine:2", "--build-arg", "WHAT=built", p.top + "/context",
+                 words="STEP 3/6")
+    expect(out == "localhost/mine:2\n", out)
+    expect(p.call("run", "--net", "none", "localhost/mine:2") == "built\n")
+    write('RUN ["/bin/busybox", "false"]')
+    p.call("build", "--tag", "bad", p.top + "/context", status=111)
+    p.call("build", "--tag", "bad", p.top + "/nowhere", status=111)
+    p.call("build", p.top + "/context", status=110)
+    expect(os.listdir(p.top + "/cache/insula/tmp") == [])
+    expect(p.ids() and "bad" not in p.call("image", "list"))
+    with open("/proc/self/mountinfo") as f:
+        expect(p.top not in f.read())
+
+
+@case
+def policy(p):
+    """What the policy of containers rejects is not even asked for."""
+    server = Server(Image(busybox_layer()))
+    p.env["XDG_CONFIG_HOME"] = p.top + "/config"
+    os.makedirs(p.top + "/config/containers")
+
+    def write(scopes, default="reject"):
+        with open(p.top + "/config/containers/policy.json", "w") as f:
+            json.dump({"default": [{"type": default}], "transports": {"docker": {
+                k: [{"type": v}] for k, v in scopes.items()}}}, f)
+
+    write({})
+    p.pull(server.ref, status=111, words="policy.json: the policy of images rejects it")
+    expect(p.store("blobs") == [] and p.store("refs") == [])
+    host = server.ref.split("/")[0]
+    write({host: "signedBy"}, default="insecureAcceptAnything")
+    p.pull(server.ref, status=111, words="asks for signedBy")
+    write({host: "insecureAcceptAnything"})
+    p.pull(server.ref)
+    saved = p.top + "/saved.tar"
+    p.call("image", "save", "--output", saved, server.ref)
+    p.call("image", "load", saved, status=111, words="rejects")
+    with open(p.top + "/config/containers/policy.json", "w") as f:
+        f.write("{")
+    p.pull(server.ref, status=111, words="not JSON")
+
+
+@case
 def https(p):
     """A name that is not loopback's: HTTPS, with the authority of /etc/containers/certs.d or none."""
     if "HTTPS" not in os.environ:

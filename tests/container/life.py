@@ -181,7 +181,7 @@ def exec_(box):
            run(name, "cat", "/proc/1/cgroup"), "control group")
     expect(box.call("exec", name, "sh", "-c", "exit 9", check=False).returncode == 9)
     r = box.call("exec", name, "nosuch", check=False)
-    expect(r.returncode == 1 and "not found" in r.stderr, r)
+    expect(r.returncode == 127 and "not found" in r.stderr, r)
     process = dict(BASE["process"], args=["sh", "-c", "echo $X"], env=["PATH=/bin", "X=json"])
     with open(box.top + "/process.json", "w") as f:
         json.dump(process, f)

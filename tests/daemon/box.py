@@ -152,9 +152,9 @@ class Box:
 
     def groups(self):
         """Control groups of the machines of any insulad, by UUID."""
-        return {n.split(".", 1)[1] for tree in ("", "cpu", "memory", "unified")
-                for n in (os.listdir(f"/sys/fs/cgroup/{tree}")
-                          if os.path.isdir(f"/sys/fs/cgroup/{tree}") else ())
+        root = "/sys/fs/cgroup"
+        trees = [root] + [f"{root}/{d}" for d in os.listdir(root) if os.path.isdir(f"{root}/{d}")]
+        return {n.split(".", 1)[1] for tree in trees for n in os.listdir(tree)
                 if n.startswith("insula-vm.")}
 
     def kill_daemon(self, sig=signal.SIGKILL):

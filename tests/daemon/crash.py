@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""tests/daemon/crash.py INSULA [N [SEED]] - kill -9 of insulad, of a VMM, of the command, at random
-points of N random operations
+"""tests/daemon/crash.py INSULA [N [SEED]] - kill -9 of insulad, of a VMM or of a container's monitor,
+of the command, at random points of N random operations
 
 For each machine the test keeps the set of states that it may be in: after an operation that was
 acknowledged the one that it promised, after one that was not either that or the one before.  What
@@ -17,9 +17,16 @@ import shutil
 import signal
 import struct
 import sys
+import tempfile
 import time
 
 from box import Box, Failed, alive, check, wait_for
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "container"))
+import images
+from registry import Image, busybox_layer
+
+CAN_CONTAIN = os.geteuid() == 0 and shutil.which("busybox")
 
 State = collections.namedtuple("State", "there name cpus runs snapshots")
 NONE = frozenset()
@@ -40,13 +47,14 @@ def below(path):
 class Machine:
     def __init__(self, key):
         self.key = key
+        self.container = False
         self.states = {GONE}
         self.settled = 0.0
 
 
 class Test:
-    def __init__(self, box, n, seed):
-        self.box, self.n = box, n
+    def __init__(self, box, n, seed, image):
+        self.box, self.n, self.image = box, n, image
         self.random = random.Random(seed)
         self.machines, self.names, self.counts = [], 0, collections.Counter()
         self.log = []
@@ -84,9 +92,13 @@ class Test:
                 m = Machine(f"k{len(self.machines)}")
                 self.machines.append(m)
                 name = self.new_name()
-                args = ["create", "--name", name, "--engine", "soft", "--machine", "micro",
-                        "--memory", "64M", "--net", "none", "--label", f"key={m.key}", "--kernel",
-                        self.box.kernel("idle"), *self.trees]
+                args = ["create", "--name", name, "--net", "none", "--label", f"key={m.key}"]
+                if self.image and self.random.random() < 0.4:
+                    args.append(self.image)  # sleeps
+                    m.container = True
+                else:
+                    args += ["--engine", "soft", "--machine", "micro", "--memory", "64M",
+                             "--kernel", self.box.kernel("idle"), *self.trees]
                 if CAN_LIMIT and self.random.random() < 0.5:
                     args += ["--cpu-cap", "150", "--memory-limit", "1G"]
                 return m, args, lambda s: State(True, name, 1, False, NONE)
@@ -125,7 +137,10 @@ class Test:
         if not source or sum(GONE not in m.states for m in self.machines) >= 10:
             return None
         s = next(iter(source.states))
+        if source.container and (op == "fork" or s.runs):
+            return None
         m, name = Machine(f"k{len(self.machines)}"), self.new_name()
+        m.container = source.container
         self.machines.append(m)
         return (m, [*op.split(), "--label", f"key={m.key}", s.name, name],
                 lambda _: State(True, name, s.cpus, op == "fork", NONE))
@@ -137,6 +152,8 @@ class Test:
         if not m:
             return None
         s = next(iter(m.states))
+        if m.container and op.startswith("snapshot create") and (s.runs or op != "snapshot create"):
+            return None
         if op.startswith("snapshot create"):
             name = self.new_name()
             return m, [*op.split(), s.name, name], lambda s: s._replace(snapshots=s.snapshots | {name})
@@ -157,7 +174,7 @@ class Test:
         elif what == "command":
             command.kill()
         elif what == "vmm":
-            vmms = self.box.processes("insula-vmm")
+            vmms = self.guests()
             if vmms:
                 pid = self.random.choice(sorted(vmms))
                 self.victim = vmms[pid]
@@ -165,9 +182,15 @@ class Test:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
                     pass
-                wait_for(lambda: not alive(pid), "the VMM's end")
+                # Of a container's two processes each takes the other along.
+                pids = [p for p, line in vmms.items() if p == pid or
+                        ("insula-monitor" in line and line == self.victim)]
+                wait_for(lambda: not any(map(alive, pids)), "the VMM's end")
             for m in self.machines:  # whichever it was
                 m.states |= {s._replace(runs=False) for s in m.states if s.there}
+
+    def guests(self):
+        return {**self.box.processes("insula-vmm"), **self.box.processes("insula-monitor")}
 
     def step(self):
         m, args, change = self.choose()
@@ -214,6 +237,8 @@ class Test:
         """Disk files that machines write to, or their snapshots hold, and all below those."""
         found = set()
         for m in listed:
+            if m.get("isolation") == "container":
+                continue
             d = f"{self.box.data}/guests/{m['uuid']}"
             tops = [os.readlink(d + "/disk")] if os.path.islink(d + "/disk") else ["disk.raw"]
             for name in os.listdir(d + "/snapshots") if os.path.isdir(d + "/snapshots") else ():
@@ -255,7 +280,8 @@ class Test:
         running = {m["uuid"] for m in listed if m["state"] != "stopped"}
         links = {n: os.readlink(f"{self.box.data}/machines/{n}")
                  for n in os.listdir(f"{self.box.data}/machines")}
-        vmms = self.box.processes("insula-vmm")
+        # Of a container there is an inner process, too, which dies a moment after the outer one.
+        guests = self.guests().values()
         needed = self.needed(listed)
         gone = set(os.listdir(f"{self.box.data}/guests")) - everything
         for uuid in gone:  # of deleted machines: nothing but what is needed
@@ -266,7 +292,8 @@ class Test:
         return (everything <= set(os.listdir(f"{self.box.data}/guests")) and
                 set(os.listdir(f"{self.box.run_dir}/vm")) == running and
                 links == {m["name"]: "../guests/" + m["uuid"] for m in listed} and
-                set(vmms) == {m["pid"] for m in listed if m["state"] != "stopped"} and
+                all(any(u in line for line in guests) for u in running) and
+                {m["pid"] for m in listed if m["state"] != "stopped"} <= set(self.guests()) and
                 self.box.groups() & self.seen <= running)
 
     def use_disks(self):
@@ -304,11 +331,20 @@ def main():
     n = int(sys.argv[2]) if len(sys.argv) > 2 else 30
     seed = int(sys.argv[3]) if len(sys.argv) > 3 else random.randrange(1 << 32)
     print("seed", seed, flush=True)
-    with Box(sys.argv[1]) as box:
+    with Box(sys.argv[1]) as box, tempfile.TemporaryDirectory(prefix="insula-crash.") as cache:
         box.kernel("idle")
-        t = Test(box, n, seed)
+        image = None
+        if CAN_CONTAIN:
+            box.env.update(XDG_CACHE_HOME=cache, REGISTRY_AUTH_FILE=cache + "/none")
+            image = images.Server(Image(busybox_layer(), config={
+                "Env": ["PATH=/bin"], "Cmd": ["sleep", "1000000"]})).ref
+        t = Test(box, n, seed, image)
         try:
             t.run()
+            if image:
+                box.cli("image", "remove", image, status=None)
+                box.cli("image", "prune")
+                check(not os.listdir(cache + "/insula/oci/layers"), "layers left")
         except Failed as e:
             print(open(f"{box.run_dir}/insulad.log").read())
             print("".join(t.log[-12:]))

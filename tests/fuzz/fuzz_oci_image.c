@@ -12,6 +12,7 @@
 #include "oci/auth.h"
 #include "oci/digest.h"
 #include "oci/manifest.h"
+#include "oci/policy.h"
 #include "oci/reference.h"
 
 #include <assert.h>
@@ -27,6 +28,9 @@ static const char *const seeds[] = {
     "\"e\"],\"Cmd\":[\"c\"],\"ExposedPorts\":{\"1/tcp\":{}},\"User\":\"u\",\"WorkingDir\":\"/\"},"
     "\"rootfs\":{\"diff_ids\":[\"" D "\"]}}",
     "{\"auths\":{\"h\":{\"auth\":\"dTpw\"},\"h/n\":{\"auth\":\"djpx\"}}}",
+    "{\"default\":[{\"type\":\"reject\"}],\"transports\":{\"docker\":{\"h.example/n\":[{\"type\":"
+    "\"insecureAcceptAnything\"}],\"*.example\":[{\"type\":\"signedBy\"}]}}}",
+    "{\"credHelpers\":{\"h\":\"x\"},\"credsStore\":\"y\",\"Username\":\"u\",\"Secret\":\"s\"}",
     "u:x:5:6::/h:/s\ng:x:7:u,v\nu:x:8:u\n",
     "host.example:5000/name/of.an__image:tag@" D,
 };
@@ -97,6 +101,17 @@ static void check_reference(const char *text)
 	reference_fini(&again);
 }
 
+/* What is no policy says no. */
+static void check_policy(const char *text, size_t len)
+{
+	struct reference r = {
+	    .host = (char *)"h.example", .name = (char *)"n/m", .tag = (char *)"t"};
+	struct err e = {0};
+
+	assert(policy_judge(text, len, "docker", &r, &e) == 0 || e.msg[0]);
+	assert(policy_judge(text, len, "oci-archive", NULL, NULL) <= 0);
+}
+
 /* The text as user, as both files, and both. */
 static void check_passwd(const char *text)
 {
@@ -131,6 +146,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_reference(text);
 	check_passwd(text);
 	free(auth_parse(text, len, "h", "n/m"));
+	free(auth_helper(text, len, "h", false));
+	free(auth_answer_parse(text, len));
+	check_policy(text, len);
 	free(text);
 	return 0;
 }

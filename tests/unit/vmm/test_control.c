@@ -3,11 +3,11 @@
  * tests/unit/vmm/test_control.c - the control socket: replies, errors, events, clients that
  * misbehave
  */
-#include "vmm/control.h"
+#include "serve/control.h"
 
 #include "base/fd.h"
+#include "serve/listen.h"
 #include "test.h"
-#include "vmm/listen.h"
 
 #include <errno.h>
 #include <fcntl.h>

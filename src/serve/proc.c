@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * agent/proc.c - one command of the host's: start, terminal or pipes, input, end
+ * serve/proc.c - one command of the host's: start, terminal or pipes, input, end
  */
-#include "agent/agent_priv.h"
+#include "serve/proc.h"
+
 #include "base/clock.h"
 #include "base/fd.h"
 #include "codec/passwd.h"
@@ -17,6 +18,7 @@
 #include <sys/ioctl.h>
 #include <termios.h>
 
+#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/insula/bin"
 #define MAX_ARGS     4096
 #define ENTROPY_MAX  128
 #define EOF_INTERVAL (500 * NSEC_PER_MSEC)
@@ -33,7 +35,7 @@ struct plan {
 	int in, out, err, report; /* the child's ends; tty: in is the slave */
 };
 
-static const char *const default_env[] = {"PATH=" AGENT_DEFAULT_PATH, "HOME=/root", "USER=root",
+static const char *const default_env[] = {"PATH=" DEFAULT_PATH, "HOME=/root", "USER=root",
 					  "LOGNAME=root", "LANG=C.UTF-8"};
 
 /* Root's shell as the image has it. */
@@ -120,7 +122,7 @@ static int plan_read(const json_t *request, struct plan *p, struct err *e)
 		p->argv[0] = login_shell();
 	for (n = 0; p->env[n]; n++)
 		;
-	user = config_string(request, "user");
+	user = json_string_value(json_object_get(request, "user"));
 	if (user) {
 		int r = find_user(p, user, e);
 
@@ -133,7 +135,7 @@ static int plan_read(const json_t *request, struct plan *p, struct err *e)
 		if (!env_has(p->env, default_env[i]))
 			p->env[n++] = xstrdup(default_env[i]);
 	}
-	p->workdir = config_string(request, "workdir");
+	p->workdir = json_string_value(json_object_get(request, "workdir"));
 	p->tty = json_is_true(json_object_get(request, "tty"));
 	p->size.ws_row = (unsigned short)(rows > 0 && rows < 10000 ? rows : 24);
 	p->size.ws_col = (unsigned short)(cols > 0 && cols < 10000 ? cols : 80);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vmm/control.c - the control socket: clients, lines, replies
+ * serve/control.c - the control socket: clients, lines, replies
  *
  * A client that sends a line longer than LINE_BYTES, or does not read its replies, is dropped.
  */
-#include "vmm/control.h"
+#include "serve/control.h"
 
 #include "base/fd.h"
-#include "vmm/listen.h"
+#include "serve/listen.h"
 
 #include <errno.h>
 #include <sys/epoll.h>
@@ -322,7 +322,8 @@ int control_new(struct loop *l, const char *path, int listener, const struct con
 	list_init(&c->deferred);
 	c->fd = listener >= 0 ? listener : listen_unix(path, e);
 	/* Whoever connects is told by the kernel who listens: that is us, not who made it. */
-	if (listener >= 0 && (fd_set_nonblock(listener, true) < 0 || listen(listener, 8) < 0)) {
+	if (listener >= 0 &&
+	    (fd_set_nonblock(listener, true) < 0 || (!ops->of_maker && listen(listener, 8) < 0))) {
 		r = err_set(e, -errno, "listen on %s", path);
 		close(listener);
 		free(c);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vmm/control.h - the control socket: one JSON object a line, both ways (docs/vmm.md)
+ * serve/control.h - the control socket: one JSON object a line, both ways of insula-vmm and
+ * insula-monitor (docs/vmm.md)
  *
  *	-> {"id":1,"command":"status"}
  *	<- {"id":1,"return":{"state":"running",...}}
@@ -27,6 +28,8 @@ struct control_fds {
 #define CONTROL_LATER 1
 
 struct control_ops {
+	/* A given listener goes on naming its maker, to those who ask the kernel who listens. */
+	bool of_maker;
 	/* @args is an object (empty if absent).  0 with *ret = a new object, NULL for {}; -errno
 	 * with a message; or CONTROL_LATER: control_answer will be called. */
 	int (*run)(void *opaque, const char *command, json_t *args, struct control_fds *fds,

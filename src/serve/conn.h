@@ -1,22 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * agent/conn_priv.h - one connection from the host, and the command it carries
+ * serve/conn.h - one connection from whoever commands us, and the command it carries
+ *
+ * Of insula-agent in a guest, and of insula-monitor beside a container (docs/agent.md).
  */
 #pragma once
 
-#include "agent/agent_priv.h"
 #include "base/list.h"
 #include "codec/agent_proto.h"
+#include "serve/proc.h"
 
 #include <poll.h>
 
 #define CONN_POLLS 4 /* most descriptors that one connection waits for */
 
+enum power_mode { POWER_OFF, POWER_REBOOT };
+
+/* Starts what an EXEC frame asks for, as proc_start does. */
+typedef int conn_start_fn(void *opaque, const json_t *request, struct proc **ret, const char **what,
+			  struct err *e);
+
 struct conn {
 	struct list node;
 	int fd;
+	conn_start_fn *start;
+	void *opaque;
 	bool serial; /* a virtio port: never ends, carries one command after the other */
 	bool closing;
+	bool greeting; /* "CONNECT 1024" comes first, and gets "OK 1024" */
 	struct strbuf in, out;
 	struct proc *proc;
 	struct pollfd *polls[CONN_POLLS]; /* this round's, NULL = not waited for */
@@ -25,7 +36,7 @@ struct conn {
 };
 
 /* Owns @fd. */
-struct conn *conn_new(int fd, bool serial);
+struct conn *conn_new(int fd, bool serial, conn_start_fn *start, void *opaque);
 void conn_free(struct conn *c);
 
 /* Adds what it waits for to @polls, which has room; returns how many. */

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * agent/conn.c - one connection from the host, and the command it carries
+ * serve/conn.c - one connection from the host, and the command it carries
  *
  * Flow control: a full buffer towards the host stops reading the command's output, a full buffer
  * towards the command stops reading from the host.  So both buffers stay small, whatever runs.
  */
-#include "agent/conn_priv.h"
+#include "serve/conn.h"
+
 #include "base/clock.h"
 #include "base/fd.h"
 
@@ -16,14 +17,17 @@
 #include <time.h>
 
 #define BUFFER_LIMIT (256u << 10)
+#define GREETING_MAX 64
 
-struct conn *conn_new(int fd, bool serial)
+struct conn *conn_new(int fd, bool serial, conn_start_fn *start, void *opaque)
 {
 	struct conn *c = xnew(struct conn);
 
 	list_init(&c->node);
 	c->fd = fd;
 	c->serial = serial;
+	c->start = start;
+	c->opaque = opaque;
 	fd_set_nonblock(fd, true);
 	return c;
 }
@@ -64,7 +68,7 @@ static void handle_exec(struct conn *c, const uint8_t *payload, size_t len)
 	if (!request || c->proc) {
 		err_msg(&e, -EINVAL, c->proc ? "a command runs already" : "not a JSON request");
 		send_error(c, what, &e);
-	} else if (proc_start(request, &c->proc, &what, &e) < 0) {
+	} else if (c->start(c->opaque, request, &c->proc, &what, &e) < 0) {
 		send_error(c, what, &e);
 	} else {
 		conn_send_json(c, AGENT_STARTED, json_pack("{s:i}", "pid", (int)c->proc->pid));
@@ -88,7 +92,7 @@ static void handle_signal(struct conn *c, const uint8_t *payload, size_t len)
 static void handle_shutdown(struct conn *c, const uint8_t *payload, size_t len)
 {
 	json_t *request = json_loadb((const char *)payload, len, 0, NULL);
-	const char *mode = config_string(request, "mode");
+	const char *mode = json_string_value(json_object_get(request, "mode"));
 
 	c->power = mode && strcmp(mode, "reboot") == 0 ? POWER_REBOOT : POWER_OFF;
 	c->power_wanted = true;
@@ -147,6 +151,26 @@ static bool input_full(const struct conn *c)
 	return c->proc && c->proc->to_child.len >= BUFFER_LIMIT;
 }
 
+/* A person of the host's reaches an agent through insula-vmm's socket, which speaks so. */
+static bool take_greeting(struct conn *c)
+{
+	static const char hello[] = "CONNECT ";
+	char *end = c->in.len ? memchr(c->in.data, '\n', c->in.len) : NULL;
+
+	if (!end) {
+		c->closing = c->closing || c->in.len > GREETING_MAX;
+		return false;
+	}
+	if (strncmp(c->in.data, hello, sizeof(hello) - 1) != 0) {
+		c->closing = true;
+		return false;
+	}
+	strbuf_printf(&c->out, "OK %u\n", AGENT_PORT);
+	strbuf_consume(&c->in, (size_t)(end - c->in.data) + 1);
+	c->greeting = false;
+	return true;
+}
+
 /* Handles whole frames for as long as their content has room. */
 static void take_frames(struct conn *c)
 {
@@ -155,6 +179,8 @@ static void take_frames(struct conn *c)
 	size_t len, used;
 	int r = 0;
 
+	if (c->greeting && !take_greeting(c))
+		return;
 	while (!c->closing && !input_full(c) &&
 	       (r = agent_frame_get(&c->in, &type, &payload, &len, &used)) == 1) {
 		handle_frame(c, type, payload, len);

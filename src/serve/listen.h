@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vmm/listen.h - a listening unix socket for its owner only
+ * serve/listen.h - a listening unix socket for its owner only
  */
 #pragma once
 
@@ -9,5 +9,3 @@
 /* Descriptor, or -errno.  A stale socket in the way (nobody listens) is replaced, a live one is
  * -EADDRINUSE. */
 must_check int listen_unix(const char *path, struct err *e);
-/* "unix:PATH" or "ADDRESS:PORT"; EXIT_PORT_TAKEN when somebody has the port. */
-must_check int listen_any(const char *where, struct err *e);
