@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -95,8 +96,18 @@ void guest_drop(struct daemon *d, const char *uuid)
 	pthread_mutex_unlock(&d->lock);
 }
 
+/* The same for every insulad that the guest sees. */
+static int64_t started_at(struct daemon *d, const char *uuid)
+{
+	autofree char *path = path_run(d, uuid, "exit"); /* made at the start, written at the end */
+	struct stat st;
+
+	return stat(path, &st) == 0 ? (int64_t)st.st_mtime : (int64_t)time(NULL);
+}
+
 void guest_run(struct daemon *d, const char *uuid, pid_t pid, int pidfd, int control)
 {
+	int64_t started = started_at(d, uuid);
 	struct guest *g;
 
 	pthread_mutex_lock(&d->lock);
@@ -105,7 +116,7 @@ void guest_run(struct daemon *d, const char *uuid, pid_t pid, int pidfd, int con
 	g->pidfd = pidfd;
 	g->control = control;
 	g->state = GUEST_RUNNING;
-	g->started = (int64_t)time(NULL);
+	g->started = started;
 	g->agent_seen = 0; /* until its agent is up */
 	list_append(&d->arrivals, &g->arrival);
 	pthread_cond_broadcast(&d->changed);

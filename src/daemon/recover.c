@@ -22,7 +22,6 @@
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -121,14 +120,6 @@ static bool is_paused(struct daemon *d, const char *uuid)
 	return paused;
 }
 
-static int64_t started_at(struct daemon *d, const char *uuid)
-{
-	autofree char *path = path_run(d, uuid, "exit"); /* made at the start, written at the end */
-	struct stat st;
-
-	return stat(path, &st) == 0 ? (int64_t)st.st_mtime : (int64_t)time(NULL);
-}
-
 static void find_guest(struct daemon *d, const struct machine_record *m)
 {
 	autoclose int control = connect_running(d, m->uuid), pidfd = -1;
@@ -151,7 +142,6 @@ static void find_guest(struct daemon *d, const struct machine_record *m)
 	pthread_mutex_lock(&d->lock);
 	g = guest_find(d, m->uuid);
 	g->state = paused ? GUEST_PAUSED : GUEST_RUNNING;
-	g->started = started_at(d, m->uuid);
 	pthread_mutex_unlock(&d->lock);
 	log_info("'%s' runs as process %d", m->name, (int)pid);
 	if (!m->wanted && store_machine_set_wanted(d->store, m->uuid, true, NULL) < 0)
