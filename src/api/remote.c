@@ -74,20 +74,6 @@ static int receive(int fd, char *chunk, size_t size, ssize_t *n)
 	return *n > 0 ? 1 : *n < 0 && errno == EAGAIN ? 0 : -1;
 }
 
-static bool push(int fd, struct strbuf *b)
-{
-	while (b->len) {
-		ssize_t n = send(fd, b->data, b->len, MSG_NOSIGNAL | MSG_DONTWAIT);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return errno == EAGAIN;
-		strbuf_consume(b, (size_t)n);
-	}
-	return true;
-}
-
 static void from_client(struct link *k)
 {
 	char chunk[16384];
@@ -129,14 +115,15 @@ static void step(struct link *k)
 	uint32_t client, conn;
 
 	from_client(k);
-	if (!push(k->inner, &k->in)) /* the conn has gone; what it said last still goes out */
+	if (!send_buffer(k->inner,
+			 &k->in)) /* the conn has gone; what it said last still goes out */
 		strbuf_consume(&k->in, k->in.len);
 	if (k->in_over && !k->in.len && !k->in_shut) {
 		shutdown(k->inner, SHUT_WR);
 		k->in_shut = true;
 	}
 	from_conn(k);
-	if (!push(k->fd, &k->out) || ((k->broken || k->out_over) && !k->out.len)) {
+	if (!send_buffer(k->fd, &k->out) || ((k->broken || k->out_over) && !k->out.len)) {
 		link_free(k);
 		return;
 	}

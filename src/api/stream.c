@@ -4,6 +4,8 @@
  */
 #include "api/api_priv.h"
 
+#include "base/fd.h"
+
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -43,20 +45,6 @@ void stream_more_events(struct conn *c)
 
 /* --- bytes through --- */
 
-static bool push(int fd, struct strbuf *b)
-{
-	while (b->len) {
-		ssize_t n = send(fd, b->data, b->len, MSG_NOSIGNAL | MSG_DONTWAIT);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return errno == EAGAIN;
-		strbuf_consume(b, (size_t)n);
-	}
-	return true;
-}
-
 static bool pull(int fd, struct strbuf *b, bool *eof)
 {
 	while (!*eof && b->len < API_STREAM_BUF) {
@@ -90,8 +78,8 @@ static uint32_t events_for(bool eof, const struct strbuf *in, const struct strbu
 
 void stream_splice_step(struct conn *c, uint32_t events)
 {
-	bool ok = pull(c->fd, &c->to_peer, &c->eof) && push(c->peer, &c->to_peer) &&
-		  pull(c->peer, &c->out, &c->peer_eof) && push(c->fd, &c->out);
+	bool ok = pull(c->fd, &c->to_peer, &c->eof) && send_buffer(c->peer, &c->to_peer) &&
+		  pull(c->peer, &c->out, &c->peer_eof) && send_buffer(c->fd, &c->out);
 
 	if (!ok || (c->peer_eof && !c->out.len) ||
 	    ((events & (EPOLLHUP | EPOLLERR)) && !c->to_peer.len && c->eof)) {

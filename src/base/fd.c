@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 int read_full(int fd, void *buf, size_t len)
@@ -62,6 +63,20 @@ int pwrite_full(int fd, const void *buf, size_t len, uint64_t off)
 			done += (size_t)n;
 	}
 	return 0;
+}
+
+bool send_buffer(int fd, struct strbuf *b)
+{
+	while (b->len) {
+		ssize_t n = send(fd, b->data, b->len, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno == EAGAIN;
+		strbuf_consume(b, (size_t)n);
+	}
+	return true;
 }
 
 int read_file(const char *path, size_t max, struct strbuf *ret)

@@ -15,6 +15,10 @@ must_check int write_full(int fd, const void *buf, size_t len);
 must_check int pread_full(int fd, void *buf, size_t len, uint64_t off);
 must_check int pwrite_full(int fd, const void *buf, size_t len, uint64_t off);
 
+/* As much of @b as the socket takes at once, off its beginning; false when it takes no more for
+ * good. */
+must_check bool send_buffer(int fd, struct strbuf *b);
+
 /* A whole file of at most @max bytes; -EFBIG past that.  Appends to @ret. */
 must_check int read_file(const char *path, size_t max, struct strbuf *ret);
 /* The same below an open directory. */

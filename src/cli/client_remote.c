@@ -168,20 +168,6 @@ struct pump {
 	bool in_over, out_over;
 };
 
-static bool push(int fd, struct strbuf *b)
-{
-	while (b->len) {
-		ssize_t n = send(fd, b->data, b->len, MSG_NOSIGNAL | MSG_DONTWAIT);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return errno == EAGAIN;
-		strbuf_consume(b, (size_t)n);
-	}
-	return true;
-}
-
 /* False when the connection is over. */
 static bool from_server(struct pump *p)
 {
@@ -237,9 +223,9 @@ static void *pump_main(void *opaque)
 			good = from_server(p);
 		if (good && (fds[1].revents & (POLLIN | POLLHUP)) && !p->out.len && !p->out_over)
 			good = from_command(p);
-		good = push(p->inner, &p->in) && push(p->tcp, &p->out) && good;
+		good = send_buffer(p->inner, &p->in) && send_buffer(p->tcp, &p->out) && good;
 	}
-	push(p->inner, &p->in);
+	(void)!send_buffer(p->inner, &p->in);
 	close(p->inner);
 	close(p->tcp);
 	tls_free(p->tls);
