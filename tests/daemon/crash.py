@@ -281,7 +281,7 @@ class Test:
         links = {n: os.readlink(f"{self.box.data}/machines/{n}")
                  for n in os.listdir(f"{self.box.data}/machines")}
         # Of a container there is an inner process, too, which dies a moment after the outer one.
-        guests = self.guests().values()
+        pids = {m["pid"] for m in listed if m["state"] != "stopped"}
         needed = self.needed(listed)
         gone = set(os.listdir(f"{self.box.data}/guests")) - everything
         for uuid in gone:  # of deleted machines: nothing but what is needed
@@ -292,8 +292,7 @@ class Test:
         return (everything <= set(os.listdir(f"{self.box.data}/guests")) and
                 set(os.listdir(f"{self.box.run_dir}/vm")) == running and
                 links == {m["name"]: "../guests/" + m["uuid"] for m in listed} and
-                all(any(u in line for line in guests) for u in running) and
-                {m["pid"] for m in listed if m["state"] != "stopped"} <= set(self.guests()) and
+                set(self.box.processes("insula-vmm")) <= pids <= set(self.guests()) and
                 self.box.groups() & self.seen <= running)
 
     def use_disks(self):
