@@ -16,6 +16,14 @@ def check(good, *what):
         raise Failed(" ".join(str(w) for w in what))
 
 
+def has_files(pid):
+    """A process that ended has none, also before its parent asks for it."""
+    try:
+        return bool(os.listdir(f"/proc/{pid}/fd"))
+    except FileNotFoundError:
+        return False
+
+
 def until(what, seconds=PATIENCE):
     end = time.time() + seconds
     while time.time() < end:
@@ -241,7 +249,7 @@ class Forked(Machine):
         except (Failed, OSError):
             pass
         self.control.close()
-        until(lambda: not os.path.exists(f"/proc/{self.pid}/fd") or not os.listdir(f"/proc/{self.pid}/fd"), 20)
+        until(lambda: not has_files(self.pid), 20)
 
 
 def listen(path):
